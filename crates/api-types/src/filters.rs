@@ -1,0 +1,93 @@
+//! The `filters` parameter of lists and events.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Filters by name; the values of one are alternatives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filters(BTreeMap<String, Vec<String>>);
+
+/// A `filters` parameter that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FiltersError(String);
+
+impl std::fmt::Display for FiltersError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for FiltersError {}
+
+impl Filters {
+    /// Parses `{"name": ["value"]}`, and the older `{"name": {"value": true}}`.
+    pub fn parse(text: &str) -> Result<Self, FiltersError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let wrong = || FiltersError(format!("invalid filter: {text}"));
+        let Ok(Value::Object(fields)) = serde_json::from_str(text) else {
+            return Err(wrong());
+        };
+        let mut filters = BTreeMap::new();
+        for (name, values) in fields {
+            let values = match values {
+                Value::Array(values) => values
+                    .into_iter()
+                    .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong))
+                    .collect::<Result<_, _>>()?,
+                Value::Object(set) => set
+                    .into_iter()
+                    .filter(|(_, on)| on == &Value::Bool(true))
+                    .map(|(value, _)| value)
+                    .collect(),
+                _ => return Err(wrong()),
+            };
+            filters.insert(name, values);
+        }
+        Ok(Self(filters))
+    }
+
+    /// All filters.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
+        self.0.iter()
+    }
+
+    /// Values of one filter.
+    pub fn values(&self, name: &str) -> Option<&[String]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
+    /// Refuses filters whose name is none of these, in Docker's words.
+    pub fn require_known(&self, known: &[&str]) -> Result<(), FiltersError> {
+        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(FiltersError(format!("invalid filter '{name}'"))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_are_understood() {
+        let new = Filters::parse(r#"{"status":["running","exited"]}"#).unwrap();
+        assert_eq!(new.values("status").unwrap(), ["running", "exited"]);
+        let old = Filters::parse(r#"{"label":{"a=b":true,"c":false}}"#).unwrap();
+        assert_eq!(old.values("label").unwrap(), ["a=b"]);
+        assert!(Filters::parse("[]").is_err());
+        assert!(Filters::parse(r#"{"a":1}"#).is_err());
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        let filters = Filters::parse(r#"{"nosuch":["x"]}"#).unwrap();
+        assert_eq!(
+            filters.require_known(&["name"]).unwrap_err().to_string(),
+            "invalid filter 'nosuch'"
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! Images as they are listed and inspected.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Empty, GraphDriver, null_default};
+
+/// One line of `GET /images/json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageSummary {
+    /// Containers that use it, -1 where they were not counted.
+    pub containers: i64,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// Id.
+    pub id: String,
+    /// Labels.
+    #[serde(deserialize_with = "null_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Of a build.
+    pub parent_id: String,
+    /// Names with digests.
+    #[serde(deserialize_with = "null_default")]
+    pub repo_digests: Vec<String>,
+    /// Names with tags.
+    #[serde(deserialize_with = "null_default")]
+    pub repo_tags: Vec<String>,
+    /// Bytes shared with other images, -1 where they were not counted.
+    pub shared_size: i64,
+    /// Bytes.
+    pub size: i64,
+}
+
+/// `GET /images/{name}/json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageInspect {
+    /// Id.
+    pub id: String,
+    /// Names with tags.
+    pub repo_tags: Vec<String>,
+    /// Names with digests.
+    pub repo_digests: Vec<String>,
+    /// Of a build.
+    pub parent: String,
+    /// Comment.
+    pub comment: String,
+    /// RFC 3339.
+    pub created: String,
+    /// Version of the program that made it.
+    pub docker_version: String,
+    /// Author.
+    pub author: String,
+    /// How containers of it run.
+    pub config: ImageConfig,
+    /// `amd64`.
+    pub architecture: String,
+    /// `v7`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+    /// `linux`.
+    pub os: String,
+    /// Bytes.
+    pub size: i64,
+    /// Storage.
+    pub graph_driver: GraphDriver,
+    /// Layers.
+    #[serde(rename = "RootFS")]
+    pub root_fs: RootFs,
+    /// Local facts.
+    pub metadata: ImageMetadata,
+}
+
+/// How containers of an image run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageConfig {
+    /// User.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Ports.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub exposed_ports: BTreeMap<String, Empty>,
+    /// Environment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// Arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+    /// Health check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Value>,
+    /// Volumes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, Empty>,
+    /// Working directory.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub working_dir: String,
+    /// Program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Signal of `stop`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stop_signal: String,
+}
+
+/// Layers of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RootFs {
+    /// `layers`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Diff ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+}
+
+/// Local facts of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageMetadata {
+    /// RFC 3339.
+    pub last_tag_time: String,
+}
+
+/// One thing that `DELETE /images/{name}` removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageDeleteResponse {
+    /// A name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untagged: Option<String>,
+    /// An image or a layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<String>,
+}

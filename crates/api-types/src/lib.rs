@@ -1,0 +1,45 @@
+//! Bodies of the Engine API (1.24 to 1.51), as clients type them.
+//!
+//! Names are the API's; fields that a client may leave out or set to `null` have their defaults. What a request means
+//! is decided in `conex-container`.
+
+mod container;
+mod create;
+mod error;
+mod event;
+mod exec;
+mod filters;
+mod host_config;
+mod image;
+mod progress;
+mod system;
+
+pub use crate::container::{
+    ContainerHostConfig, ContainerInspect, ContainerNetworks, ContainerState, ContainerSummary, ContainerWaitError,
+    ContainerWaitResponse, EndpointSettings, GraphDriver, InspectConfig, MountPoint, NetworkSettings, Port,
+};
+pub use crate::create::{ContainerCreateRequest, ContainerCreateResponse, HealthConfig, NetworkingConfig};
+pub use crate::error::ErrorResponse;
+pub use crate::event::{Actor, EventMessage};
+pub use crate::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse, ProcessConfig};
+pub use crate::filters::{Filters, FiltersError};
+pub use crate::host_config::{
+    BindOptions, DeviceMapping, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, TmpfsOptions, Ulimit,
+    VolumeOptions,
+};
+pub use crate::image::{ImageConfig, ImageDeleteResponse, ImageInspect, ImageMetadata, ImageSummary, RootFs};
+pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
+pub use crate::system::{ComponentVersion, Plugins, RegistryConfig, Runtime, SystemInfo, Version};
+
+use serde::{Deserialize, Deserializer};
+
+/// `null` means what a missing field means, as it does for Go's decoder.
+pub(crate) fn null_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// An empty JSON object, as sets are written in Go (`map[string]struct{}`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct Empty {}

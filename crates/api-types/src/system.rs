@@ -1,0 +1,199 @@
+//! `GET /version` and `GET /info`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Version {
+    /// What the engine is called.
+    pub platform: BTreeMap<String, String>,
+    /// Parts.
+    pub components: Vec<ComponentVersion>,
+    /// Version of the engine.
+    pub version: String,
+    /// Highest version of the API.
+    pub api_version: String,
+    /// Lowest version of the API.
+    #[serde(rename = "MinAPIVersion")]
+    pub min_api_version: String,
+    /// Commit that it was built from.
+    pub git_commit: String,
+    /// Clients print it; the compiler's name here.
+    pub go_version: String,
+    /// `linux`.
+    pub os: String,
+    /// `amd64`.
+    pub arch: String,
+    /// Release of the kernel.
+    pub kernel_version: String,
+    /// When it was built.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub build_time: String,
+}
+
+/// Version of a part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ComponentVersion {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// More.
+    pub details: BTreeMap<String, String>,
+}
+
+/// The engine and its host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SystemInfo {
+    /// Identifies the engine.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// All containers.
+    pub containers: i64,
+    /// Those that run.
+    pub containers_running: i64,
+    /// Those that are frozen.
+    pub containers_paused: i64,
+    /// Those that do not run.
+    pub containers_stopped: i64,
+    /// Images.
+    pub images: i64,
+    /// Storage driver.
+    pub driver: String,
+    /// Facts of it.
+    pub driver_status: Vec<[String; 2]>,
+    /// Plugins by kind.
+    pub plugins: Plugins,
+    /// What the host can limit.
+    pub memory_limit: bool,
+    /// As above.
+    pub swap_limit: bool,
+    /// As above.
+    pub cpu_cfs_period: bool,
+    /// As above.
+    pub cpu_cfs_quota: bool,
+    /// As above.
+    #[serde(rename = "CPUShares")]
+    pub cpu_shares: bool,
+    /// As above.
+    #[serde(rename = "CPUSet")]
+    pub cpu_set: bool,
+    /// As above.
+    pub pids_limit: bool,
+    /// As above.
+    pub oom_kill_disable: bool,
+    /// `ip_forward`.
+    #[serde(rename = "IPv4Forwarding")]
+    pub ipv4_forwarding: bool,
+    /// Whether it logs in detail.
+    pub debug: bool,
+    /// Descriptors of the daemon.
+    #[serde(rename = "NFd")]
+    pub n_fd: i64,
+    /// Threads of the daemon.
+    pub n_goroutines: i64,
+    /// RFC 3339.
+    pub system_time: String,
+    /// Log driver.
+    pub logging_driver: String,
+    /// `cgroupfs`.
+    pub cgroup_driver: String,
+    /// `1` or `2`.
+    pub cgroup_version: String,
+    /// Listeners of `events`.
+    pub n_events_listener: i64,
+    /// Release of the kernel.
+    pub kernel_version: String,
+    /// Name of the distribution.
+    pub operating_system: String,
+    /// Its version.
+    #[serde(rename = "OSVersion")]
+    pub os_version: String,
+    /// `linux`.
+    #[serde(rename = "OSType")]
+    pub os_type: String,
+    /// `x86_64`.
+    pub architecture: String,
+    /// Where the index of images is.
+    pub index_server_address: String,
+    /// Registries.
+    pub registry_config: RegistryConfig,
+    /// CPUs.
+    #[serde(rename = "NCPU")]
+    pub ncpu: i64,
+    /// Bytes of memory.
+    pub mem_total: i64,
+    /// Persistent state.
+    pub docker_root_dir: String,
+    /// Proxy.
+    pub http_proxy: String,
+    /// Proxy.
+    pub https_proxy: String,
+    /// Proxy.
+    pub no_proxy: String,
+    /// Host name.
+    pub name: String,
+    /// Labels of the daemon.
+    pub labels: Vec<String>,
+    /// Experimental features.
+    pub experimental_build: bool,
+    /// Version of the engine.
+    pub server_version: String,
+    /// Runtimes.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// The one that is used.
+    pub default_runtime: String,
+    /// Swarm state.
+    pub swarm: Value,
+    /// Whether containers outlive the daemon.
+    pub live_restore_enabled: bool,
+    /// Windows only.
+    pub isolation: String,
+    /// Name of the tiny init.
+    pub init_binary: String,
+    /// Security features.
+    pub security_options: Vec<String>,
+    /// What the administrator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Plugins by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Plugins {
+    /// Of volumes.
+    pub volume: Vec<String>,
+    /// Of networks.
+    pub network: Vec<String>,
+    /// Of authorization.
+    pub authorization: Option<Vec<String>>,
+    /// Of logs.
+    pub log: Vec<String>,
+}
+
+/// Registries.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RegistryConfig {
+    /// Networks that are asked without TLS.
+    #[serde(rename = "InsecureRegistryCIDRs")]
+    pub insecure_registry_cidrs: Vec<String>,
+    /// By name.
+    pub index_configs: BTreeMap<String, Value>,
+    /// Of Docker Hub.
+    pub mirrors: Vec<String>,
+}
+
+/// A runtime.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Runtime {
+    /// Program.
+    pub path: String,
+}

@@ -1,0 +1,35 @@
+//! Layer archives: a streaming tar reader, and the extractor that unpacks a layer for overlayfs.
+//!
+//! The reader knows ustar, GNU (long names, base-256 numbers) and PAX (paths, sizes, owners, sub-second times, extended
+//! attributes); sparse members are refused. It holds one header and at most 1 MiB of an extension at a time.
+//!
+//! The extractor is security code: archives come from strangers, and it runs as root.
+//!
+//! * Every name is cleaned; what is absolute or climbs out is refused.
+//! * Every parent directory is opened component by component from the root's descriptor with `O_NOFOLLOW`; a symbolic link
+//!   among them is followed only beneath the root (`openat2(2)`, `RESOLVE_BENEATH`).
+//! * Every object is made with the exclusive form of its system call, so that nothing is ever written through what an
+//!   earlier member put there.
+//! * `trusted.overlay.*` and `user.overlay.*` are dropped: they steer overlayfs, and only whiteouts may.
+//!
+//! Whiteouts (OCI image specification, "Layer", "Whiteouts") become what overlayfs understands: a character device 0:0, and
+//! `trusted.overlay.opaque=y` on a directory.
+//!
+//! Layers are unpacked without looking at the layers below, in any order. Where that is impossible, `Extracted` says so:
+//! directories that are implied and hard links into a lower layer.
+
+mod entry;
+mod error;
+mod extract;
+mod header;
+mod name;
+mod node;
+mod parents;
+mod pax;
+mod reader;
+mod whiteout;
+
+pub use crate::entry::{Entry, Kind, Mtime};
+pub use crate::error::{ArchiveError, ExtractError};
+pub use crate::extract::{Extracted, HardLink, extract_layer};
+pub use crate::reader::TarReader;

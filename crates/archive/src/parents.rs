@@ -1,0 +1,189 @@
+//! Directories beneath the root, opened component by component and kept open while members below them come.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::error::{ExtractError, text, write};
+
+/// Descriptors kept at most; deeper directories are opened each time.
+const DEEPEST: usize = 48;
+
+const DIRECTORY: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// The chain of open directories from the root to where the last member went.
+#[derive(Debug)]
+pub(crate) struct Parents<'a> {
+    root: BorrowedFd<'a>,
+    chain: Vec<(Vec<u8>, OwnedFd)>,
+    deep: Option<OwnedFd>,
+    /// Directories that were made because a member below them came before they did, or without them.
+    implied: BTreeSet<Vec<u8>>,
+}
+
+impl<'a> Parents<'a> {
+    pub(crate) fn new(root: BorrowedFd<'a>) -> Self {
+        Self {
+            root,
+            chain: Vec::new(),
+            deep: None,
+            implied: BTreeSet::new(),
+        }
+    }
+
+    /// The root itself.
+    pub(crate) fn root(&self) -> BorrowedFd<'a> {
+        self.root
+    }
+
+    /// Opens a directory, making what is absent of it.
+    pub(crate) fn open(&mut self, path: &[&[u8]]) -> Result<BorrowedFd<'_>, ExtractError> {
+        let common = self
+            .chain
+            .iter()
+            .zip(path)
+            .take_while(|((name, _), wanted)| name == *wanted)
+            .count();
+        self.chain.truncate(common);
+        self.deep = None;
+        for depth in common..path.len() {
+            let above = self.deep.as_ref().or(self.chain.last().map(|(_, fd)| fd));
+            let above = above.map_or(self.root, AsFd::as_fd);
+            let (opened, made) = step(self.root, above, &path[..=depth])?;
+            if made {
+                self.implied.insert(path[..=depth].join(&b'/'));
+            }
+            if depth < DEEPEST {
+                self.chain.push((path[depth].to_vec(), opened));
+            } else {
+                self.deep = Some(opened);
+            }
+        }
+        let last = self.deep.as_ref().or(self.chain.last().map(|(_, fd)| fd));
+        Ok(last.map_or(self.root, AsFd::as_fd))
+    }
+
+    /// Forgets what is open; to be called whenever something is removed.
+    pub(crate) fn forget(&mut self) {
+        self.chain.clear();
+    }
+
+    /// A member for a directory came: it is not implied.
+    pub(crate) fn carried(&mut self, path: &[&[u8]]) {
+        if !self.implied.is_empty() {
+            self.implied.remove(&path.join(&b'/'));
+        }
+    }
+
+    /// Directories that no member described, parents first.
+    pub(crate) fn into_implied(self) -> BTreeSet<Vec<u8>> {
+        self.implied
+    }
+
+    /// A directory that was removed with all below it is not implied any more.
+    pub(crate) fn removed(&mut self, path: &[&[u8]]) {
+        self.forget();
+        let path = path.join(&b'/');
+        self.implied.retain(|implied| !is_below(implied, &path));
+    }
+}
+
+/// Whether a path is another or lies below it.
+pub(crate) fn is_below(path: &[u8], above: &[u8]) -> bool {
+    path.strip_prefix(above)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Opens the last component of `path` in `above`; says whether it had to be made.
+fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(OwnedFd, bool), ExtractError> {
+    let name = *path.last().unwrap_or(&b".".as_slice());
+    match rustix::fs::openat(above, name, DIRECTORY, Mode::empty()) {
+        Ok(opened) => Ok((opened, false)),
+        Err(Errno::NOENT) => {
+            let full = path.join(&b'/');
+            rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o755)).map_err(write("make directory", &full))?;
+            let opened = rustix::fs::openat(above, name, DIRECTORY, Mode::empty()).map_err(write("open", &full))?;
+            Ok((opened, true))
+        }
+        Err(Errno::NOTDIR) => Ok((through_symlink(root, path)?, false)),
+        Err(error) => Err(write("open", &path.join(&b'/'))(error)),
+    }
+}
+
+/// A component that is no directory: a symbolic link is followed as far as it stays beneath the root.
+fn through_symlink(root: BorrowedFd<'_>, path: &[&[u8]]) -> Result<OwnedFd, ExtractError> {
+    let full = path.join(&b'/');
+    open_beneath(root, &full).map_err(|error| match error {
+        Errno::XDEV | Errno::LOOP => ExtractError::SymlinkedParent {
+            path: text(&full),
+            link: text(&full),
+        },
+        error => write("open parent directory", &full)(io::Error::from(error)),
+    })
+}
+
+/// Opens a directory by its path, never leaving the root on the way.
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let path = if path.is_empty() { b".".as_slice() } else { path };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    loop {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+            // The kernel asks to try again when something is renamed during the walk (openat2(2)).
+            Err(Errno::AGAIN) => {}
+            opened => return opened,
+        }
+    }
+}
+
+/// Reads the process's file mode creation mask, which only `umask(2)` tells otherwise, by changing it.
+pub(crate) fn creation_mask() -> u32 {
+    let status = Path::new("/proc/thread-self/status");
+    let text = std::fs::read_to_string(status).unwrap_or_default();
+    let mask = text.lines().find_map(|line| line.strip_prefix("Umask:"));
+    // An unknown mask hides everything, so that every mode is set explicitly.
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+        .unwrap_or(0o777)
+}
+
+/// A path by which calls that take no descriptor reach one.
+pub(crate) fn proc_path(fd: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    use std::os::fd::AsRawFd;
+    let mut path = format!("/proc/self/fd/{}", fd.as_raw_fd()).into_bytes();
+    if !name.is_empty() {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    path
+}
+
+/// Removes whatever has a name in a directory, with all below it, following nothing.
+pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    match rustix::fs::unlinkat(parent, name, rustix::fs::AtFlags::empty()) {
+        Err(Errno::ISDIR) => {
+            let path = proc_path(parent, name);
+            std::fs::remove_dir_all(Path::new(std::ffi::OsStr::from_bytes(&path)))
+        }
+        Err(Errno::NOENT) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+/// What has a name in a directory, not followed.
+pub(crate) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<rustix::fs::Stat> {
+    rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Sets an extended attribute of the object behind a descriptor of any kind.
+pub(crate) fn set_xattr_through_proc(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+    let path = proc_path(fd, b"");
+    rustix::fs::setxattr(path.as_slice(), name, value, rustix::fs::XattrFlags::empty())
+}

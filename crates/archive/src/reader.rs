@@ -1,0 +1,207 @@
+//! The streaming reader: one member after the other, contents in between.
+
+use std::io::{self, BufRead, Read};
+
+use crate::entry::{Entry, Kind, Mtime};
+use crate::error::{ArchiveError, text};
+use crate::header::{BLOCK, Header, invalid, is_zero};
+use crate::pax::Extension;
+
+/// Longest extension (a long name, extended attributes) that is held in memory.
+const LONGEST_EXTENSION: u64 = 1 << 20;
+
+/// Reads an archive from a stream.
+#[derive(Debug)]
+pub struct TarReader<R> {
+    input: R,
+    /// Bytes of the current member's contents that were not read.
+    left: u64,
+    /// Bytes between its contents and the next header.
+    padding: u64,
+    /// What a global extended header said about all members that follow.
+    global: Extension,
+}
+
+impl<R: BufRead> TarReader<R> {
+    /// Reads from the stream's present position.
+    pub fn new(input: R) -> Self {
+        Self {
+            input,
+            left: 0,
+            padding: 0,
+            global: Extension::default(),
+        }
+    }
+
+    /// The next member; `None` at the end of the archive. Contents of the one before that were not read are passed over.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
+        let mut extension = self.global.clone();
+        loop {
+            self.skip()?;
+            let mut block = [0; BLOCK];
+            if !self.read_block(&mut block)? || is_zero(&block) {
+                return Ok(None);
+            }
+            let header = Header::parse(&block)?;
+            match header.flag() {
+                b'x' | b'X' => extension.read(&self.read_extension(&header)?)?,
+                b'g' => {
+                    let records = self.read_extension(&header)?;
+                    self.global.read(&records)?;
+                    extension = self.global.clone();
+                }
+                b'L' => extension.path = Some(until_nul(self.read_extension(&header)?)),
+                b'K' => extension.link = Some(until_nul(self.read_extension(&header)?)),
+                // A volume's label: GNU tar writes one at the head of archives made with --label.
+                b'V' => self.begin(header.size()?),
+                _ => return self.entry(&header, extension).map(Some),
+            }
+        }
+    }
+
+    /// The stream, for what follows the archive.
+    pub fn into_inner(self) -> R {
+        self.input
+    }
+
+    fn entry(&mut self, header: &Header<'_>, extension: Extension) -> Result<Entry, ArchiveError> {
+        let numbers = header.numbers()?;
+        let path = extension.path.unwrap_or_else(|| header.path());
+        let kind = kind(header.flag(), &path)?;
+        if extension.sparse {
+            return Err(ArchiveError::Unsupported {
+                path: text(&path),
+                what: "a sparse file".to_owned(),
+            });
+        }
+        let size = match kind {
+            Kind::File => extension.size.unwrap_or(numbers.size),
+            // Some programs state a size although nothing follows (a hard link with that of its file).
+            _ => 0,
+        };
+        self.begin(size);
+        let (major, minor) = match kind {
+            Kind::CharDevice | Kind::BlockDevice => header.device()?,
+            _ => (0, 0),
+        };
+        let owner = |stated: Option<u64>, field| u32::try_from(stated.unwrap_or(field)).map_err(|_| invalid("owner"));
+        Ok(Entry {
+            link: extension.link.unwrap_or_else(|| header.link()),
+            kind,
+            mode: u32::try_from(numbers.mode & 0o7777).unwrap_or_default(),
+            uid: owner(extension.uid, numbers.uid)?,
+            gid: owner(extension.gid, numbers.gid)?,
+            size,
+            mtime: extension.mtime.unwrap_or(Mtime {
+                seconds: numbers.mtime,
+                nanoseconds: 0,
+            }),
+            major,
+            minor,
+            xattrs: extension.xattrs,
+            path,
+        })
+    }
+
+    fn begin(&mut self, size: u64) {
+        self.left = size;
+        self.padding = size.wrapping_neg() % BLOCK as u64;
+    }
+
+    fn read_extension(&mut self, header: &Header<'_>) -> Result<Vec<u8>, ArchiveError> {
+        let size = header.size()?;
+        if size > LONGEST_EXTENSION {
+            return Err(invalid("extension is too long"));
+        }
+        self.begin(size);
+        let mut bytes = Vec::new();
+        self.by_ref().read_to_end(&mut bytes).map_err(read_error)?;
+        Ok(bytes)
+    }
+
+    /// Fills the block; `false` at the end of the stream, which is an error within a block only.
+    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, ArchiveError> {
+        if self.input.fill_buf().map_err(read_error)?.is_empty() {
+            return Ok(false);
+        }
+        self.input.read_exact(block).map_err(read_error)?;
+        Ok(true)
+    }
+
+    fn skip(&mut self) -> Result<(), ArchiveError> {
+        let mut left = self.left + self.padding;
+        (self.left, self.padding) = (0, 0);
+        while left > 0 {
+            let available = self.input.fill_buf().map_err(read_error)?.len();
+            if available == 0 {
+                return Err(ArchiveError::Truncated);
+            }
+            let step = usize::try_from(left).unwrap_or(usize::MAX).min(available);
+            self.input.consume(step);
+            left -= step as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the contents of the current member, and no further.
+impl<R: BufRead> Read for TarReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut contents = self.fill_buf()?;
+        let count = contents.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// Shows the contents of the current member as they lie in the stream's own buffer, so that they are not copied.
+impl<R: BufRead> BufRead for TarReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 {
+            return Ok(&[]);
+        }
+        let available = self.input.fill_buf()?;
+        if available.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let end = usize::try_from(self.left).unwrap_or(usize::MAX).min(available.len());
+        Ok(&available[..end])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+        self.left -= count as u64;
+    }
+}
+
+pub(crate) fn read_error(error: io::Error) -> ArchiveError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
+        _ => ArchiveError::Read(error),
+    }
+}
+
+fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+fn kind(flag: u8, path: &[u8]) -> Result<Kind, ArchiveError> {
+    let what = match flag {
+        // Before ustar a directory was a file whose name ends with a slash.
+        b'0' | 0 if path.ends_with(b"/") => return Ok(Kind::Directory),
+        b'0' | 0 | b'7' => return Ok(Kind::File),
+        b'1' => return Ok(Kind::HardLink),
+        b'2' => return Ok(Kind::Symlink),
+        b'3' => return Ok(Kind::CharDevice),
+        b'4' => return Ok(Kind::BlockDevice),
+        b'5' => return Ok(Kind::Directory),
+        b'6' => return Ok(Kind::Fifo),
+        b'S' => "a sparse file".to_owned(),
+        b'M' => "a file of several volumes".to_owned(),
+        other => format!("a member of type {:?}", char::from(other)),
+    };
+    Err(ArchiveError::Unsupported { path: text(path), what })
+}

@@ -1,0 +1,286 @@
+//! One container's control group.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use conex_spec::plan::CgroupPlan;
+use rustix::process::Signal;
+
+use crate::layout::{Layout, Version};
+use crate::{v1, v2};
+
+/// What can go wrong with a control group.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// A file refused a value.
+    #[error("write {value:?} to {}: {source}", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// The value.
+        value: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Any other operation.
+    #[error("{operation} {}: {source}", path.display())]
+    Operate {
+        /// What was tried.
+        operation: &'static str,
+        /// On which directory or file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel has no controller for a limit that was asked for.
+    #[error("the {controller} controller is not available on this host")]
+    NoController {
+        /// Its name.
+        controller: &'static str,
+    },
+}
+
+/// A control group that exists.
+#[derive(Debug)]
+pub struct Cgroup {
+    version: Version,
+    directories: Vec<PathBuf>,
+    /// Opened by `prepare_join`: `tasks` on v1, the directory on v2.
+    doors: Vec<OwnedFd>,
+}
+
+/// How often a directory that is still busy is removed again, and how long is waited in between.
+const REMOVE_ATTEMPTS: u32 = 100;
+const REMOVE_PAUSE: Duration = Duration::from_millis(2);
+
+impl Cgroup {
+    /// Makes the control group and applies its limits; on failure nothing is left.
+    pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<Self, CgroupError> {
+        let directories = match layout {
+            Layout::V1(controllers) => v1::directories(controllers, plan)?,
+            Layout::V2(root) => v2::prepare(root, plan)?,
+        };
+        let mut cgroup = Self {
+            version: layout.version(),
+            directories: Vec::new(),
+            doors: Vec::new(),
+        };
+        match cgroup.fill(layout, plan, directories) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = cgroup.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&mut self, layout: &Layout, plan: &CgroupPlan, directories: Vec<PathBuf>) -> Result<(), CgroupError> {
+        for directory in directories {
+            make_directory(&directory)?;
+            self.directories.push(directory);
+        }
+        match layout {
+            Layout::V1(controllers) => v1::apply(controllers, plan)?,
+            Layout::V2(root) => v2::apply(root, plan)?,
+        }
+        self.doors = self.open_doors()?;
+        Ok(())
+    }
+
+    /// The control group that these directories are, whether they exist or not.
+    pub fn open(directories: Vec<PathBuf>) -> Self {
+        let v2 = directories
+            .iter()
+            .any(|directory| directory.join("cgroup.controllers").exists());
+        Self {
+            version: if v2 { Version::V2 } else { Version::V1 },
+            directories,
+            doors: Vec::new(),
+        }
+    }
+
+    /// Which version it belongs to.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its directories.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    /// What a child is cloned into (`CLONE_INTO_CGROUP`), on v2.
+    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        match self.version {
+            Version::V2 => self.doors.first().map(AsFd::as_fd),
+            Version::V1 => None,
+        }
+    }
+
+    /// Moves the calling process in: on v1 by the `tasks` files opened before, on v2 by `cgroup.procs`.
+    pub fn join(&self) -> io::Result<()> {
+        match self.version {
+            Version::V1 => {
+                for door in &self.doors {
+                    rustix::io::write(door, b"0")?;
+                }
+                Ok(())
+            }
+            Version::V2 => self
+                .directories
+                .iter()
+                .try_for_each(|dir| fs::write(dir.join("cgroup.procs"), "0")),
+        }
+    }
+
+    /// A handle that another process can join by: for one that was opened from its directories.
+    pub fn with_doors(mut self) -> Result<Self, CgroupError> {
+        self.doors = self.open_doors()?;
+        Ok(self)
+    }
+
+    fn open_doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        let open = |directory: &PathBuf| {
+            let (path, opened) = match self.version {
+                Version::V1 => {
+                    let path = directory.join("tasks");
+                    let opened = OpenOptions::new().write(true).open(&path);
+                    (path, opened)
+                }
+                Version::V2 => (directory.clone(), File::open(directory)),
+            };
+            opened.map(OwnedFd::from).map_err(|source| CgroupError::Operate {
+                operation: "open",
+                path,
+                source,
+            })
+        };
+        self.directories.iter().map(open).collect()
+    }
+
+    /// Whether the kernel killed a process in it for want of memory.
+    pub fn oom_killed(&self) -> bool {
+        let file = match self.version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        self.directories.iter().any(|directory| {
+            let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
+            text.lines()
+                .filter_map(|line| line.strip_prefix("oom_kill "))
+                .any(|count| count.trim() != "0")
+        })
+    }
+
+    /// Kills every process in it.
+    pub fn kill_all(&self) -> io::Result<()> {
+        let Some(directory) = self.directories.iter().find(|directory| directory.exists()) else {
+            return Ok(());
+        };
+        if self.version == Version::V2 && fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+            return Ok(());
+        }
+        for _ in 0..REMOVE_ATTEMPTS {
+            let pids = processes(directory)?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in pids {
+                // One that ended meanwhile is what was wanted.
+                let _ = conex_sys::process::kill(pid, Signal::KILL);
+            }
+            thread::sleep(REMOVE_PAUSE);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("processes in {} do not end", directory.display()),
+        ))
+    }
+
+    /// Removes its directories, and those that the container made below. One that is gone is fine.
+    pub fn remove(&mut self) -> Result<(), CgroupError> {
+        self.doors.clear();
+        let mut outcome = Ok(());
+        for directory in &self.directories {
+            if let Err(source) = remove_directory(directory) {
+                outcome = Err(CgroupError::Operate {
+                    operation: "remove",
+                    path: directory.clone(),
+                    source,
+                });
+            }
+        }
+        outcome
+    }
+}
+
+/// Makes a directory; its parents where they are absent.
+fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    let made = match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
+        // Left by a monitor that died before it could clean up.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    };
+    made.map_err(|source| CgroupError::Operate {
+        operation: "create",
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+fn remove_directory(path: &Path) -> io::Result<()> {
+    for attempt in 0.. {
+        match fs::remove_dir(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if attempt == REMOVE_ATTEMPTS => return Err(error),
+            // Busy: it has children, or its last process has not been reaped yet.
+            Err(_) => {
+                for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                    if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                        remove_directory(&entry.path())?;
+                    }
+                }
+                if attempt > 0 {
+                    thread::sleep(REMOVE_PAUSE);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pids in a cgroup and those below it.
+fn processes(directory: &Path) -> io::Result<Vec<i32>> {
+    let mut pids: Vec<i32> = match fs::read_to_string(directory.join("cgroup.procs")) {
+        Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            pids.extend(processes(&entry.path())?);
+        }
+    }
+    Ok(pids)
+}
+
+/// Writes one value.
+pub(crate) fn write(directory: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
+    let file = directory.join(file);
+    let written = OpenOptions::new()
+        .write(true)
+        .open(&file)
+        .and_then(|mut open| open.write_all(value.as_bytes()));
+    written.map_err(|source| CgroupError::Write {
+        file,
+        value: value.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,120 @@
+//! How the host's control groups are laid out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Which interface a container's limits are written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// One hierarchy per controller.
+    V1,
+    /// The unified hierarchy.
+    V2,
+}
+
+/// Where the hierarchies are mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// Version 1 or hybrid: controller name to mount point. Controllers mounted together share one.
+    V1(BTreeMap<String, PathBuf>),
+    /// Version 2 only.
+    V2(PathBuf),
+}
+
+impl Layout {
+    /// Reads `/proc/self/mountinfo`. A hybrid host, whose controllers are all on version 1, counts as version 1.
+    pub fn probe() -> io::Result<Self> {
+        let text = fs::read_to_string("/proc/self/mountinfo")?;
+        Self::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no cgroup file system is mounted"))
+    }
+
+    /// Reads the text of a mountinfo file (proc_pid_mountinfo(5)).
+    pub fn parse(mountinfo: &str) -> Option<Self> {
+        let mut controllers = BTreeMap::new();
+        let mut unified = None;
+        for line in mountinfo.lines() {
+            let Some((head, tail)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = head.split(' ').nth(4) else { continue };
+            let mut tail = tail.split(' ');
+            match tail.next() {
+                Some("cgroup") => {
+                    let options = tail.nth(1).unwrap_or_default();
+                    for option in options.split(',').filter(|option| CONTROLLERS.contains(option)) {
+                        controllers
+                            .entry(option.to_owned())
+                            .or_insert_with(|| PathBuf::from(point));
+                    }
+                }
+                Some("cgroup2") => {
+                    unified.get_or_insert_with(|| PathBuf::from(point));
+                }
+                _ => {}
+            }
+        }
+        if controllers.is_empty() {
+            unified.map(Self::V2)
+        } else {
+            Some(Self::V1(controllers))
+        }
+    }
+
+    /// Which version limits are written to.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::V1(_) => Version::V1,
+            Self::V2(_) => Version::V2,
+        }
+    }
+
+    /// Directories that a cgroup of this path has, those of controllers mounted together once.
+    pub fn directories(&self, path: &Path) -> Vec<PathBuf> {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let mut directories: Vec<PathBuf> = match self {
+            Self::V1(controllers) => controllers.values().map(|point| point.join(relative)).collect(),
+            Self::V2(root) => vec![root.join(relative)],
+        };
+        directories.sort();
+        directories.dedup();
+        directories
+    }
+}
+
+/// Controllers of version 1 that containers are put into.
+const CONTROLLERS: [&str; 8] = [
+    "memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer", "blkio",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+25 20 0:22 / /sys/fs/cgroup/unified rw - cgroup2 none rw,nsdelegate
+26 20 0:23 / /sys/fs/cgroup/memory rw - cgroup none rw,memory
+27 20 0:24 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup none rw,cpu,cpuacct
+28 20 0:25 / /sys/fs/cgroup/systemd rw - cgroup none rw,xattr,name=systemd
+";
+
+    #[test]
+    fn a_hybrid_host_counts_as_version_1() {
+        let layout = Layout::parse(HYBRID).unwrap();
+        assert_eq!(layout.version(), Version::V1);
+        let expected = ["/sys/fs/cgroup/cpu,cpuacct/conex/x", "/sys/fs/cgroup/memory/conex/x"].map(PathBuf::from);
+        assert_eq!(layout.directories(Path::new("/conex/x")), expected);
+    }
+
+    #[test]
+    fn a_unified_host_is_version_2() {
+        let layout = Layout::parse("25 20 0:22 / /sys/fs/cgroup rw - cgroup2 none rw\n").unwrap();
+        assert_eq!(layout, Layout::V2("/sys/fs/cgroup".into()));
+    }
+
+    #[test]
+    fn a_host_without_control_groups_is_told_apart() {
+        assert_eq!(Layout::parse("22 1 0:5 / /proc rw - proc proc rw\n"), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! Control groups on both layouts: made, limited, joined, killed, removed (cgroups(7)).
+//!
+//! ```text
+//!   Layout::probe --> Cgroup::create(layout, plan) --> join (v1: `tasks` files; v2: CLONE_INTO_CGROUP)
+//!                                                  --> oom_killed, kill_all, remove
+//! ```
+//!
+//! A `CgroupPlan` speaks of limits; `v1` and `v2` say which files they are written to. On v1 a container's cgroup is
+//! one directory in each controller's hierarchy, on v2 one directory.
+
+mod cgroup;
+mod devices;
+mod layout;
+mod v1;
+mod v2;
+
+pub use crate::cgroup::{Cgroup, CgroupError};
+pub use crate::layout::{Layout, Version};

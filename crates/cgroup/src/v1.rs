@@ -1,0 +1,144 @@
+//! Limits as files of version 1 (Documentation/admin-guide/cgroup-v1).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use conex_spec::plan::{CgroupPlan, DeviceRule, Resources};
+
+use crate::cgroup::{CgroupError, write};
+
+/// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
+const ALWAYS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
+
+/// The directories that a plan needs.
+pub(crate) fn directories(
+    controllers: &BTreeMap<String, PathBuf>,
+    plan: &CgroupPlan,
+) -> Result<Vec<PathBuf>, CgroupError> {
+    let resources = &plan.resources;
+    for (controller, needed) in [
+        ("memory", resources.memory.is_some()),
+        ("cpu", resources.cpu_quota.is_some() || resources.cpu_shares.is_some()),
+        ("cpuset", needs_cpuset(resources)),
+        ("pids", resources.pids.is_some_and(|pids| pids > 0)),
+        ("devices", !resources.devices.is_empty()),
+    ] {
+        if needed && !controllers.contains_key(controller) {
+            return Err(CgroupError::NoController { controller });
+        }
+    }
+    let mut directories = Vec::new();
+    for (name, point) in controllers {
+        if ALWAYS.contains(&name.as_str()) || (name == "cpuset" && needs_cpuset(resources)) {
+            directories.push(below(point, &plan.path));
+        }
+    }
+    directories.sort();
+    directories.dedup();
+    Ok(directories)
+}
+
+fn needs_cpuset(resources: &Resources) -> bool {
+    resources.cpuset_cpus.is_some() || resources.cpuset_mems.is_some()
+}
+
+fn below(point: &Path, path: &Path) -> PathBuf {
+    point.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Writes the limits.
+pub(crate) fn apply(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    let resources = &plan.resources;
+    let directory = |controller: &str| controllers.get(controller).map(|point| below(point, &plan.path));
+    if let Some(memory) = directory("memory") {
+        apply_memory(&memory, resources)?;
+    }
+    if let Some(cpu) = directory("cpu") {
+        apply_cpu(&cpu, resources)?;
+    }
+    if let (Some(point), true) = (controllers.get("cpuset"), needs_cpuset(resources)) {
+        apply_cpuset(point, &plan.path, resources)?;
+    }
+    if let (Some(pids), Some(limit)) = (directory("pids"), resources.pids) {
+        write(&pids, "pids.max", &unlimited(limit))?;
+    }
+    if let Some(devices) = directory("devices") {
+        apply_devices(&devices, &resources.devices)?;
+    }
+    Ok(())
+}
+
+fn unlimited(limit: i64) -> String {
+    if limit <= 0 {
+        "max".to_owned()
+    } else {
+        limit.to_string()
+    }
+}
+
+fn apply_memory(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
+    // memory+swap must never be below memory: on a new cgroup both are unlimited, so memory is lowered first.
+    if let Some(limit) = resources.memory {
+        write(directory, "memory.limit_in_bytes", &limit.to_string())?;
+    }
+    if let Some(limit) = resources.memory_swap {
+        write(directory, "memory.memsw.limit_in_bytes", &limit.to_string())?;
+    }
+    if let Some(limit) = resources.memory_reservation {
+        write(directory, "memory.soft_limit_in_bytes", &limit.to_string())?;
+    }
+    Ok(())
+}
+
+fn apply_cpu(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
+    if let Some(shares) = resources.cpu_shares {
+        write(directory, "cpu.shares", &shares.to_string())?;
+    }
+    if let Some(period) = resources.cpu_period {
+        write(directory, "cpu.cfs_period_us", &period.to_string())?;
+    }
+    if let Some(quota) = resources.cpu_quota {
+        write(directory, "cpu.cfs_quota_us", &quota.to_string())?;
+    }
+    Ok(())
+}
+
+/// A new cpuset is empty and takes no process until it has CPUs and memory nodes; its parents as well.
+fn apply_cpuset(point: &Path, path: &Path, resources: &Resources) -> Result<(), CgroupError> {
+    let mut directory = point.to_path_buf();
+    for component in path.strip_prefix("/").unwrap_or(path).components() {
+        let parent = directory.clone();
+        directory.push(component);
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let value = fs::read_to_string(directory.join(file)).unwrap_or_default();
+            if value.trim().is_empty() {
+                let inherited = fs::read_to_string(parent.join(file)).unwrap_or_default();
+                write(&directory, file, inherited.trim())?;
+            }
+        }
+    }
+    if let Some(cpus) = &resources.cpuset_cpus {
+        write(&directory, "cpuset.cpus", cpus)?;
+    }
+    if let Some(mems) = &resources.cpuset_mems {
+        write(&directory, "cpuset.mems", mems)?;
+    }
+    Ok(())
+}
+
+fn apply_devices(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+    for rule in rules {
+        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        let text = match rule.kind {
+            'a' => "a".to_owned(),
+            kind => format!("{kind} {}:{} {}", number(rule.major), number(rule.minor), rule.access),
+        };
+        write(
+            directory,
+            if rule.allow { "devices.allow" } else { "devices.deny" },
+            &text,
+        )?;
+    }
+    Ok(())
+}

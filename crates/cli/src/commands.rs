@@ -1,0 +1,90 @@
+//! What can be asked for, by resource and verb.
+
+mod container;
+mod image;
+mod inspect;
+mod system;
+
+use clap::Subcommand;
+use conex_client::Client;
+
+use crate::failure::Failure;
+
+/// A verb with its flags.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a container from an image and run it
+    Run(Box<container::run::Run>),
+    /// Create a container without starting it
+    Create(Box<container::create::Create>),
+    /// List containers
+    #[command(visible_alias = "list")]
+    Ps(container::ps::Ps),
+    /// Print a container's log
+    Logs(container::logs::Logs),
+    /// Run another program in a running container
+    Exec(container::exec::Exec),
+    /// Attach standard input, output and error to a running container
+    Attach(container::attach::Attach),
+    /// Start stopped containers
+    Start(container::start::Start),
+    /// Stop running containers
+    Stop(container::stop::Stop),
+    /// Send a signal to running containers
+    Kill(container::kill::Kill),
+    /// Wait until containers stop, then print their exit codes
+    Wait(container::wait::Wait),
+    /// Remove containers
+    Rm(container::rm::Rm),
+    /// Download an image from a registry
+    Pull(image::pull::Pull),
+    /// List images
+    Images(image::list::Images),
+    /// Give an image another name
+    Tag(image::tag::Tag),
+    /// Remove images
+    Rmi(image::remove::Rmi),
+    /// Load images from an archive
+    Load(image::load::Load),
+    /// Print all facts of containers or images
+    Inspect(inspect::Inspect),
+    /// Print versions of client and daemon
+    Version(system::version::Version),
+    /// Print facts of the daemon and its host
+    Info(system::info::Info),
+}
+
+impl Command {
+    /// What is exited with when the daemon cannot be started.
+    pub(crate) fn daemon_failure_code(&self) -> i32 {
+        match self {
+            Self::Run(_) => 125,
+            _ => 1,
+        }
+    }
+
+    /// Carries it out; gives the exit code.
+    pub(crate) async fn run(&self, client: &Client) -> Result<i32, Failure> {
+        match self {
+            Self::Run(command) => command.run(client).await,
+            Self::Create(command) => command.run(client).await,
+            Self::Ps(command) => command.run(client).await,
+            Self::Logs(command) => command.run(client).await,
+            Self::Exec(command) => command.run(client).await,
+            Self::Attach(command) => command.run(client).await,
+            Self::Start(command) => command.run(client).await,
+            Self::Stop(command) => command.run(client).await,
+            Self::Kill(command) => command.run(client).await,
+            Self::Wait(command) => command.run(client).await,
+            Self::Rm(command) => command.run(client).await,
+            Self::Pull(command) => command.run(client).await,
+            Self::Images(command) => command.run(client).await,
+            Self::Tag(command) => command.run(client).await,
+            Self::Rmi(command) => command.run(client).await,
+            Self::Load(command) => command.run(client).await,
+            Self::Inspect(command) => command.run(client).await,
+            Self::Version(command) => command.run(client).await,
+            Self::Info(command) => command.run(client).await,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `conex pull`.
+
+use clap::Args;
+use conex_client::{Client, PullOptions};
+
+use crate::failure::Failure;
+use crate::progress;
+
+/// Downloads an image.
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// Platform of the image: linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Say nothing
+    #[arg(short, long)]
+    quiet: bool,
+    /// Image
+    image: String,
+}
+
+impl Pull {
+    /// Prints how it goes.
+    pub(crate) async fn run(&self, client: &Client) -> Result<i32, Failure> {
+        let last = self.image.rsplit('/').next().unwrap_or_default();
+        if !self.quiet && !last.contains([':', '@']) {
+            println!("Using default tag: latest");
+        }
+        let options = PullOptions {
+            image: &self.image,
+            platform: self.platform.as_deref(),
+            credentials: None,
+        };
+        let lines = client.pull(options).await?;
+        if self.quiet {
+            progress::print(lines, &mut std::io::sink(), false).await?;
+        } else {
+            progress::print(lines, &mut std::io::stdout(), progress::stdout_is_terminal()).await?;
+        }
+        println!("{}", self.image);
+        Ok(0)
+    }
+}

@@ -1,0 +1,4 @@
+//! The daemon itself.
+
+pub(crate) mod info;
+pub(crate) mod version;

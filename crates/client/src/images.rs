@@ -1,0 +1,117 @@
+//! Images.
+
+use conex_api_types::{ImageDeleteResponse, ImageSummary, ProgressMessage};
+use hyper::{Method, header};
+use serde::de::DeserializeOwned;
+
+use crate::body::{Archive, Lines};
+use crate::call::{empty, operation};
+use crate::query::Target;
+use crate::{Client, Result};
+
+/// What to pull.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PullOptions<'a> {
+    /// Name, with tag or digest where one is meant.
+    pub image: &'a str,
+    /// `linux/arm64`.
+    pub platform: Option<&'a str>,
+    /// Value of `X-Registry-Auth`.
+    pub credentials: Option<&'a str>,
+}
+
+/// Which images to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImagesOptions<'a> {
+    /// With those that have no name.
+    pub all: bool,
+    /// JSON of the API.
+    pub filters: Option<&'a str>,
+}
+
+impl Client {
+    /// `POST /images/create`.
+    pub async fn pull(&self, options: PullOptions<'_>) -> Result<Lines<ProgressMessage>> {
+        let (name, tag) = split_tag(options.image);
+        let target = Target::new(&["images", "create"])
+            .with("fromImage", name)
+            .with("tag", tag)
+            .maybe("platform", options.platform);
+        let response = self
+            .send(Method::POST, &target, empty(), |request| match options.credentials {
+                Some(credentials) => request.header("X-Registry-Auth", credentials),
+                None => request,
+            })
+            .await?;
+        Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
+    }
+
+    /// `POST /images/load`.
+    pub async fn load(&self, archive: Archive, quiet: bool) -> Result<Lines<ProgressMessage>> {
+        let target = Target::new(&["images", "load"]).flag("quiet", quiet);
+        let tar = |mut request: hyper::http::request::Builder| {
+            if let Some(headers) = request.headers_mut() {
+                headers.insert(
+                    header::CONTENT_TYPE,
+                    header::HeaderValue::from_static("application/x-tar"),
+                );
+            }
+            request
+        };
+        let response = self.send(Method::POST, &target, archive.0, tar).await?;
+        Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
+    }
+
+    /// `GET /images/json`.
+    pub async fn images(&self, options: ImagesOptions<'_>) -> Result<Vec<ImageSummary>> {
+        let target = Target::new(&["images", "json"])
+            .flag("all", options.all)
+            .maybe("filters", options.filters);
+        self.json(Method::GET, &target).await
+    }
+
+    /// `GET /images/{name}/json`, as a type of `conex-api-types` or as plain JSON.
+    pub async fn image<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        self.json(Method::GET, &Target::new(&["images", name, "json"])).await
+    }
+
+    /// `POST /images/{name}/tag`.
+    pub async fn tag_image(&self, name: &str, repository: &str, tag: &str) -> Result<()> {
+        let target = Target::new(&["images", name, "tag"])
+            .with("repo", repository)
+            .with("tag", tag);
+        self.plain(Method::POST, &target).await
+    }
+
+    /// `DELETE /images/{name}`.
+    pub async fn remove_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<ImageDeleteResponse>> {
+        let target = Target::new(&["images", name])
+            .flag("force", force)
+            .flag("noprune", !prune);
+        self.json(Method::DELETE, &target).await
+    }
+}
+
+/// Name, and tag or digest; `latest` where there is neither.
+fn split_tag(image: &str) -> (&str, &str) {
+    if let Some((name, digest)) = image.split_once('@') {
+        return (name, digest);
+    }
+    match image.rsplit_once(':') {
+        // A colon before the last slash is that of a port.
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_tag() {
+        assert_eq!(split_tag("127.0.0.1:5000/a"), ("127.0.0.1:5000/a", "latest"));
+        assert_eq!(split_tag("127.0.0.1:5000/a:b"), ("127.0.0.1:5000/a", "b"));
+        assert_eq!(split_tag("a@sha256:00"), ("a", "sha256:00"));
+    }
+}

@@ -1,0 +1,340 @@
+//! `Config`: what a create request means.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use conex_api_types::{ContainerCreateRequest, DeviceMapping, HealthConfig, HostConfig, Ulimit};
+use serde::{Deserialize, Serialize};
+
+use crate::invalid::Invalid;
+use crate::limits::Limits;
+use crate::mounts::{self, MountChoice};
+use crate::{signals, unsupported};
+
+/// A container as it is recorded. Everything in it is honoured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// The image as it was asked for.
+    pub image: String,
+    /// Program and its first arguments.
+    pub entrypoint: Option<Vec<String>>,
+    /// Arguments, or the program.
+    pub cmd: Option<Vec<String>>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// `user[:group]`.
+    pub user: String,
+    /// Absolute path, empty for `/`.
+    pub working_dir: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// With a terminal.
+    pub tty: bool,
+    /// With a standard input.
+    pub open_stdin: bool,
+    /// Which is closed when the first client leaves.
+    pub stdin_once: bool,
+    /// Whether the creator attaches.
+    pub attach_stdin: bool,
+    /// As above.
+    pub attach_stdout: bool,
+    /// As above.
+    pub attach_stderr: bool,
+    /// Host name; empty before the id is known.
+    pub hostname: String,
+    /// NIS domain name.
+    pub domainname: String,
+    /// Signal of `stop`.
+    pub stop_signal: Option<String>,
+    /// Seconds of `stop`, -1 for ever.
+    pub stop_timeout: Option<i64>,
+    /// Paths that the image or the client calls volumes.
+    pub volumes: BTreeSet<String>,
+    /// `port/protocol`.
+    pub exposed_ports: BTreeSet<String>,
+    /// Health check; only `NONE` is honoured.
+    pub healthcheck: Option<HealthConfig>,
+    /// Network.
+    pub network: NetworkChoice,
+    /// Limits.
+    pub limits: Limits,
+    /// Limits of the process.
+    pub ulimits: Vec<Ulimit>,
+    /// Log.
+    pub log: LogChoice,
+    /// Binds and tmpfs.
+    pub mounts: Vec<MountChoice>,
+    /// Devices of the host.
+    pub devices: Vec<DeviceMapping>,
+    /// Remove it when it ends.
+    pub auto_remove: bool,
+    /// The host configuration as it was asked for, with the engine's defaults filled in; for inspection, and for what needs
+    /// no interpretation (capabilities, security options, namespaces' modes, DNS).
+    pub host: HostConfig,
+}
+
+/// Which network a container is on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkChoice {
+    /// The default bridge.
+    #[default]
+    Bridge,
+    /// The host's.
+    Host,
+    /// None, but for the loopback.
+    None,
+}
+
+impl NetworkChoice {
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Where output is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogChoice {
+    /// In a file of JSON lines.
+    #[default]
+    JsonFile,
+    /// Nowhere.
+    None,
+}
+
+impl Config {
+    /// What a request means, or why it is refused.
+    pub fn from_request(request: ContainerCreateRequest) -> Result<Self, Invalid> {
+        unsupported::refuse(&request)?;
+        check_process(&request)?;
+        let mut host = request.host_config;
+        let network = network(&host.network_mode, request.network_disabled)?;
+        for name in request.networking_config.endpoints_config.keys() {
+            if name != network.name() && name != "default" {
+                return Err(Invalid::Field(format!("network {name} not found")));
+            }
+        }
+        if network == NetworkChoice::Host && !request.mac_address.is_empty() {
+            return Err(Invalid::field("conflicting options: mac-address and the network mode"));
+        }
+        let limits = Limits::from_host_config(&host)?;
+        let mounts = mounts::from_host_config(&host)?;
+        let log = log(&host)?;
+        fill_defaults(&mut host, network);
+        Ok(Self {
+            image: request.image,
+            entrypoint: request.entrypoint.filter(|parts| !parts.is_empty()),
+            cmd: request.cmd.filter(|parts| !parts.is_empty()),
+            env: request.env,
+            user: request.user,
+            working_dir: request.working_dir,
+            labels: request.labels,
+            tty: request.tty,
+            open_stdin: request.open_stdin,
+            stdin_once: request.stdin_once,
+            attach_stdin: request.attach_stdin,
+            attach_stdout: request.attach_stdout,
+            attach_stderr: request.attach_stderr,
+            hostname: request.hostname,
+            domainname: request.domainname,
+            stop_signal: Some(request.stop_signal).filter(|signal| !signal.is_empty()),
+            stop_timeout: request.stop_timeout,
+            volumes: request.volumes.into_keys().collect(),
+            exposed_ports: request.exposed_ports.into_keys().collect(),
+            healthcheck: request.healthcheck,
+            network,
+            limits,
+            ulimits: host.ulimits.clone().unwrap_or_default(),
+            log,
+            mounts,
+            devices: host.devices.clone().unwrap_or_default(),
+            auto_remove: host.auto_remove,
+            host,
+        })
+    }
+
+    /// Program and arguments.
+    pub fn argv(&self) -> Vec<String> {
+        self.entrypoint
+            .iter()
+            .chain(self.cmd.iter())
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    /// Whether output is kept in a file.
+    pub fn logs_to_file(&self) -> bool {
+        self.log == LogChoice::JsonFile
+    }
+}
+
+/// Longest host name that the kernel takes (`sethostname(2)`).
+const LONGEST_HOSTNAME: usize = 64;
+
+fn check_process(request: &ContainerCreateRequest) -> Result<(), Invalid> {
+    if request.image.is_empty() {
+        return Err(Invalid::field("no image specified"));
+    }
+    if request.hostname.len() > LONGEST_HOSTNAME || request.hostname.contains(['/', '\0', ' ']) {
+        return Err(Invalid::Field(format!("invalid hostname: {}", request.hostname)));
+    }
+    if let Some(wrong) = request
+        .env
+        .iter()
+        .find(|entry| entry.is_empty() || entry.starts_with('=') || entry.contains('\0'))
+    {
+        return Err(Invalid::Field(format!("invalid environment variable: {wrong}")));
+    }
+    if !request.working_dir.is_empty() && !request.working_dir.starts_with('/') {
+        return Err(Invalid::Field(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            request.working_dir
+        )));
+    }
+    if !request.stop_signal.is_empty() {
+        signals::parse(&request.stop_signal).map_err(|error| Invalid::Field(error.to_string()))?;
+    }
+    if request.stop_timeout.is_some_and(|timeout| timeout < -1) {
+        return Err(Invalid::field("invalid stop timeout: it must be -1 or more"));
+    }
+    let words = request.entrypoint.iter().chain(&request.cmd).flatten();
+    if words.clone().any(|word| word.contains('\0')) {
+        return Err(Invalid::field("invalid command: it contains a NUL byte"));
+    }
+    Ok(())
+}
+
+fn network(mode: &str, disabled: bool) -> Result<NetworkChoice, Invalid> {
+    match mode {
+        _ if disabled => Ok(NetworkChoice::None),
+        "" | "default" | "bridge" => Ok(NetworkChoice::Bridge),
+        "host" => Ok(NetworkChoice::Host),
+        "none" => Ok(NetworkChoice::None),
+        other if other.starts_with("container:") => Err(Invalid::Unsupported {
+            field: "NetworkMode",
+            what: other.to_owned(),
+        }),
+        other => Err(Invalid::Field(format!("network {other} not found"))),
+    }
+}
+
+fn log(host: &HostConfig) -> Result<LogChoice, Invalid> {
+    let choice = match host.log_config.kind.as_str() {
+        "" | "json-file" => LogChoice::JsonFile,
+        "none" => LogChoice::None,
+        other => {
+            return Err(Invalid::Unsupported {
+                field: "LogConfig.Type",
+                what: format!("the log driver {other}"),
+            });
+        }
+    };
+    match host.log_config.config.keys().next() {
+        Some(option) => Err(Invalid::Unsupported {
+            field: "LogConfig.Config",
+            what: format!("the log option {option}"),
+        }),
+        None => Ok(choice),
+    }
+}
+
+/// What `inspect` shows where the client said nothing.
+fn fill_defaults(host: &mut HostConfig, network: NetworkChoice) {
+    let default = |text: &mut String, value: &str| {
+        if text.is_empty() {
+            value.clone_into(text);
+        }
+    };
+    if host.network_mode.is_empty() || host.network_mode == "default" {
+        network.name().clone_into(&mut host.network_mode);
+    }
+    default(&mut host.ipc_mode, "private");
+    default(&mut host.log_config.kind, "json-file");
+    default(&mut host.restart_policy.name, "no");
+    default(&mut host.runtime, "conex");
+    if host.shm_size == 0 {
+        host.shm_size = 64 << 20;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(json: &str) -> ContainerCreateRequest {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn refusal(json: &str) -> String {
+        Config::from_request(request(json)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_the_cli_sends_for_a_plain_run_is_accepted() {
+        let config = Config::from_request(request(
+            r#"{"Hostname":"","AttachStdout":true,"Tty":false,"Env":null,"Cmd":["echo","hi"],"Image":"busybox",
+                "Volumes":{},"Entrypoint":null,"OnBuild":null,"Labels":{},
+                "HostConfig":{"Binds":null,"LogConfig":{"Type":"","Config":{}},"NetworkMode":"default","PortBindings":{},
+                "RestartPolicy":{"Name":"no","MaximumRetryCount":0},"AutoRemove":true,"ConsoleSize":[0,0],"CapAdd":null,
+                "Dns":[],"IpcMode":"","Memory":0,"PidsLimit":0,"BlkioWeightDevice":[],"OomKillDisable":false,
+                "MemorySwappiness":-1,"MaskedPaths":null,"ReadonlyPaths":null},
+                "NetworkingConfig":{"EndpointsConfig":{"default":{"IPAMConfig":null,"MacAddress":""}}}}"#,
+        ))
+        .unwrap();
+        assert_eq!(config.argv(), ["echo", "hi"]);
+        assert_eq!(config.network, NetworkChoice::Bridge);
+        assert!(config.auto_remove);
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused_by_name() {
+        assert_eq!(
+            refusal(r#"{"Image":"x","HostConfig":{"RestartPolicy":{"Name":"always"}}}"#),
+            "RestartPolicy: the restart policy always is not supported yet"
+        );
+        assert_eq!(
+            refusal(r#"{"Image":"x","HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}}"#),
+            "PortBindings: publishing ports is not supported yet"
+        );
+        assert_eq!(
+            refusal(r#"{"Image":"x","HostConfig":{"LogConfig":{"Type":"syslog"}}}"#),
+            "LogConfig.Type: the log driver syslog is not supported yet"
+        );
+        assert!(refusal(r#"{"Image":"x","HostConfig":{"Init":true}}"#).contains("Init"));
+        assert!(refusal(r#"{"Image":"x","Healthcheck":{"Test":["CMD","true"]}}"#).contains("Healthcheck"));
+    }
+
+    #[test]
+    fn impossible_values_are_refused_in_the_words_of_docker() {
+        assert_eq!(
+            refusal(r#"{"Image":"x","HostConfig":{"NetworkMode":"mine"}}"#),
+            "network mine not found"
+        );
+        assert_eq!(
+            refusal(r#"{"Image":"x","StopSignal":"NOSUCH"}"#),
+            "invalid signal: NOSUCH"
+        );
+        assert_eq!(
+            refusal(r#"{"Image":"x","WorkingDir":"relative"}"#),
+            "the working directory 'relative' is invalid, it needs to be an absolute path"
+        );
+        assert_eq!(
+            refusal(r#"{"Image":"x","Env":["=x"]}"#),
+            "invalid environment variable: =x"
+        );
+    }
+
+    #[test]
+    fn a_config_survives_the_store() {
+        let config = Config::from_request(request(r#"{"Image":"x","HostConfig":{"Memory":67108864}}"#)).unwrap();
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
+    }
+}

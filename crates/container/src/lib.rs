@@ -1,0 +1,23 @@
+//! What a container is meant to be, and how it lives: decisions without effects.
+//!
+//! `Config::from_request` is the one conversion from a request as a client typed it to what it means; it is the
+//! validation. `state` is the life of a container as a state machine.
+
+mod config;
+pub mod detach_keys;
+mod exec;
+mod invalid;
+mod limits;
+mod merge;
+mod mounts;
+pub mod names;
+pub mod signals;
+pub mod state;
+mod unsupported;
+
+pub use crate::config::{Config, LogChoice, NetworkChoice};
+pub use crate::exec::ExecConfig;
+pub use crate::invalid::Invalid;
+pub use crate::limits::Limits;
+pub use crate::merge::ImageDefaults;
+pub use crate::mounts::{BindPropagation, MountChoice};

@@ -1,0 +1,251 @@
+//! The life of a container as a state machine.
+//!
+//! ```text
+//!              Start              Started              Exited
+//!   Created ----------> Starting ----------> Running -----------> Exited --+
+//!      |                   |                    |                  |  ^    |
+//!      |                   | StartFailed        | Remove{force}    |  |    | Start
+//!      |                   v                    v                  |  |    v
+//!      |                Exited / Created     (killed first)        |  +- Starting
+//!      | Remove                                                    | Remove
+//!      +-------------------------> Removing <----------------------+
+//!                                     | Removed
+//!                                     v
+//!                                   Gone
+//! ```
+//!
+//! `State::on` decides; the engine's task of the container carries the actions out and feeds their outcome back.
+
+use serde::{Deserialize, Serialize};
+
+/// How the last run of a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code; 128 + n after signal n; 127 or 126 when the program could not be executed; 255 when unknown.
+    pub code: i32,
+    /// Whether the kernel killed a process of the container for memory.
+    pub oom_killed: bool,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub started_at: String,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub finished_at: String,
+    /// Why it could not be started, in the words that clients were told.
+    pub error: Option<String>,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Never started.
+    Created,
+    /// A monitor is being asked to start it; `before` is what it returns to when that fails before anything ran.
+    Starting {
+        /// How the run before ended, if there was one.
+        before: Option<Exit>,
+    },
+    /// Its first process runs.
+    Running {
+        /// Pid of the first process in the daemon's namespace.
+        pid: i32,
+        /// RFC 3339 with nanoseconds, UTC.
+        started_at: String,
+    },
+    /// Its first process ended.
+    Exited(Exit),
+    /// It is being removed; nothing else is accepted.
+    Removing,
+    /// It is gone.
+    Gone,
+}
+
+/// What happens to a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A client wants it started.
+    Start,
+    /// The first process executes its program.
+    Started {
+        /// Pid of the first process.
+        pid: i32,
+        /// RFC 3339 with nanoseconds, UTC.
+        started_at: String,
+    },
+    /// The first process could not be started.
+    StartFailed(Exit),
+    /// The first process ended, or its monitor died (code 255 then).
+    Exited(Exit),
+    /// A client wants it removed.
+    Remove {
+        /// Whether a running one is killed first.
+        force: bool,
+    },
+    /// Everything of it was removed.
+    Removed,
+}
+
+/// What the owner of the container has to do, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Order a monitor.
+    Launch,
+    /// Send SIGKILL to the first process and wait for its exit; then ask again.
+    Kill,
+    /// Release what a run held (address, network).
+    ReleaseRun,
+    /// Delete record, directory and name.
+    Delete,
+}
+
+/// Why an event is refused in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// `Start` of a running container; the Engine API answers 304.
+    #[error("container is already running")]
+    AlreadyRunning,
+    /// `Start` while another start is under way.
+    #[error("container is being started")]
+    Starting,
+    /// `Remove` without force of a running container.
+    #[error("container is running")]
+    Running,
+    /// Anything but `Removed` while the container is being removed, or after.
+    #[error("container is marked for removal and cannot be started")]
+    Removing,
+    /// An outcome that the state does not wait for; a late message of an earlier run.
+    #[error("event does not belong to this state")]
+    Stale,
+}
+
+impl State {
+    /// Decides what an event leads to; the state is unchanged where it is refused.
+    pub fn on(&self, event: Event) -> Result<(State, Vec<Action>), Refusal> {
+        match (self, event) {
+            (State::Removing, Event::Removed) => Ok((State::Gone, vec![])),
+            (State::Removing | State::Gone, _) => Err(Refusal::Removing),
+
+            (State::Created, Event::Start) => Ok((State::Starting { before: None }, vec![Action::Launch])),
+            (State::Exited(exit), Event::Start) => Ok((
+                State::Starting {
+                    before: Some(exit.clone()),
+                },
+                vec![Action::Launch],
+            )),
+            (State::Starting { .. }, Event::Start) => Err(Refusal::Starting),
+            (State::Running { .. }, Event::Start) => Err(Refusal::AlreadyRunning),
+
+            (State::Starting { .. }, Event::Started { pid, started_at }) => {
+                Ok((State::Running { pid, started_at }, vec![]))
+            }
+            (State::Starting { .. }, Event::StartFailed(exit) | Event::Exited(exit))
+            | (State::Running { .. }, Event::Exited(exit)) => Ok((State::Exited(exit), vec![Action::ReleaseRun])),
+
+            (State::Running { .. } | State::Starting { .. }, Event::Remove { force: true }) => {
+                Ok((self.clone(), vec![Action::Kill]))
+            }
+            (State::Running { .. } | State::Starting { .. }, Event::Remove { force: false }) => Err(Refusal::Running),
+            (State::Created | State::Exited(_), Event::Remove { .. }) => Ok((State::Removing, vec![Action::Delete])),
+
+            (_, Event::Started { .. } | Event::StartFailed(_) | Event::Exited(_) | Event::Removed) => {
+                Err(Refusal::Stale)
+            }
+        }
+    }
+
+    /// Docker's word for it (`State.Status`).
+    pub fn status(&self) -> &'static str {
+        match self {
+            State::Created | State::Starting { before: None } => "created",
+            State::Starting { before: Some(_) } | State::Exited(_) => "exited",
+            State::Running { .. } => "running",
+            State::Removing | State::Gone => "removing",
+        }
+    }
+
+    /// Pid of the first process while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        match self {
+            State::Running { pid, .. } => Some(*pid),
+            _ => None,
+        }
+    }
+
+    /// Whether its first process runs.
+    pub fn is_running(&self) -> bool {
+        matches!(self, State::Running { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(code: i32) -> Exit {
+        Exit {
+            code,
+            oom_killed: false,
+            started_at: "2026-01-01T00:00:00Z".into(),
+            finished_at: "2026-01-01T00:00:01Z".into(),
+            error: None,
+        }
+    }
+
+    fn running() -> State {
+        State::Running {
+            pid: 7,
+            started_at: "2026-01-01T00:00:00Z".into(),
+        }
+    }
+
+    #[test]
+    fn a_container_is_started_runs_and_exits() {
+        let (state, actions) = State::Created.on(Event::Start).unwrap();
+        assert_eq!(actions, [Action::Launch]);
+        let (state, _) = state
+            .on(Event::Started {
+                pid: 7,
+                started_at: "2026-01-01T00:00:00Z".into(),
+            })
+            .unwrap();
+        assert_eq!(state, running());
+        let (state, actions) = state.on(Event::Exited(exit(3))).unwrap();
+        assert_eq!(state, State::Exited(exit(3)));
+        assert_eq!(actions, [Action::ReleaseRun]);
+    }
+
+    #[test]
+    fn a_second_start_has_no_effect() {
+        assert_eq!(running().on(Event::Start), Err(Refusal::AlreadyRunning));
+        assert_eq!(
+            State::Starting { before: None }.on(Event::Start),
+            Err(Refusal::Starting)
+        );
+    }
+
+    #[test]
+    fn a_running_container_is_removed_only_by_force_and_killed_first() {
+        assert_eq!(running().on(Event::Remove { force: false }), Err(Refusal::Running));
+        let (state, actions) = running().on(Event::Remove { force: true }).unwrap();
+        assert_eq!((state, actions), (running(), vec![Action::Kill]));
+    }
+
+    #[test]
+    fn nothing_brings_a_removed_container_back() {
+        let (state, _) = State::Created.on(Event::Remove { force: false }).unwrap();
+        for event in [Event::Start, Event::Exited(exit(0)), Event::Remove { force: true }] {
+            assert_eq!(state.on(event), Err(Refusal::Removing));
+        }
+        assert_eq!(state.on(Event::Removed).unwrap().0, State::Gone);
+    }
+
+    #[test]
+    fn late_messages_of_an_earlier_run_are_told_apart() {
+        assert_eq!(State::Exited(exit(0)).on(Event::Exited(exit(1))), Err(Refusal::Stale));
+        assert_eq!(
+            State::Created.on(Event::Started {
+                pid: 1,
+                started_at: String::new()
+            }),
+            Err(Refusal::Stale)
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! Fields that are known and not honoured yet: refused by name where they ask for something.
+
+use conex_api_types::{ContainerCreateRequest, HostConfig};
+
+use crate::invalid::Invalid;
+
+/// Refuses what would otherwise be ignored.
+pub(crate) fn refuse(request: &ContainerCreateRequest) -> Result<(), Invalid> {
+    let check = request.healthcheck.as_ref().and_then(|check| check.test.first());
+    if check.is_some_and(|kind| kind != "NONE") {
+        return Err(unsupported("Healthcheck", "a health check"));
+    }
+    if !request.mac_address.is_empty() {
+        return Err(unsupported("MacAddress", "a fixed MAC address"));
+    }
+    for settings in request.networking_config.endpoints_config.values().flatten() {
+        let fixed = settings
+            .ipam_config
+            .as_ref()
+            .and_then(|config| config.as_object())
+            .is_some_and(|config| !config.is_empty());
+        if fixed || !settings.mac_address.is_empty() {
+            return Err(unsupported("NetworkingConfig", "a fixed address"));
+        }
+        if settings.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) {
+            return Err(unsupported("NetworkingConfig", "an alias"));
+        }
+    }
+    refuse_host(&request.host_config)
+}
+
+fn unsupported(field: &'static str, what: impl Into<String>) -> Invalid {
+    Invalid::Unsupported {
+        field,
+        what: what.into(),
+    }
+}
+
+fn asked<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+#[expect(clippy::too_many_lines, reason = "a flat table")]
+fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
+    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
+        return Err(unsupported(
+            "RestartPolicy",
+            format!("the restart policy {}", host.restart_policy.name),
+        ));
+    }
+    let refusals = [
+        (
+            host.port_bindings
+                .values()
+                .flatten()
+                .any(|bindings| !bindings.is_empty()),
+            "PortBindings",
+            "publishing ports",
+        ),
+        (host.publish_all_ports, "PublishAllPorts", "publishing ports"),
+        (asked(host.volumes_from.as_ref()), "VolumesFrom", "sharing volumes"),
+        (
+            !host.volume_driver.is_empty() && host.volume_driver != "local",
+            "VolumeDriver",
+            "a volume driver",
+        ),
+        (asked(host.links.as_ref()), "Links", "linking containers"),
+        (
+            host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
+            "StorageOpt",
+            "a storage option",
+        ),
+        (
+            !matches!(host.userns_mode.as_str(), "" | "host"),
+            "UsernsMode",
+            "a user namespace mode",
+        ),
+        (
+            !matches!(host.runtime.as_str(), "" | "conex" | "runc"),
+            "Runtime",
+            "another runtime",
+        ),
+        (host.init == Some(true), "Init", "an init process"),
+        (
+            !matches!(host.isolation.as_str(), "" | "default"),
+            "Isolation",
+            "isolation",
+        ),
+        (!host.cgroup.is_empty(), "Cgroup", "a shared cgroup"),
+        (host.blkio_weight != 0, "BlkioWeight", "an I/O weight"),
+        (
+            asked(host.blkio_weight_device.as_ref()),
+            "BlkioWeightDevice",
+            "an I/O weight",
+        ),
+        (
+            asked(host.blkio_device_read_bps.as_ref()),
+            "BlkioDeviceReadBps",
+            "an I/O limit",
+        ),
+        (
+            asked(host.blkio_device_write_bps.as_ref()),
+            "BlkioDeviceWriteBps",
+            "an I/O limit",
+        ),
+        (
+            asked(host.blkio_device_read_iops.as_ref()),
+            "BlkioDeviceReadIOps",
+            "an I/O limit",
+        ),
+        (
+            asked(host.blkio_device_write_iops.as_ref()),
+            "BlkioDeviceWriteIOps",
+            "an I/O limit",
+        ),
+        (
+            host.cpu_realtime_period != 0,
+            "CpuRealtimePeriod",
+            "real-time scheduling",
+        ),
+        (
+            host.cpu_realtime_runtime != 0,
+            "CpuRealtimeRuntime",
+            "real-time scheduling",
+        ),
+        (
+            asked(host.device_requests.as_ref()),
+            "DeviceRequests",
+            "a device driver",
+        ),
+        (
+            host.memory_swappiness.is_some_and(|value| value != -1),
+            "MemorySwappiness",
+            "swappiness",
+        ),
+        (
+            host.oom_kill_disable == Some(true),
+            "OomKillDisable",
+            "disabling the OOM killer",
+        ),
+        (host.kernel_memory_tcp != 0, "KernelMemoryTCP", "a limit of TCP memory"),
+        (
+            host.ipc_mode.starts_with("container:"),
+            "IpcMode",
+            "another container's namespace",
+        ),
+        (
+            host.pid_mode.starts_with("container:"),
+            "PidMode",
+            "another container's namespace",
+        ),
+    ];
+    match refusals.into_iter().find(|(asked, _, _)| *asked) {
+        Some((_, field, what)) => Err(unsupported(field, what)),
+        None => check_modes(host),
+    }
+}
+
+fn check_modes(host: &HostConfig) -> Result<(), Invalid> {
+    for (mode, known, name) in [
+        (
+            &host.ipc_mode,
+            ["", "private", "shareable", "host", "none"].as_slice(),
+            "IPC",
+        ),
+        (&host.pid_mode, &["", "host"], "PID"),
+        (&host.uts_mode, &["", "host"], "UTS"),
+        (&host.cgroupns_mode, &["", "host", "private"], "cgroup namespace"),
+    ] {
+        if !known.contains(&mode.as_str()) {
+            return Err(Invalid::Field(format!("invalid {name} mode: {mode}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! A blob that is being written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use conex_reference::Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::store::{Content, ContentError, file};
+
+/// A blob that is being written; dropped before `commit`, it is removed.
+#[derive(Debug)]
+pub struct Ingest {
+    store: Content,
+    path: Option<PathBuf>,
+    target: File,
+    hash: Sha256,
+    size: u64,
+}
+
+impl Ingest {
+    pub(crate) fn begin(store: Content, path: PathBuf) -> Result<Self, ContentError> {
+        let target = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(file("create", &path))?;
+        Ok(Self {
+            store,
+            path: Some(path),
+            target,
+            hash: Sha256::new(),
+            size: 0,
+        })
+    }
+
+    /// Writes and hashes the next bytes.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        self.write_all(bytes)
+            .map_err(file("write", self.path.as_deref().unwrap_or_else(|| "".as_ref())))
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What was written so far, open for reading; it stays readable when the ingest is dropped.
+    pub fn reopen(&self) -> Result<File, ContentError> {
+        let path = self.path.as_deref().unwrap_or_else(|| "".as_ref());
+        File::open(path).map_err(file("open", path))
+    }
+
+    /// Publishes the blob durably if it has the digest that was expected, and tells the one it has.
+    pub fn commit(mut self, expected: Option<&Digest>) -> Result<Digest, ContentError> {
+        let hash = std::mem::take(&mut self.hash);
+        let actual = Digest::from_bytes(hash.finalize().into());
+        if let Some(expected) = expected.copied().filter(|expected| *expected != actual) {
+            return Err(ContentError::Digest { expected, actual });
+        }
+        let Some(path) = self.path.clone() else {
+            return Ok(actual);
+        };
+        self.target.sync_data().map_err(file("sync", &path))?;
+        let target = self.store.path(&actual);
+        fs::rename(&path, &target).map_err(file("publish", &target))?;
+        self.path = None;
+        let blobs = &self.store.shared.blobs;
+        // The name is durable with the directory's sync (fsync(2), "Notes").
+        File::open(blobs)
+            .and_then(|dir| dir.sync_data())
+            .map_err(file("sync", blobs))?;
+        Ok(actual)
+    }
+}
+
+impl Write for Ingest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.target.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take() {
+            // What cannot be removed now is collected at the next start.
+            let _ = fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The content store: files named by their SHA-256, in the layout of an OCI image directory.
+//!
+//! ```text
+//!   content/
+//!       blobs/sha256/<64 hexadecimal digits>     complete, right, on disk
+//!       ingest/<n>                               being written; collected at the next start
+//! ```
+//!
+//! A blob is written and hashed at once, synced, and published by rename when its digest is right. It is never changed
+//! afterwards. Everything here is synchronous; a program with an event loop calls it from a thread that may block.
+
+mod ingest;
+mod store;
+
+pub use crate::ingest::Ingest;
+pub use crate::store::{Content, ContentError};

@@ -1,0 +1,268 @@
+//! `daemon.json`, with Docker's keys and rules: an unknown key, or one that a flag names as well, refuses the start.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::options::Options;
+
+/// Where the file is looked for when no flag names one.
+const DEFAULT_FILES: [&str; 2] = ["/etc/conex/daemon.json", "/etc/docker/daemon.json"];
+
+/// Keys of Docker's that this daemon knows but does not act upon yet; they are refused by name, not ignored.
+const NOT_YET: &[&str] = &[
+    "allow-nondistributable-artifacts",
+    "api-cors-header",
+    "authorization-plugins",
+    "bridge-accept-fwmark",
+    "builder",
+    "cdi-spec-dirs",
+    "containerd",
+    "containerd-namespace",
+    "containerd-plugin-namespace",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "default-address-pools",
+    "default-cgroupns-mode",
+    "default-gateway",
+    "default-gateway-v6",
+    "default-ipc-mode",
+    "default-network-opts",
+    "default-runtime",
+    "default-shm-size",
+    "default-ulimits",
+    "dns",
+    "dns-opts",
+    "dns-search",
+    "exec-opts",
+    "experimental",
+    "features",
+    "firewall-backend",
+    "fixed-cidr",
+    "fixed-cidr-v6",
+    "host-gateway-ip",
+    "host-gateway-ips",
+    "http-proxy",
+    "https-proxy",
+    "icc",
+    "init",
+    "init-path",
+    "ip",
+    "ip-forward",
+    "ip-forward-no-drop",
+    "ip-masq",
+    "ip6tables",
+    "iptables",
+    "ipv6",
+    "labels",
+    "live-restore",
+    "log-driver",
+    "log-format",
+    "log-level",
+    "log-opts",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "metrics-addr",
+    "min-api-version",
+    "mtu",
+    "network-control-plane-mtu",
+    "no-new-privileges",
+    "no-proxy",
+    "node-generic-resources",
+    "oom-score-adjust",
+    "proxies",
+    "raw-logs",
+    "runtimes",
+    "seccomp-profile",
+    "selinux-enabled",
+    "shutdown-timeout",
+    "storage-driver",
+    "storage-opts",
+];
+
+/// The keys that this daemon acts upon: the fields of `File`.
+const HONOURED: [&str; 11] = [
+    "data-root",
+    "exec-root",
+    "hosts",
+    "pidfile",
+    "debug",
+    "group",
+    "cgroup-parent",
+    "bridge",
+    "bip",
+    "insecure-registries",
+    "registry-mirrors",
+];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct File {
+    data_root: Option<PathBuf>,
+    exec_root: Option<PathBuf>,
+    hosts: Vec<String>,
+    pidfile: Option<PathBuf>,
+    debug: Option<bool>,
+    group: Option<String>,
+    cgroup_parent: Option<String>,
+    bridge: Option<String>,
+    bip: Option<String>,
+    insecure_registries: Vec<String>,
+    registry_mirrors: Vec<String>,
+}
+
+/// Reads the file, if there is one, and fills what the flags leave open.
+pub(crate) fn merge(mut options: Options) -> Result<Options> {
+    let Some(path) = find(&options)? else {
+        return Ok(options);
+    };
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let wrong = || format!("unable to configure the Docker daemon with file {}", path.display());
+    let keys = keys(&text).with_context(wrong)?;
+    let file: File = serde_json::from_str(&text).with_context(wrong)?;
+    refuse_conflicts(&options, &keys).with_context(wrong)?;
+    fill(&mut options, file);
+    Ok(options)
+}
+
+fn find(options: &Options) -> Result<Option<PathBuf>> {
+    if let Some(path) = &options.config_file {
+        if !path.exists() {
+            bail!(
+                "unable to configure the Docker daemon with file {0}: open {0}: no such file or directory",
+                path.display()
+            );
+        }
+        return Ok(Some(path.clone()));
+    }
+    Ok(DEFAULT_FILES
+        .iter()
+        .map(Path::new)
+        .find(|path| path.exists())
+        .map(Path::to_path_buf))
+}
+
+/// Reads the keys and refuses unknown ones, and known ones that are not acted upon.
+fn keys(text: &str) -> Result<Vec<String>> {
+    if text.trim().is_empty() {
+        return Ok(vec![]);
+    }
+    let values: BTreeMap<String, Value> = serde_json::from_str(text)?;
+    let unknown: Vec<&str> = values
+        .keys()
+        .map(String::as_str)
+        .filter(|key| !HONOURED.contains(key) && !NOT_YET.contains(key))
+        .collect();
+    if !unknown.is_empty() {
+        bail!(
+            "the following directives don't match any configuration option: {}",
+            unknown.join(", ")
+        );
+    }
+    if let Some(key) = values.keys().find(|key| NOT_YET.contains(&key.as_str())) {
+        bail!("the directive {key:?} is not supported yet");
+    }
+    Ok(values.into_keys().collect())
+}
+
+fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
+    let flags = [
+        ("data-root", options.data_root.is_some()),
+        ("exec-root", options.exec_root.is_some()),
+        ("hosts", !options.hosts.is_empty()),
+        ("pidfile", options.pidfile.is_some()),
+        ("debug", options.debug),
+        ("group", options.group.is_some()),
+        ("cgroup-parent", options.cgroup_parent.is_some()),
+        ("bridge", options.bridge.is_some()),
+        ("bip", options.bip.is_some()),
+    ];
+    let both: Vec<&str> = flags
+        .iter()
+        .filter(|(key, set)| *set && keys.iter().any(|k| k == key))
+        .map(|(key, _)| *key)
+        .collect();
+    if both.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the following directives are specified both as a flag and in the configuration file: {}",
+        both.join(", ")
+    );
+}
+
+fn fill(options: &mut Options, file: File) {
+    options.data_root = options.data_root.take().or(file.data_root);
+    options.exec_root = options.exec_root.take().or(file.exec_root);
+    options.pidfile = options.pidfile.take().or(file.pidfile);
+    options.group = options.group.take().or(file.group);
+    options.cgroup_parent = options.cgroup_parent.take().or(file.cgroup_parent);
+    options.bridge = options.bridge.take().or(file.bridge);
+    options.bip = options.bip.take().or(file.bip);
+    options.debug |= file.debug.unwrap_or(false);
+    if options.hosts.is_empty() {
+        options.hosts = file.hosts;
+    }
+    options.insecure_registries.extend(file.insecure_registries);
+    options.registry_mirrors.extend(file.registry_mirrors);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn merged(flags: &[&str], json: &str) -> Result<Options> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), json)?;
+        let path = file.path().display().to_string();
+        let args = ["conexd", "--config-file", &path]
+            .into_iter()
+            .chain(flags.iter().copied());
+        merge(Options::try_parse_from(args)?)
+    }
+
+    #[test]
+    fn the_file_fills_what_the_flags_leave_open() {
+        let options = merged(&["--debug"], r#"{"data-root":"/d","hosts":["unix:///s"]}"#).unwrap();
+        assert_eq!(options.data_root.as_deref(), Some(Path::new("/d")));
+        assert_eq!(options.hosts, ["unix:///s"]);
+    }
+
+    #[test]
+    fn an_unknown_key_refuses_the_start() {
+        let error = format!("{:#}", merged(&[], r#"{"data-rot":"/d"}"#).unwrap_err());
+        assert!(
+            error.contains("the following directives don't match any configuration option: data-rot"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_a_flag_names_too_refuses_the_start() {
+        let error = format!(
+            "{:#}",
+            merged(&["--data-root", "/x"], r#"{"data-root":"/d"}"#).unwrap_err()
+        );
+        assert!(
+            error.contains("specified both as a flag and in the configuration file: data-root"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_not_acted_upon_is_refused_by_name() {
+        let error = format!("{:#}", merged(&[], r#"{"storage-driver":"btrfs"}"#).unwrap_err());
+        assert!(error.contains("\"storage-driver\" is not supported yet"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_that_was_asked_for_refuses_the_start() {
+        let options = Options::try_parse_from(["conexd", "--config-file", "/nonexistent/daemon.json"]).unwrap();
+        assert!(merge(options).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! Flags, with the names and meanings of `dockerd`'s.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+/// A container engine that takes Docker Engine's place.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "conexd", version, about)]
+pub(crate) struct Options {
+    /// Root directory of persistent state
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_root: Option<PathBuf>,
+
+    /// Root directory of run-time state
+    #[arg(long, value_name = "DIR")]
+    pub(crate) exec_root: Option<PathBuf>,
+
+    /// Socket to listen on: unix:///path or tcp://address:port; may be given several times
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+
+    /// File for the daemon's process id
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) pidfile: Option<PathBuf>,
+
+    /// Configuration file [default: /etc/conex/daemon.json, else /etc/docker/daemon.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+
+    /// Log what the daemon does in detail
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+
+    /// Group that owns the UNIX socket
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+
+    /// Parent of the containers' cgroups
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
+
+    /// Bridge that containers are connected to; "none" makes none
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) bridge: Option<String>,
+
+    /// Address and prefix of the bridge, for example 172.17.0.1/16
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) bip: Option<String>,
+
+    /// Registry that is asked without TLS or without checking its certificate; may be given several times
+    #[arg(long = "insecure-registry", value_name = "HOST")]
+    pub(crate) insecure_registries: Vec<String>,
+
+    /// Mirror of Docker Hub; may be given several times
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub(crate) registry_mirrors: Vec<String>,
+
+    /// Leave the caller's session and terminal, and log to <data-root>/conexd.log
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
+
+/// What the daemon was called as: the name decides the default socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CalledAs {
+    /// `conexd`.
+    Conexd,
+    /// `dockerd`, in Docker's place.
+    Dockerd,
+}
+
+impl CalledAs {
+    /// Tells it by the program's name.
+    pub(crate) fn from_program(argv0: &str) -> Self {
+        match Path::new(argv0).file_name().and_then(|name| name.to_str()) {
+            Some("dockerd") => Self::Dockerd,
+            _ => Self::Conexd,
+        }
+    }
+
+    /// The socket that is listened on where none is named.
+    pub(crate) fn default_host(self) -> &'static str {
+        match self {
+            Self::Conexd => "unix:///run/conex.sock",
+            Self::Dockerd => "unix:///var/run/docker.sock",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn called_as_dockerd_it_listens_on_dockers_socket() {
+        assert_eq!(
+            CalledAs::from_program("/usr/bin/dockerd").default_host(),
+            "unix:///var/run/docker.sock"
+        );
+        assert_eq!(
+            CalledAs::from_program("./conexd").default_host(),
+            "unix:///run/conex.sock"
+        );
+    }
+
+    #[test]
+    fn dockerds_short_flags_are_taken() {
+        let options =
+            Options::try_parse_from(["dockerd", "-D", "-H", "tcp://127.0.0.1:1", "-p", "/p", "-G", "g"]).unwrap();
+        assert!(options.debug);
+        assert_eq!(options.hosts, ["tcp://127.0.0.1:1"]);
+        assert_eq!(options.pidfile.as_deref(), Some(Path::new("/p")));
+        assert_eq!(options.group.as_deref(), Some("g"));
+    }
+}

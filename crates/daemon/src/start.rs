@@ -1,0 +1,197 @@
+//! From flags to a serving daemon, and back: the order in which things are opened and closed.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use conex_engine::{Engine, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config_file;
+use crate::options::{CalledAs, Options};
+use crate::sockets::{self, Host, Listener};
+
+/// Threads that serve requests. The work is waiting; two are enough on any machine.
+const WORKERS: usize = 2;
+
+/// Runs the daemon until SIGTERM or SIGINT. Containers go on running.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let options = config_file::merge(options)?;
+    let called_as = CalledAs::from_program(&env::args().next().unwrap_or_default());
+    let settings = settings(&options, called_as)?;
+    for dir in [&settings.data_root, &settings.exec_root] {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    }
+    if options.background {
+        rustix::process::setsid().context("leave the caller's session")?;
+    }
+    start_log(&options, &settings)?;
+    let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("conexd")
+        .enable_all()
+        .build()
+        .context("start the event loop")?;
+    let outcome = runtime.block_on(serve(settings, options.group.as_deref()));
+    drop(pidfile);
+    outcome
+}
+
+fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
+    let hosts = if options.hosts.is_empty() {
+        vec![called_as.default_host().to_owned()]
+    } else {
+        options.hosts.clone()
+    };
+    let bridge = match options.bridge.as_deref() {
+        Some("none") => None,
+        Some(name) => Some(name.to_owned()),
+        None => Some("conex0".to_owned()),
+    };
+    let parent = options.cgroup_parent.as_deref().unwrap_or("/conex");
+    if !parent.starts_with('/') || parent.ends_with(".slice") {
+        bail!("--cgroup-parent {parent}: only absolute cgroupfs paths are supported yet, not systemd slices");
+    }
+    Ok(Settings {
+        data_root: absolute(options.data_root.as_deref().unwrap_or(Path::new("/var/lib/conex")))?,
+        exec_root: absolute(options.exec_root.as_deref().unwrap_or(Path::new("/run/conex")))?,
+        cgroup_parent: PathBuf::from(parent),
+        bridge,
+        bip: options.bip.clone(),
+        insecure_registries: options.insecure_registries.clone(),
+        registry_mirrors: options.registry_mirrors.clone(),
+        shim: find_shim()?,
+        hosts,
+        debug: options.debug,
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("resolve {}", path.display()))
+}
+
+/// `conex-shim` stands beside the daemon, else in `PATH`.
+fn find_shim() -> Result<PathBuf> {
+    let beside = env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|dir| dir.join("conex-shim")));
+    let in_path = env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
+    beside
+        .into_iter()
+        .chain(in_path.map(|dir| dir.join("conex-shim")))
+        .find(|candidate| candidate.is_file())
+        .context("conex-shim was found neither beside conexd nor in PATH")
+}
+
+fn start_log(options: &Options, settings: &Settings) -> Result<()> {
+    let level = if options.debug {
+        "debug,hyper=info,rustls=info"
+    } else {
+        "info"
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_target(false);
+    if options.background {
+        let path = settings.data_root.join("conexd.log");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
+        log.with_ansi(false).with_writer(file).init();
+    } else {
+        log.with_ansi(false).with_writer(std::io::stderr).init();
+    }
+    Ok(())
+}
+
+async fn serve(settings: Settings, group: Option<&str>) -> Result<()> {
+    let hosts = settings
+        .hosts
+        .iter()
+        .map(|host| Host::parse(host))
+        .collect::<Result<Vec<_>>>()?;
+    // Sockets are bound first: two daemons on one socket is the commonest mistake, and must not touch any state.
+    let mut listeners = Vec::new();
+    for host in &hosts {
+        listeners.push(sockets::bind(host, group).await?);
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+
+    let engine = Engine::open(settings).await.context("open the engine")?;
+    let (stop, stopped) = watch::channel(false);
+    let mut paths = Vec::new();
+    let mut servers = Vec::new();
+    for listener in listeners {
+        let (engine, mut stopped) = (engine.clone(), stopped.clone());
+        let until = async move {
+            // The error means that the daemon ends as well.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        servers.push(match listener {
+            Listener::Unix(listener, path) => {
+                paths.push(path);
+                tokio::spawn(conex_server::serve_unix(engine, listener, until))
+            }
+            Listener::Tcp(listener) => tokio::spawn(conex_server::serve_tcp(engine, listener, until)),
+        });
+    }
+    tracing::info!(pid = std::process::id(), "API listens");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => tracing::info!("SIGHUP: the configuration is not reloaded yet"),
+        }
+    }
+    tracing::info!("the daemon ends; containers go on");
+    for path in paths {
+        remove(&path);
+    }
+    let _ = stop.send(true);
+    for server in servers {
+        server.abort();
+    }
+    engine.close().await;
+    Ok(())
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(%error, "remove {}", path.display());
+    }
+}
+
+/// The file with the daemon's process id; removed at the end.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> Result<Self> {
+        if let Ok(text) = fs::read_to_string(path)
+            && let Ok(pid) = text.trim().parse::<u32>()
+            && pid != std::process::id()
+            && File::open(format!("/proc/{pid}/stat")).is_ok()
+        {
+            bail!("process with PID {pid} is still running: pidfile {}", path.display());
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        }
+        fs::write(path, std::process::id().to_string()).with_context(|| format!("write pidfile {}", path.display()))?;
+        Ok(Self(path.to_path_buf()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Nothing is left to tell.
+        let _ = fs::remove_file(&self.0);
+    }
+}

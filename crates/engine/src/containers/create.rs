@@ -1,0 +1,110 @@
+//! Creation: a record, a name, and a task that owns the container from then on.
+
+use std::sync::Arc;
+
+use conex_api_types as api;
+use conex_container::state::State;
+use conex_container::{Config, ImageDefaults, names};
+use conex_image::Image;
+
+use crate::containers::records::ContainerRecord;
+use crate::containers::task::{Task, View};
+use crate::containers::{Container, plan};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many made-up names are tried before digits are added for good.
+const NAME_ATTEMPTS: u32 = 16;
+
+impl Engine {
+    /// Makes a container. It is on disk when this returns.
+    pub async fn create(&self, name: Option<String>, config: Config) -> Result<api::ContainerCreateResponse> {
+        let inner = &self.inner;
+        let mut config = config;
+        let image = inner.find_image(&config.image)?;
+        config
+            .merge(image_defaults(&image))
+            .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
+        plan::check(inner, &config)?;
+        let id = random_id()?;
+        let name = match name {
+            Some(name) => {
+                let name =
+                    names::parse(&name).map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
+                inner.containers.reserve(name, &id)?;
+                name.to_owned()
+            }
+            None => self.make_up_name(&id)?,
+        };
+        conex_sys::failpoint::hit("create.before-record");
+        let created = jiff::Timestamp::now().to_string();
+        let record = ContainerRecord::new(id.clone(), name.clone(), created, image.id.clone(), config);
+        if let Err(error) = inner.records.add(&record).await {
+            inner.containers.release(&name);
+            return Err(error);
+        }
+        conex_sys::failpoint::hit("create.after-record");
+        let (container, (orders, view)) = Container::new(record, View::new(State::Created, None));
+        inner.containers.add(container.clone());
+        inner.events.container(&container, "create", &[]);
+        Task::spawn(inner.clone(), Arc::clone(&container), orders, view, None);
+        Ok(api::ContainerCreateResponse {
+            id,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn make_up_name(&self, id: &str) -> Result<String> {
+        for attempt in 0..NAME_ATTEMPTS {
+            let name = names::generate(random_number()?, attempt);
+            if self.inner.containers.is_free(&name) && self.inner.containers.reserve(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        // Nobody else is called like this.
+        self.inner.containers.reserve(&id[..12], id)?;
+        Ok(id[..12].to_owned())
+    }
+}
+
+fn image_defaults(image: &Image) -> ImageDefaults {
+    let config = &image.config.config;
+    ImageDefaults {
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        env: config.env.clone(),
+        user: config.user.clone(),
+        working_dir: config.working_dir.clone(),
+        labels: config.labels.clone(),
+        stop_signal: config.stop_signal.clone(),
+        stop_timeout: config.stop_timeout,
+        exposed_ports: config.exposed_ports.keys().cloned().collect(),
+        volumes: config.volumes.keys().cloned().collect(),
+    }
+}
+
+/// 64 random hexadecimal digits. A short id that is all digits would be mistaken for a number, so there is another try.
+pub(crate) fn random_id() -> Result<String> {
+    loop {
+        let mut bytes = [0; 32];
+        random(&mut bytes)?;
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if !id[..12].bytes().all(|digit| digit.is_ascii_digit()) {
+            return Ok(id);
+        }
+    }
+}
+
+fn random_number() -> Result<u64> {
+    let mut bytes = [0; 8];
+    random(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn random(bytes: &mut [u8]) -> Result<()> {
+    let filled = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty());
+    match filled {
+        Ok(count) if count == bytes.len() => Ok(()),
+        _ => Err(Error::new(ErrorKind::System, "read random bytes")),
+    }
+}

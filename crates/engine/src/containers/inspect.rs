@@ -1,0 +1,204 @@
+//! `GET /containers/{id}/json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use conex_api_types as api;
+use conex_container::state::{Exit, State};
+
+use crate::containers::task::View;
+use crate::containers::{Container, files, list, resolution};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+
+impl Engine {
+    /// Inspects a container.
+    pub async fn inspect(&self, id: &str, size: bool) -> Result<api::ContainerInspect> {
+        let container = self.inner.containers.find(id)?;
+        let view = container.view();
+        let sizes = if size {
+            Some(self.sizes(&container).await?)
+        } else {
+            None
+        };
+        let argv = container.config.argv();
+        let dir = self.inner.files.dir(&container.id);
+        // A container that was never started has no files.
+        let path = |name: &str| {
+            let path = dir.join(name);
+            if path.exists() {
+                path.display().to_string()
+            } else {
+                String::new()
+            }
+        };
+        let execs = Some(self.inner.execs.of(&container.id)).filter(|execs| !execs.is_empty());
+        Ok(api::ContainerInspect {
+            id: container.id.clone(),
+            created: container.created.clone(),
+            path: argv.first().cloned().unwrap_or_default(),
+            args: argv.iter().skip(1).cloned().collect(),
+            state: state(&view),
+            image: container.image.clone(),
+            resolv_conf_path: path("resolv.conf"),
+            hostname_path: path("hostname"),
+            hosts_path: path("hosts"),
+            log_path: path(&format!("{}-json.log", container.id)),
+            name: format!("/{}", container.name),
+            driver: conex_snapshot::DRIVER.into(),
+            platform: "linux".into(),
+            exec_ids: execs,
+            host_config: container.config.host.clone(),
+            graph_driver: graph_driver(&dir),
+            size_rw: sizes.map(|(rw, _)| rw),
+            size_root_fs: sizes.map(|(_, root)| root),
+            mounts: container.config.mounts.iter().map(list::mount).collect(),
+            config: config(&container, resolution::hostname(&self.inner, &container)),
+            network_settings: network(&container, &view),
+            ..api::ContainerInspect::default()
+        })
+    }
+
+    /// Bytes of the writable layer, and of everything.
+    pub(crate) async fn sizes(&self, container: &Container) -> Result<(i64, i64)> {
+        let upper = self.inner.files.dir(&container.id).join("upper");
+        let counted = tokio::task::spawn_blocking(move || disk_usage(&upper)).await;
+        let rw = counted
+            .map_err(std::io::Error::other)
+            .and_then(|counted| counted)
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::System,
+                    format!("count the size of container {}: {error}", container.id),
+                )
+            })?;
+        let image = self.inner.find_image(&container.image).map_or(0, |image| image.size);
+        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        Ok((number(rw), number(rw + image)))
+    }
+}
+
+/// Bytes of the files below a directory; nothing where it is not there.
+fn disk_usage(dir: &Path) -> std::io::Result<u64> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() {
+            disk_usage(&entry.path())?
+        } else {
+            metadata.len()
+        };
+    }
+    Ok(bytes)
+}
+
+fn state(view: &View) -> api::ContainerState {
+    let last = view.last.clone();
+    let never = || files::NEVER.to_owned();
+    let ended = |field: fn(&Exit) -> &String| last.as_ref().map_or_else(never, |exit| field(exit).clone());
+    let (pid, started_at) = match &view.state {
+        State::Running { pid, started_at } => (i64::from(*pid), started_at.clone()),
+        _ => (0, ended(|exit| &exit.started_at)),
+    };
+    let running = view.state.is_running();
+    api::ContainerState {
+        status: view.state.status().to_owned(),
+        running,
+        pid,
+        exit_code: if running {
+            0
+        } else {
+            last.as_ref().map_or(0, |exit| i64::from(exit.code))
+        },
+        oom_killed: !running && last.as_ref().is_some_and(|exit| exit.oom_killed),
+        error: if running {
+            String::new()
+        } else {
+            last.as_ref().and_then(|exit| exit.error.clone()).unwrap_or_default()
+        },
+        started_at,
+        finished_at: ended(|exit| &exit.finished_at),
+        ..api::ContainerState::default()
+    }
+}
+
+fn graph_driver(dir: &Path) -> api::GraphDriver {
+    let data = [("UpperDir", "upper"), ("WorkDir", "work")];
+    let data = data.map(|(name, child)| (name.to_owned(), dir.join(child).display().to_string()));
+    api::GraphDriver {
+        data: BTreeMap::from(data),
+        name: conex_snapshot::DRIVER.into(),
+    }
+}
+
+fn config(container: &Container, hostname: String) -> api::InspectConfig {
+    let config = &container.config;
+    let set = |names: &std::collections::BTreeSet<String>| -> BTreeMap<String, api::Empty> {
+        names.iter().map(|name| (name.clone(), api::Empty {})).collect()
+    };
+    api::InspectConfig {
+        hostname,
+        domainname: config.domainname.clone(),
+        user: config.user.clone(),
+        attach_stdin: config.attach_stdin,
+        attach_stdout: config.attach_stdout,
+        attach_stderr: config.attach_stderr,
+        exposed_ports: set(&config.exposed_ports),
+        tty: config.tty,
+        open_stdin: config.open_stdin,
+        stdin_once: config.stdin_once,
+        env: config.env.clone(),
+        cmd: config.cmd.clone(),
+        healthcheck: config.healthcheck.clone(),
+        image: config.image.clone(),
+        volumes: Some(set(&config.volumes)).filter(|volumes| !volumes.is_empty()),
+        working_dir: config.working_dir.clone(),
+        entrypoint: config.entrypoint.clone(),
+        on_build: None,
+        labels: config.labels.clone(),
+        stop_signal: config.stop_signal.clone().unwrap_or_default(),
+        stop_timeout: config.stop_timeout,
+    }
+}
+
+/// A container's connection as it is listed; empty fields while it does not run.
+pub(crate) fn endpoint(view: &View) -> api::EndpointSettings {
+    let Some(endpoint) = &view.endpoint else {
+        return api::EndpointSettings::default();
+    };
+    let plan = &endpoint.plan;
+    api::EndpointSettings {
+        mac_address: plan.mac.to_string(),
+        network_id: plan.bridge.clone(),
+        endpoint_id: endpoint.id.clone(),
+        gateway: plan.gateway.to_string(),
+        ip_address: plan.address.address().to_string(),
+        ip_prefix_len: plan.address.prefix(),
+        ..api::EndpointSettings::default()
+    }
+}
+
+fn network(container: &Container, view: &View) -> api::NetworkSettings {
+    let settings = endpoint(view);
+    api::NetworkSettings {
+        ports: container
+            .config
+            .exposed_ports
+            .iter()
+            .map(|port| (port.clone(), None))
+            .collect(),
+        endpoint_id: settings.endpoint_id.clone(),
+        gateway: settings.gateway.clone(),
+        ip_address: settings.ip_address.clone(),
+        ip_prefix_len: settings.ip_prefix_len,
+        mac_address: settings.mac_address.clone(),
+        networks: BTreeMap::from([(container.config.network.name().to_owned(), settings)]),
+        ..api::NetworkSettings::default()
+    }
+}

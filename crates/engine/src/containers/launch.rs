@@ -1,0 +1,425 @@
+//! Starting a container: what has to be there is prepared, a plan is made, a monitor is forked with it.
+//!
+//! ```text
+//!   prepare (a blocking thread)              undone on failure by
+//!     directory, writable layer, overlay     the descriptor's end; the directory stays with the container
+//!     network namespace and endpoint         Undo: the endpoint is released
+//!     hosts, hostname, resolv.conf           they are written anew at each start
+//!     state.json: the run begins             state.json: the start failed
+//!   fork a monitor with the plan
+//!   wait for Started, StartFailed, or the channel's end
+//! ```
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+
+use conex_container::state::Exit;
+use conex_protocol::message::{Attachment, Failure, FailureReason, FromMonitor, MonitorOrder, ToMonitor};
+use conex_snapshot::{OverlayMethod, Rootfs, Writable};
+use conex_spec::plan::{FdSlot, Root};
+use conex_sys::{memfd, seqpacket};
+use serde::Serialize;
+
+use crate::containers::files::{NEVER, RunRecord, StateRecord};
+use crate::containers::link::Link;
+use crate::containers::task::Run;
+use crate::containers::{Container, plan, recovery, resolution};
+use crate::engine::Inner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::network::{Connection, Endpoint};
+use crate::template::Forked;
+
+/// A container that runs.
+pub(crate) struct Launched {
+    /// Its monitor.
+    pub(crate) run: Run,
+    /// Pid of its first process.
+    pub(crate) pid: i32,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub(crate) started_at: String,
+}
+
+/// A start that failed; nothing of it is left.
+pub(crate) struct StartFailure {
+    /// What the client is told.
+    pub(crate) error: Error,
+    /// What the container's state becomes.
+    pub(crate) exit: Exit,
+}
+
+/// Exit code of a start that failed for a reason of our own; Docker's.
+const NOT_STARTED: i32 = 128;
+
+/// How often a start is tried again because the template was lost in its fork.
+const FORK_ATTEMPTS: u32 = 2;
+
+/// Exit code of a process that could not be executed, as shells count it.
+pub(crate) fn exit_code(reason: FailureReason) -> i32 {
+    match reason {
+        FailureReason::NotFound => 127,
+        FailureReason::NotExecutable | FailureReason::WorkingDirectory | FailureReason::NoSuchUser => 126,
+        FailureReason::Limit | FailureReason::Other => NOT_STARTED,
+    }
+}
+
+/// Exit code that an exec which did not start is inspected with.
+pub(crate) fn exit_code_of(error: &Error) -> i32 {
+    if error.message().contains("executable file not found") || error.message().contains("no such file or directory") {
+        127
+    } else {
+        126
+    }
+}
+
+/// A failure of the runtime in the words that clients match on.
+pub(crate) fn failure_error(failure: &Failure) -> Error {
+    let kind = match failure.reason {
+        FailureReason::Other => ErrorKind::System,
+        _ => ErrorKind::InvalidParameter,
+    };
+    Error::new(
+        kind,
+        format!(
+            "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown",
+            failure.message
+        ),
+    )
+}
+
+fn start_error(failure: &Failure) -> Error {
+    let kind = match failure.reason {
+        FailureReason::Other => ErrorKind::System,
+        _ => ErrorKind::InvalidParameter,
+    };
+    let text = format!(
+        "failed to create task for container: OCI runtime create failed: unable to start container process: \
+         error during container init: {}: unknown",
+        failure.message
+    );
+    Error::new(kind, text)
+}
+
+/// Starts a container with the clients that attached before.
+pub(crate) async fn launch(
+    engine: &Arc<Inner>,
+    container: &Arc<Container>,
+    before: Option<&Exit>,
+    early: Vec<(Attachment, OwnedFd)>,
+) -> std::result::Result<Launched, StartFailure> {
+    match try_launch(engine, container, before, early).await {
+        Ok(launched) => Ok(launched),
+        Err((error, code)) => {
+            let exit = Exit {
+                code,
+                oom_killed: false,
+                started_at: before.map_or_else(|| NEVER.to_owned(), |exit| exit.started_at.clone()),
+                finished_at: before.map_or_else(|| NEVER.to_owned(), |exit| exit.finished_at.clone()),
+                error: Some(error.message().to_owned()),
+            };
+            let record = StateRecord {
+                before: None,
+                run: None,
+                failed: Some(exit.clone()),
+            };
+            if let Err(error) = recovery::publish(&engine.files.state_file(&container.id), &record) {
+                tracing::warn!(container = %container.id, %error, "note that the start failed");
+            }
+            Err(StartFailure { error, exit })
+        }
+    }
+}
+
+type Failed = (Error, i32);
+
+fn own_failure(error: Error) -> Failed {
+    (error, NOT_STARTED)
+}
+
+async fn try_launch(
+    engine: &Arc<Inner>,
+    container: &Arc<Container>,
+    before: Option<&Exit>,
+    early: Vec<(Attachment, OwnedFd)>,
+) -> std::result::Result<Launched, Failed> {
+    let prepared = {
+        let (engine, container, before) = (engine.clone(), container.clone(), before.cloned());
+        tokio::task::spawn_blocking(move || prepare(&engine, &container, before))
+            .await
+            .map_err(|error| own_failure(Error::new(ErrorKind::System, format!("prepare the start: {error}"))))?
+            .map_err(own_failure)?
+    };
+    let outcome = fork(engine, &container.id, &prepared, &early).await;
+    if outcome.is_err() {
+        // A monitor that was never forked leaves its directory behind.
+        let _ = fs::remove_dir(engine.files.run_dir(&container.id));
+    }
+    match outcome {
+        Ok((link, pid, started_at)) => {
+            let endpoint = prepared.connection.and_then(Connection::into_endpoint);
+            Ok(Launched {
+                run: Run::new(link, endpoint),
+                pid,
+                started_at,
+            })
+        }
+        Err(failed) => {
+            if let Some(endpoint) = prepared.connection.and_then(Connection::into_endpoint) {
+                engine.network.release(&endpoint);
+            }
+            Err(failed)
+        }
+    }
+}
+
+/// What a start has made ready.
+struct Prepared {
+    order: OwnedFd,
+    fds: Vec<OwnedFd>,
+    connection: Option<Connection>,
+}
+
+fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Result<Prepared> {
+    let files = &engine.files;
+    let id = container.id.as_str();
+    await_previous_run(engine, id)?;
+    let root = mount_root(engine, container)?;
+    let connection = engine.network.connect(container)?;
+    let endpoint = connection.as_ref().and_then(Connection::endpoint).cloned();
+    let mut undo = Undo {
+        engine,
+        endpoint: endpoint.clone(),
+    };
+    resolution::write(engine, container, endpoint.as_ref())?;
+    let run = RunRecord {
+        boot_id: engine.host.boot_id.clone(),
+        endpoint,
+    };
+    begin_run(engine, id, before, run).map_err(system(format!("note the start of container {id}")))?;
+
+    let mut slots = Slots::default();
+    let plan = plan::init_plan(engine, container, root, connection.as_ref(), &mut slots)?;
+    let order = MonitorOrder {
+        container: id.to_owned(),
+        run_dir: files.run_dir(id).display().to_string(),
+        exit_file: files.exit_file(id).display().to_string(),
+        log_file: container
+            .config
+            .logs_to_file()
+            .then(|| files.log(id).display().to_string()),
+        keep_stdin_open: container.config.open_stdin && !container.config.stdin_once,
+        plan: serde_json::to_value(&plan)
+            .map_err(|error| Error::new(ErrorKind::System, "encode the plan").caused_by(error))?,
+    };
+    let order = seal("monitor-order", &order)?;
+    undo.endpoint = None;
+    Ok(Prepared {
+        order,
+        fds: slots.fds,
+        connection,
+    })
+}
+
+/// Gives the endpoint back unless the start goes on.
+struct Undo<'a> {
+    engine: &'a Inner,
+    endpoint: Option<Endpoint>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(endpoint) = &self.endpoint {
+            self.engine.network.release(endpoint);
+        }
+    }
+}
+
+/// Descriptors that go beside a plan, numbered as they are added.
+#[derive(Default)]
+pub(crate) struct Slots {
+    fds: Vec<OwnedFd>,
+}
+
+impl Slots {
+    /// Adds one.
+    pub(crate) fn add(&mut self, fd: OwnedFd) -> FdSlot {
+        let slot = FdSlot(u16::try_from(self.fds.len()).unwrap_or(u16::MAX));
+        self.fds.push(fd);
+        slot
+    }
+
+    /// Those that were added.
+    pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
+        self.fds
+    }
+}
+
+/// A monitor that is still cleaning up after an earlier run owns the run's directory; it is gone in a moment.
+fn await_previous_run(engine: &Inner, id: &str) -> Result<()> {
+    let dir = engine.files.run_dir(id);
+    for attempt in 0..PREVIOUS_RUN_ATTEMPTS {
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if attempt > 0 && fs::remove_dir(&dir).is_ok() {
+                    continue;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            Err(error) => return Err(system(format!("create {}", dir.display()))(error)),
+        }
+    }
+    Err(Error::new(
+        ErrorKind::System,
+        format!("the previous run of container {id} does not end"),
+    ))
+}
+
+/// Ten seconds.
+const PREVIOUS_RUN_ATTEMPTS: u32 = 5_000;
+
+fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
+    let image = engine.find_image(&container.image)?;
+    let method = if engine.host.facts.overlay_layer_append {
+        OverlayMethod::Detached
+    } else {
+        OverlayMethod::Attached
+    };
+    let writable = if container.config.auto_remove {
+        Writable::Volatile
+    } else {
+        Writable::Durable
+    };
+    let rootfs = engine
+        .snapshots
+        .rootfs(&image.layers, &engine.files.dir(&container.id), writable, method)
+        .map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?;
+    Ok(match rootfs {
+        Rootfs::Detached(fd) => OwnedRoot::Mount(fd),
+        Rootfs::Attached {
+            base,
+            lower,
+            upper,
+            work,
+            volatile,
+        } => OwnedRoot::Plan(Root::Overlay {
+            base,
+            lower,
+            upper,
+            work,
+            volatile,
+        }),
+    })
+}
+
+/// A root file system that belongs to this start.
+pub(crate) enum OwnedRoot {
+    /// A detached mount.
+    Mount(OwnedFd),
+    /// Mounted by the first process.
+    Plan(Root),
+}
+
+/// From here on the daemon that comes next takes the run into account.
+fn begin_run(engine: &Inner, id: &str, before: Option<Exit>, run: RunRecord) -> io::Result<()> {
+    if before.is_some() {
+        match fs::remove_file(engine.files.exit_file(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    recovery::publish(
+        &engine.files.state_file(id),
+        &StateRecord {
+            before,
+            run: Some(run),
+            failed: None,
+        },
+    )
+}
+
+async fn fork(
+    engine: &Inner,
+    id: &str,
+    prepared: &Prepared,
+    early: &[(Attachment, OwnedFd)],
+) -> std::result::Result<(Link, i32, String), Failed> {
+    for attempt in 1..=FORK_ATTEMPTS {
+        let lost = own_failure(Error::new(
+            ErrorKind::System,
+            format!("the monitor of container {id} was lost at its start"),
+        ));
+        match fork_once(engine, prepared, early)
+            .await
+            .map_err(|error| own_failure(system("start a monitor")(error)))?
+        {
+            Fork::Started { link, pid, started_at } => return Ok((link, pid, started_at)),
+            Fork::Failed(failure) => return Err((start_error(&failure), exit_code(failure.reason))),
+            Fork::Refused(message) => return Err(own_failure(Error::new(ErrorKind::System, message))),
+            Fork::Lost if attempt == FORK_ATTEMPTS => return Err(lost),
+            Fork::Lost => tracing::warn!(container = %id, "the template was lost in a fork; once more"),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+enum Fork {
+    Started { link: Link, pid: i32, started_at: String },
+    Failed(Failure),
+    Refused(String),
+    Lost,
+}
+
+async fn fork_once(engine: &Inner, prepared: &Prepared, early: &[(Attachment, OwnedFd)]) -> io::Result<Fork> {
+    let (ours, theirs) = seqpacket::pair()?;
+    let link = Link::new(ours)?;
+    for (request, (attachment, client)) in early.iter().enumerate() {
+        // Request numbers of these are never waited for; the run counts from 1.
+        let message = ToMonitor::Attach {
+            request: u64::MAX - request as u64,
+            attachment: attachment.clone(),
+        };
+        link.send(&message, &[client.as_fd()]).await?;
+    }
+    let fds = prepared
+        .fds
+        .iter()
+        .map(OwnedFd::try_clone)
+        .collect::<io::Result<Vec<_>>>()?;
+    conex_sys::failpoint::hit("start.before-fork");
+    let mut forked = engine.template.fork(prepared.order.try_clone()?, theirs.into(), fds);
+    let mut answered = false;
+    loop {
+        tokio::select! {
+            answer = &mut forked, if !answered => {
+                answered = true;
+                match answer {
+                    Ok(Forked::Yes) => conex_sys::failpoint::hit("start.after-fork"),
+                    Ok(Forked::Unknown) => {}
+                    Ok(Forked::No(message)) => return Ok(Fork::Refused(message)),
+                    Err(_) => return Ok(Fork::Refused("the engine ends".into())),
+                }
+            }
+            news = link.receive::<FromMonitor>() => match news? {
+                Some((FromMonitor::Started { pid, started_at }, _)) => return Ok(Fork::Started { link, pid, started_at }),
+                Some((FromMonitor::StartFailed(failure), _)) => return Ok(Fork::Failed(failure)),
+                Some(_) => {}
+                None => return Ok(Fork::Lost),
+            }
+        }
+    }
+}
+
+/// Seals a plan or an order.
+pub(crate) fn seal<T: Serialize>(name: &str, value: &T) -> Result<OwnedFd> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|error| Error::new(ErrorKind::System, format!("encode {name}")).caused_by(error))?;
+    memfd::sealed(name, &bytes).map_err(system(format!("seal {name}")))
+}
+
+fn system(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    let operation = operation.into();
+    move |error| Error::new(ErrorKind::System, format!("{operation}: {error}")).caused_by(error)
+}

@@ -1,0 +1,181 @@
+//! Start, stop, kill, restart, remove, wait, resize.
+
+use std::time::Duration;
+
+use conex_api_types as api;
+use conex_container::signals;
+use conex_container::state::State;
+use tokio::sync::watch;
+
+use crate::containers::Container;
+use crate::containers::task::{Order, View};
+use crate::engine::{Engine, Waiting};
+use crate::error::{Error, ErrorKind, Result};
+use crate::requests::{RemoveRequest, StopRequest, WaitCondition};
+
+/// Time between the stop signal and SIGKILL when neither client nor container names one; the Engine API documents ten seconds.
+const STOP_GRACE: i64 = 10;
+
+impl Engine {
+    /// Starts a container; `NotModified` where it runs.
+    pub async fn start(&self, id: &str, _detach_keys: Option<String>) -> Result<()> {
+        let container = self.inner.containers.find(id)?;
+        container.order(|reply| Order::Start { reply }).await
+    }
+
+    /// Stops a container by its stop signal, after the grace period by SIGKILL; `NotModified` where it does not run.
+    pub async fn stop(&self, id: &str, request: StopRequest) -> Result<()> {
+        let container = self.inner.containers.find(id)?;
+        if !container.view().state.is_running() {
+            return Err(Error::new(ErrorKind::NotModified, "container is not running"));
+        }
+        self.stop_running(&container, &request).await?;
+        self.inner.events.container(&container, "stop", &[]);
+        Ok(())
+    }
+
+    /// Stops a container where it runs, and starts it.
+    pub async fn restart(&self, id: &str, request: StopRequest) -> Result<()> {
+        let container = self.inner.containers.find(id)?;
+        if container.view().state.is_running() {
+            self.stop_running(&container, &request).await?;
+        }
+        container.order(|reply| Order::Start { reply }).await?;
+        self.inner.events.container(&container, "restart", &[]);
+        Ok(())
+    }
+
+    /// Sends a signal, SIGKILL where none is named.
+    pub async fn kill(&self, id: &str, signal: Option<String>) -> Result<()> {
+        let container = self.inner.containers.find(id)?;
+        let signal = parse_signal(signal.as_deref().filter(|text| !text.is_empty()).unwrap_or("KILL"))?;
+        let mut view = container.watch();
+        if !view.borrow().state.is_running() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("cannot kill container: {id}: container {} is not running", container.id),
+            ));
+        }
+        let exits = view.borrow().exits;
+        container.order(|reply| Order::Signal { signal, reply }).await?;
+        self.inner
+            .events
+            .container(&container, "kill", &[("signal", signal.to_string())]);
+        if signal == KILL {
+            wait_for_exit(&mut view, exits).await;
+        }
+        Ok(())
+    }
+
+    /// Removes a container.
+    pub async fn remove(&self, id: &str, request: RemoveRequest) -> Result<()> {
+        if request.link {
+            return Err(Error::new(ErrorKind::NotImplemented, "links are not supported"));
+        }
+        let container = self.inner.containers.find(id)?;
+        container
+            .order(|reply| Order::Remove {
+                force: request.force,
+                reply,
+            })
+            .await
+    }
+
+    /// Waits for a container; the request itself fails only where there is none.
+    pub async fn wait(&self, id: &str, condition: WaitCondition) -> Result<Waiting> {
+        let container = self.inner.containers.find(id)?;
+        let mut view = container.watch();
+        let exits = view.borrow().exits;
+        Ok(Box::pin(async move {
+            match condition {
+                WaitCondition::NotRunning => {
+                    wait_until(&mut view, |view| {
+                        !matches!(view.state, State::Running { .. } | State::Starting { .. })
+                    })
+                    .await;
+                }
+                WaitCondition::NextExit => {
+                    wait_until(&mut view, |view| {
+                        view.exits > exits || matches!(view.state, State::Gone)
+                    })
+                    .await;
+                }
+                WaitCondition::Removed => wait_until(&mut view, |view| matches!(view.state, State::Gone)).await,
+            }
+            let last = view.borrow().last.clone();
+            Ok(api::ContainerWaitResponse {
+                status_code: last.map_or(0, |exit| i64::from(exit.code)),
+                error: None,
+            })
+        }))
+    }
+
+    /// Sets the size of a container's terminal.
+    pub async fn resize(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
+        let container = self.inner.containers.find(id)?;
+        container
+            .order(|reply| Order::Resize {
+                exec: None,
+                rows,
+                columns,
+                reply,
+            })
+            .await?;
+        let size = [("height", rows.to_string()), ("width", columns.to_string())];
+        self.inner.events.container(&container, "resize", &size);
+        Ok(())
+    }
+
+    async fn stop_running(&self, container: &Container, request: &StopRequest) -> Result<()> {
+        let config = &container.config;
+        let signal = parse_signal(
+            request
+                .signal
+                .as_deref()
+                .or(config.stop_signal.as_deref())
+                .unwrap_or("TERM"),
+        )?;
+        let grace = request.timeout.or(config.stop_timeout).unwrap_or(STOP_GRACE);
+        let mut view = container.watch();
+        let exits = view.borrow().exits;
+        // An exit between the look and the order is what was asked for.
+        if container.order(|reply| Order::Signal { signal, reply }).await.is_ok() {
+            self.inner
+                .events
+                .container(container, "kill", &[("signal", signal.to_string())]);
+        }
+        let Ok(grace) = u64::try_from(grace) else {
+            wait_for_exit(&mut view, exits).await;
+            return Ok(());
+        };
+        if tokio::time::timeout(Duration::from_secs(grace), wait_for_exit(&mut view, exits))
+            .await
+            .is_err()
+        {
+            let killed = container.order(|reply| Order::Signal { signal: KILL, reply }).await;
+            self.inner
+                .events
+                .container(container, "kill", &[("signal", KILL.to_string())]);
+            if killed.is_ok() {
+                wait_for_exit(&mut view, exits).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// SIGKILL (signal(7)).
+const KILL: i32 = 9;
+
+fn parse_signal(text: &str) -> Result<i32> {
+    signals::parse(text).map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))
+}
+
+async fn wait_for_exit(view: &mut watch::Receiver<View>, exits: u64) {
+    wait_until(view, |view| view.exits > exits || !view.state.is_running()).await;
+}
+
+async fn wait_until(view: &mut watch::Receiver<View>, done: impl FnMut(&View) -> bool) {
+    // The error means that the owner ended; what it published last is what there is to know.
+    let _ = view.wait_for(done).await;
+}

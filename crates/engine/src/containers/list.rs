@@ -1,0 +1,258 @@
+//! `GET /containers/json`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use conex_api_types as api;
+use conex_container::MountChoice;
+use conex_container::state::State;
+
+use crate::containers::task::View;
+use crate::containers::{Container, inspect};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::requests::ContainersQuery;
+
+/// Filters that are understood.
+const FILTERS: [&str; 11] = [
+    "ancestor", "before", "exited", "health", "id", "is-task", "label", "name", "network", "since", "status",
+];
+
+impl Engine {
+    /// Lists containers, newest first.
+    pub async fn containers(&self, query: ContainersQuery) -> Result<Vec<api::ContainerSummary>> {
+        let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
+        query.filters.require_known(&FILTERS).map_err(invalid)?;
+        let mut containers = self.inner.containers.all();
+        containers.sort_by(|one, other| other.created.cmp(&one.created));
+        let bounds = Bounds {
+            before: self.created_of(query.filters.values("before"))?,
+            since: self.created_of(query.filters.values("since"))?,
+        };
+        // As in Docker, a limit and some filters look at containers that do not run as well.
+        let all = query.all
+            || query.limit.is_some()
+            || query.filters.values("status").is_some()
+            || query.filters.values("exited").is_some();
+        let mut summaries = Vec::new();
+        for container in containers {
+            let view = container.view();
+            let shown = (all || view.state.is_running()) && !matches!(view.state, State::Gone);
+            if !shown || !bounds.contain(&container) || !self.matches(&container, &view, &query) {
+                continue;
+            }
+            let mut summary = summary(&container, &view);
+            if query.size {
+                let (rw, root) = self.sizes(&container).await?;
+                summary.size_rw = Some(rw);
+                summary.size_root_fs = Some(root);
+            }
+            summaries.push(summary);
+            if query.limit == Some(summaries.len()) {
+                break;
+            }
+        }
+        Ok(summaries)
+    }
+
+    fn created_of(&self, references: Option<&[String]>) -> Result<Option<String>> {
+        match references.and_then(<[String]>::first) {
+            Some(reference) => Ok(Some(self.inner.containers.find(reference)?.created.clone())),
+            None => Ok(None),
+        }
+    }
+
+    fn matches(&self, container: &Arc<Container>, view: &View, query: &ContainersQuery) -> bool {
+        let ancestor = |name: &str| {
+            container.config.image == name
+                || self
+                    .inner
+                    .find_image(name)
+                    .is_ok_and(|image| image.id == container.image)
+        };
+        query.filters.iter().all(|(filter, values)| {
+            let labels = &container.config.labels;
+            let has_label = |value: &String| match value.split_once('=') {
+                Some((name, wanted)) => labels.get(name).is_some_and(|label| label == wanted),
+                None => labels.contains_key(value),
+            };
+            match filter.as_str() {
+                "before" | "since" => true,
+                // All labels must be there, of other filters one value is enough.
+                "label" => values.iter().all(has_label),
+                _ => values.iter().any(|value| match filter.as_str() {
+                    "ancestor" => ancestor(value),
+                    "exited" => {
+                        let code = match &view.state {
+                            State::Exited(exit) => Some(exit.code),
+                            _ => None,
+                        };
+                        code.is_some_and(|code| code.to_string() == *value)
+                    }
+                    "id" => container.id.starts_with(value),
+                    // Docker's are regular expressions; what users type are parts of names and anchors.
+                    "name" => matches_name(&container.name, value),
+                    "network" => container.config.network.name() == value,
+                    "status" => view.state.status() == value,
+                    "health" => value == "none",
+                    "is-task" => matches!(value.as_str(), "false" | "0"),
+                    _ => false,
+                }),
+            }
+        })
+    }
+}
+
+struct Bounds {
+    before: Option<String>,
+    since: Option<String>,
+}
+
+impl Bounds {
+    fn contain(&self, container: &Container) -> bool {
+        self.before.as_ref().is_none_or(|before| container.created < *before)
+            && self.since.as_ref().is_none_or(|since| container.created > *since)
+    }
+}
+
+/// Part of a name, with `^`, a leading slash and `$` as anchors.
+fn matches_name(name: &str, pattern: &str) -> bool {
+    let (start, pattern) = match pattern.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (false, pattern),
+    };
+    let (end, pattern) = match pattern.strip_suffix('$') {
+        Some(rest) => (true, rest),
+        None => (false, pattern),
+    };
+    let (start, pattern) = match pattern.strip_prefix('/') {
+        Some(rest) => (true, rest),
+        None => (start, pattern),
+    };
+    match (start, end) {
+        (true, true) => name == pattern,
+        (true, false) => name.starts_with(pattern),
+        (false, true) => name.ends_with(pattern),
+        (false, false) => name.contains(pattern),
+    }
+}
+
+fn summary(container: &Container, view: &View) -> api::ContainerSummary {
+    let config = &container.config;
+    let created: jiff::Timestamp = container.created.parse().unwrap_or_default();
+    api::ContainerSummary {
+        id: container.id.clone(),
+        names: vec![format!("/{}", container.name)],
+        image: config.image.clone(),
+        image_id: container.image.clone(),
+        command: config.argv().join(" "),
+        created: created.as_second(),
+        ports: config.exposed_ports.iter().filter_map(|port| exposed(port)).collect(),
+        labels: config.labels.clone(),
+        state: view.state.status().to_owned(),
+        status: status(&view.state, jiff::Timestamp::now()),
+        host_config: api::ContainerHostConfig {
+            network_mode: config.host.network_mode.clone(),
+        },
+        network_settings: api::ContainerNetworks {
+            networks: BTreeMap::from([(config.network.name().to_owned(), inspect::endpoint(view))]),
+        },
+        mounts: config.mounts.iter().map(mount).collect(),
+        ..api::ContainerSummary::default()
+    }
+}
+
+fn exposed(port: &str) -> Option<api::Port> {
+    let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+    Some(api::Port {
+        private_port: number.parse().ok()?,
+        kind: kind.to_owned(),
+        ..api::Port::default()
+    })
+}
+
+/// A mount as it is listed.
+pub(crate) fn mount(choice: &MountChoice) -> api::MountPoint {
+    match choice {
+        MountChoice::Bind {
+            source,
+            target,
+            read_only,
+            ..
+        } => api::MountPoint {
+            kind: "bind".into(),
+            source: source.clone(),
+            destination: target.clone(),
+            mode: String::new(),
+            rw: !read_only,
+            propagation: "rprivate".into(),
+        },
+        MountChoice::Tmpfs { target, read_only, .. } => api::MountPoint {
+            kind: "tmpfs".into(),
+            destination: target.clone(),
+            rw: !read_only,
+            ..api::MountPoint::default()
+        },
+    }
+}
+
+/// `Up 2 minutes`, `Exited (0) 5 seconds ago`, `Created`.
+fn status(state: &State, now: jiff::Timestamp) -> String {
+    let since = |time: &str| {
+        let time: jiff::Timestamp = time.parse().unwrap_or(now);
+        duration(now.as_second() - time.as_second())
+    };
+    match state {
+        State::Created | State::Starting { .. } => "Created".into(),
+        State::Running { started_at, .. } => format!("Up {}", since(started_at)),
+        State::Exited(_) if state.status() == "created" => "Created".into(),
+        State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since(&exit.finished_at)),
+        State::Removing | State::Gone => "Removal In Progress".into(),
+    }
+}
+
+/// A duration in the words of Docker's clients.
+fn duration(seconds: i64) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    match seconds {
+        ..1 => "Less than a second".into(),
+        1 => "1 second".into(),
+        2..MINUTE => format!("{seconds} seconds"),
+        MINUTE..120 => "About a minute".into(),
+        120..HOUR => format!("{} minutes", seconds / MINUTE),
+        HOUR..7200 => "About an hour".into(),
+        7200..172_800 => format!("{} hours", seconds / HOUR),
+        172_800..1_209_600 => format!("{} days", seconds / DAY),
+        1_209_600..5_184_000 => format!("{} weeks", seconds / DAY / 7),
+        5_184_000..63_072_000 => format!("{} months", seconds / DAY / 30),
+        _ => format!("{} years", seconds / DAY / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_worded_as_docker_words_them() {
+        let words = [
+            (0, "Less than a second"),
+            (5, "5 seconds"),
+            (70, "About a minute"),
+            (600, "10 minutes"),
+            (7_300, "2 hours"),
+        ];
+        for (seconds, text) in words {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn names_are_matched_by_their_parts() {
+        assert!(matches_name("web-1", "web"));
+        assert!(matches_name("web-1", "^/web-1$"));
+        assert!(!matches_name("my-web-1", "^web"));
+    }
+}

@@ -1,0 +1,384 @@
+//! From a container's configuration to its plans.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use conex_container::{BindPropagation, Config, ExecConfig, MountChoice};
+use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Resources, Stdio};
+use conex_spec::security::{self, SecurityOptions};
+use conex_spec::{
+    ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
+    ProcessRequest, Ulimit, container_plan, exec_plan,
+};
+use rustix::fs::{FileType, Stat};
+
+use crate::containers::launch::{OwnedRoot, Slots};
+use crate::containers::{Container, resolution};
+use crate::engine::Inner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::network::Connection;
+
+/// The plan of a container's first process.
+pub(crate) fn init_plan(
+    engine: &Inner,
+    container: &Container,
+    root: OwnedRoot,
+    connection: Option<&Connection>,
+    slots: &mut Slots,
+) -> Result<InitPlan> {
+    let config = &container.config;
+    let host = &config.host;
+    let options = security_options(engine, config)?;
+    let root = match root {
+        OwnedRoot::Mount(fd) => conex_spec::plan::Root::Detached(slots.add(fd)),
+        OwnedRoot::Plan(root) => root,
+    };
+    let network = network(connection, slots)?;
+    let seccomp = engine.seccomp.filter(&options, config)?.map(|filter| slots.add(filter));
+    let paths = |paths: &Option<Vec<String>>| paths.as_ref().map(|paths| paths.iter().map(PathBuf::from).collect());
+    let request = ContainerPlanRequest {
+        facts: engine.host.facts.clone(),
+        id: container.id.clone(),
+        hostname: resolution::hostname(engine, container),
+        domainname: config.domainname.clone(),
+        root,
+        root_mount_point: engine.root_mount_point.clone(),
+        namespaces: NamespaceChoices {
+            network,
+            ..namespaces(config)
+        },
+        process: ProcessRequest {
+            user: config.user.clone(),
+            group_add: host.group_add.clone().unwrap_or_default(),
+            env: config.env.clone(),
+            argv: config.argv(),
+            working_directory: config.working_dir.clone(),
+            stdio: stdio(config),
+            seccomp,
+            no_new_privileges: options.no_new_privileges,
+        },
+        cap_add: host.cap_add.clone().unwrap_or_default(),
+        cap_drop: host.cap_drop.clone().unwrap_or_default(),
+        privileged: host.privileged,
+        writable_cgroups: options.writable_cgroups,
+        readonly_root: host.readonly_rootfs,
+        tmpfs: host.tmpfs.clone().unwrap_or_default(),
+        shm_size: u64::try_from(host.shm_size).ok().filter(|size| *size > 0),
+        ulimits: ulimits(config),
+        sysctls: host.sysctls.clone().unwrap_or_default(),
+        masked_paths: paths(&host.masked_paths),
+        readonly_paths: paths(&host.readonly_paths),
+        devices: devices(config)?,
+        device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
+        mounts: mounts(engine, container)?,
+        resources: resources(config),
+        cgroup_path: engine.cgroup_path(container),
+        oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|score| *score != 0),
+        hold: false,
+    };
+    container_plan(&request).map_err(invalid)
+}
+
+/// The namespace that was made for the container, or the host's.
+fn network(connection: Option<&Connection>, slots: &mut Slots) -> Result<NamespaceChoice> {
+    let Some(connection) = connection else {
+        return Ok(NamespaceChoice::Host);
+    };
+    let namespace = connection
+        .namespace()
+        .map_err(|error| Error::new(ErrorKind::System, format!("duplicate the network namespace: {error}")))?;
+    Ok(NamespaceChoice::Enter(slots.add(namespace)))
+}
+
+fn stdio(config: &Config) -> Stdio {
+    if config.tty {
+        let [rows, columns] = config.host.console_size.unwrap_or_default();
+        return Stdio::Terminal { rows, columns };
+    }
+    Stdio::Pipes {
+        stdin: config.open_stdin,
+    }
+}
+
+/// The plan of a later process.
+pub(crate) fn later_plan(
+    engine: &Inner,
+    container: &Container,
+    exec: &ExecConfig,
+    (rows, columns): (u16, u16),
+    slots: &mut Slots,
+) -> Result<ExecPlan> {
+    let config = &container.config;
+    let options = security_options(engine, config)?;
+    let or = |own: &str, inherited: &str| {
+        if own.is_empty() {
+            inherited.to_owned()
+        } else {
+            own.to_owned()
+        }
+    };
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let inherited = config
+        .env
+        .iter()
+        .filter(|entry| !exec.env.iter().any(|own| name(own) == name(entry)));
+    let env = inherited.chain(&exec.env).cloned().collect();
+    let seccomp = engine.seccomp.filter(&options, config)?.map(|filter| slots.add(filter));
+    let request = ExecPlanRequest {
+        facts: engine.host.facts.clone(),
+        process: ProcessRequest {
+            user: or(&exec.user, &config.user),
+            group_add: if exec.user.is_empty() {
+                config.host.group_add.clone().unwrap_or_default()
+            } else {
+                Vec::new()
+            },
+            env,
+            argv: exec.cmd.clone(),
+            working_directory: or(&exec.working_dir, &config.working_dir),
+            stdio: if exec.tty {
+                Stdio::Terminal { rows, columns }
+            } else {
+                Stdio::Pipes {
+                    stdin: exec.attach_stdin,
+                }
+            },
+            seccomp,
+            no_new_privileges: options.no_new_privileges,
+        },
+        hostname: resolution::hostname(engine, container),
+        cap_add: config.host.cap_add.clone().unwrap_or_default(),
+        cap_drop: config.host.cap_drop.clone().unwrap_or_default(),
+        container_privileged: config.host.privileged,
+        privileged: exec.privileged,
+        ulimits: ulimits(config),
+        oom_score_adj: i32::try_from(config.host.oom_score_adj)
+            .ok()
+            .filter(|score| *score != 0),
+    };
+    exec_plan(&request).map_err(invalid)
+}
+
+fn security_options(engine: &Inner, config: &Config) -> Result<SecurityOptions> {
+    let options = config.host.security_opt.clone().unwrap_or_default();
+    security::parse(&options, &engine.host.facts).map_err(invalid)
+}
+
+/// Refuses at creation what a plan would refuse at the start.
+pub(crate) fn check(engine: &Inner, config: &Config) -> Result<()> {
+    security_options(engine, config)?;
+    let host = &config.host;
+    let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    conex_spec::capabilities::adjust(&list(&host.cap_add), &list(&host.cap_drop), host.privileged).map_err(invalid)?;
+    Ok(())
+}
+
+fn invalid(error: conex_spec::Error) -> Error {
+    Error::new(ErrorKind::InvalidParameter, error.to_string())
+}
+
+fn namespaces(config: &Config) -> NamespaceChoices {
+    let host = &config.host;
+    let choice = |mode: &str| {
+        if mode == "host" {
+            NamespaceChoice::Host
+        } else {
+            NamespaceChoice::New
+        }
+    };
+    NamespaceChoices {
+        network: NamespaceChoice::New,
+        ipc: match host.ipc_mode.as_str() {
+            "host" => IpcChoice::Host,
+            "none" => IpcChoice::None,
+            "shareable" => IpcChoice::Shareable,
+            _ => IpcChoice::Private,
+        },
+        pid: choice(&host.pid_mode),
+        // A container on the host's network has the host's name unless it is given one, in a namespace of its own.
+        uts: choice(&host.uts_mode),
+        cgroup: Some(host.cgroupns_mode.as_str())
+            .filter(|mode| !mode.is_empty())
+            .map(choice),
+    }
+}
+
+fn ulimits(config: &Config) -> Vec<Ulimit> {
+    let limits = config.ulimits.iter();
+    limits
+        .map(|limit| Ulimit {
+            name: limit.name.clone(),
+            soft: limit.soft,
+            hard: limit.hard,
+        })
+        .collect()
+}
+
+fn resources(config: &Config) -> Resources {
+    let limits = &config.limits;
+    Resources {
+        memory: limits.memory,
+        memory_swap: limits.memory_swap,
+        memory_reservation: limits.memory_reservation,
+        cpu_shares: limits.cpu_shares,
+        cpu_quota: limits.cpu_quota,
+        cpu_period: limits.cpu_period,
+        cpuset_cpus: limits.cpuset_cpus.clone(),
+        cpuset_mems: limits.cpuset_mems.clone(),
+        pids: limits.pids,
+        ..Resources::default()
+    }
+}
+
+fn mounts(engine: &Inner, container: &Container) -> Result<Vec<MountRequest>> {
+    let dir = engine.files.dir(&container.id);
+    let asked = &container.config.mounts;
+    let mut mounts = Vec::new();
+    for (name, target) in [
+        ("resolv.conf", "/etc/resolv.conf"),
+        ("hostname", "/etc/hostname"),
+        ("hosts", "/etc/hosts"),
+    ] {
+        // A bind of the client's goes before ours.
+        if !asked.iter().any(|mount| mount.target() == target) {
+            let bind = MountRequest::bind(dir.join(name), target);
+            mounts.push(MountRequest {
+                read_only: container.config.host.readonly_rootfs,
+                ..bind
+            });
+        }
+    }
+    for mount in asked {
+        mounts.push(mount_request(mount)?);
+    }
+    Ok(mounts)
+}
+
+fn mount_request(choice: &MountChoice) -> Result<MountRequest> {
+    match choice {
+        MountChoice::Bind {
+            source,
+            target,
+            read_only,
+            read_only_top_only,
+            recursive,
+            create,
+            propagation,
+        } => {
+            ensure_source(source, *create)?;
+            Ok(MountRequest {
+                source: MountSource::Bind {
+                    path: PathBuf::from(source),
+                    recursive: *recursive,
+                },
+                read_only: *read_only,
+                read_only_top_only: *read_only_top_only,
+                propagation: match propagation {
+                    BindPropagation::Private => None,
+                    BindPropagation::Slave => Some(Propagation::Slave),
+                    BindPropagation::Shared => Some(Propagation::Shared),
+                },
+                ..MountRequest::bind(source, target)
+            })
+        }
+        MountChoice::Tmpfs {
+            target,
+            size,
+            mode,
+            read_only,
+        } => {
+            let mut options = vec![format!("mode={:o}", if *mode == 0 { 0o1777 } else { *mode })];
+            if *size > 0 {
+                options.push(format!("size={size}"));
+            }
+            let source = MountSource::FileSystem {
+                kind: "tmpfs".to_owned(),
+                source: "tmpfs".to_owned(),
+                options: options.join(","),
+            };
+            Ok(MountRequest {
+                source,
+                read_only: *read_only,
+                no_suid: true,
+                no_dev: true,
+                no_exec: true,
+                ..MountRequest::bind("/", target)
+            })
+        }
+    }
+}
+
+/// `-v` makes a directory that is not there, `--mount` does not.
+fn ensure_source(source: &str, create: bool) -> Result<()> {
+    match std::fs::metadata(source) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => std::fs::create_dir_all(source)
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::System,
+                    format!("error while creating mount source path '{source}': {error}"),
+                )
+            }),
+        Err(_) => Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("invalid mount config for type \"bind\": bind source path does not exist: {source}"),
+        )),
+    }
+}
+
+/// Devices of the host, with the numbers and the mode that they have there.
+fn devices(config: &Config) -> Result<Vec<DeviceRequest>> {
+    if config.host.privileged {
+        return Ok(Vec::new());
+    }
+    config
+        .devices
+        .iter()
+        .map(|mapping| {
+            let path = mapping.path_on_host.as_str();
+            let failed = |reason: &dyn std::fmt::Display| {
+                Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("error gathering device information while adding custom device \"{path}\": {reason}"),
+                )
+            };
+            let stat = rustix::fs::stat(path).map_err(|error| failed(&error))?;
+            let kind = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::CharacterDevice => 'c',
+                FileType::BlockDevice => 'b',
+                _ => return Err(failed(&"not a device node")),
+            };
+            let target = if mapping.path_in_container.is_empty() {
+                path
+            } else {
+                &mapping.path_in_container
+            };
+            let access = if mapping.cgroup_permissions.is_empty() {
+                "rwm"
+            } else {
+                &mapping.cgroup_permissions
+            };
+            Ok(DeviceRequest {
+                device: device(target, kind, &stat),
+                access: access.to_owned(),
+            })
+        })
+        .collect()
+}
+
+fn device(target: &str, kind: char, stat: &Stat) -> Device {
+    Device {
+        target: PathBuf::from(target),
+        kind,
+        major: rustix::fs::major(stat.st_rdev),
+        minor: rustix::fs::minor(stat.st_rdev),
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+    }
+}
+
+/// A plan in a sealed memfd, and the descriptors that it names.
+pub(crate) fn seal_exec(plan: &ExecPlan, slots: Slots) -> Result<(OwnedFd, Vec<OwnedFd>)> {
+    Ok((super::launch::seal("exec-plan", plan)?, slots.into_fds()))
+}

@@ -1,0 +1,113 @@
+//! Containers in the metadata store.
+
+use conex_container::Config;
+use conex_metadata::{Changes, CommitError, Metadata, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::containers::Container;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Version of `ContainerRecord`.
+const VERSION: u32 = 1;
+
+/// A container as it was created.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    /// Version of this shape.
+    pub(crate) version: u32,
+    /// 64 hexadecimal digits.
+    pub(crate) id: String,
+    /// Name without the leading slash.
+    pub(crate) name: String,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub(crate) created: String,
+    /// The image's id.
+    pub(crate) image: String,
+    /// What was asked for, merged with the image.
+    pub(crate) config: Config,
+}
+
+impl ContainerRecord {
+    /// A record of the present version.
+    pub(crate) fn new(id: String, name: String, created: String, image: String, config: Config) -> Self {
+        Self {
+            version: VERSION,
+            id,
+            name,
+            created,
+            image,
+            config,
+        }
+    }
+}
+
+/// The containers' part of the metadata store.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    metadata: Metadata,
+}
+
+impl Records {
+    /// In this store.
+    pub(crate) fn new(metadata: Metadata) -> Self {
+        Self { metadata }
+    }
+
+    /// Makes a container durable. It is refused where the name is taken.
+    pub(crate) async fn add(&self, record: &ContainerRecord) -> Result<()> {
+        let bytes = serde_json::to_vec(record)
+            .map_err(|error| Error::new(ErrorKind::System, "encode the container's record").caused_by(error))?;
+        let changes = Changes::new()
+            .require_absent(Table::Names, record.name.as_str())
+            .require_present(Table::Images, record.image.as_str())
+            .put(Table::Names, record.name.as_str(), record.id.as_str())
+            .put(Table::Containers, record.id.as_str(), bytes);
+        self.metadata.commit(changes).await.map_err(|error| match &error {
+            CommitError::Missing { key, .. } => Error::new(ErrorKind::NotFound, format!("No such image: {key}")),
+            _ => store_error(error),
+        })
+    }
+
+    /// Takes a container and its name out.
+    pub(crate) async fn remove(&self, container: &Container) -> Result<()> {
+        let changes = Changes::new()
+            .delete(Table::Containers, container.id.as_str())
+            .delete(Table::Names, container.name.as_str());
+        self.metadata.commit(changes).await.map_err(store_error)
+    }
+
+    /// All containers.
+    pub(crate) fn load(&self) -> Result<Vec<ContainerRecord>> {
+        let rows = self
+            .metadata
+            .load(Table::Containers)
+            .map_err(|error| Error::new(ErrorKind::System, "read the containers").caused_by(error))?;
+        rows.iter().map(|(id, bytes)| parse(id, bytes)).collect()
+    }
+}
+
+fn parse(id: &str, bytes: &[u8]) -> Result<ContainerRecord> {
+    let record: ContainerRecord = serde_json::from_slice(bytes).map_err(|error| {
+        Error::new(
+            ErrorKind::System,
+            format!("the record of container {id} is damaged: {error}"),
+        )
+    })?;
+    if record.version > VERSION {
+        return Err(Error::new(
+            ErrorKind::System,
+            format!(
+                "the record of container {id} has version {}, this daemon knows {VERSION}",
+                record.version
+            ),
+        ));
+    }
+    Ok(record)
+}
+
+fn store_error(error: CommitError) -> Error {
+    let cause = std::error::Error::source(&error)
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default();
+    Error::new(ErrorKind::System, format!("{error}{cause}")).caused_by(error)
+}

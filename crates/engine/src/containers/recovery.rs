@@ -1,0 +1,188 @@
+//! What became of a run that the daemon did not see end: a lost monitor, or a daemon that was away.
+//!
+//! ```text
+//!   found                                             state
+//!   -----------------------------------------------   ---------------------------------------------
+//!   control.sock answers                              running (the greeting has pid and execs)
+//!   exit.json                                         exited as recorded
+//!   a run in state.json, of an earlier boot           exited 255, unknown: the host went down
+//!   a run in state.json, monitor.json                 exited 255, unknown: the monitor died; its cgroup is killed
+//!   a run in state.json, no monitor.json              never started: as before the run
+//!   a failed start in state.json                      exited with that failure
+//!   none of it                                        created
+//! ```
+//!
+//! `exit.json` is removed before each start, so one that exists always belongs to the latest run.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use conex_container::state::{Exit, State};
+use conex_protocol::message::{ExitRecord, MonitorRecord};
+use conex_sys::seqpacket::Socket;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::containers::files::{RunRecord, StateRecord};
+use crate::containers::{Container, files};
+use crate::engine::Inner;
+
+/// Exit code of a run whose end nobody saw.
+const UNKNOWN: i32 = 255;
+
+/// How often a directory with files but without a socket is looked at again: a monitor is binding or ending.
+const CONNECT_ATTEMPTS: u32 = 50;
+
+/// The exit that a monitor recorded.
+pub(crate) fn exit(record: ExitRecord) -> Exit {
+    Exit {
+        code: record.code,
+        oom_killed: record.oom_killed,
+        started_at: record.started_at,
+        finished_at: record.finished_at,
+        error: None,
+    }
+}
+
+/// What was found of a container's last run.
+pub(crate) enum Found {
+    /// Its monitor answers on this socket.
+    Monitor(Socket, Box<RunRecord>),
+    /// It does not run.
+    Still(State),
+}
+
+/// Looks for a container's monitor, and settles what a dead one left.
+pub(crate) fn find(engine: &Inner, container: &Container) -> io::Result<Found> {
+    let record: StateRecord = load(&engine.files.state_file(&container.id))?.unwrap_or_default();
+    if let Some(run) = &record.run
+        && let Some(socket) = connect(engine, &container.id)
+    {
+        return Ok(Found::Monitor(socket, Box::new(run.clone())));
+    }
+    let recorded: Option<ExitRecord> = load(&engine.files.exit_file(&container.id))?;
+    let state = match (recorded, &record) {
+        (Some(recorded), _) => State::Exited(exit(recorded)),
+        (
+            None,
+            StateRecord {
+                run: Some(run), before, ..
+            },
+        ) => dead_run(engine, container, run, before.clone())?,
+        (
+            None,
+            StateRecord {
+                failed: Some(failed), ..
+            },
+        ) => State::Exited(failed.clone()),
+        (None, StateRecord { before, .. }) => still(before.clone()),
+    };
+    clean(engine, container);
+    Ok(Found::Still(state))
+}
+
+/// Connects to a monitor, or makes sure that there is none: one that was forked but has not bound its socket yet
+/// finds its directory gone, and ends without having started anything.
+fn connect(engine: &Inner, id: &str) -> Option<Socket> {
+    for _ in 0..CONNECT_ATTEMPTS {
+        match Socket::connect(&engine.files.control_socket(id)) {
+            Ok(socket) => return Some(socket),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
+        match fs::remove_dir(engine.files.run_dir(id)) {
+            Ok(()) => return None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(2)),
+        }
+    }
+    None
+}
+
+fn still(before: Option<Exit>) -> State {
+    before.map_or(State::Created, State::Exited)
+}
+
+fn dead_run(engine: &Inner, container: &Container, run: &RunRecord, before: Option<Exit>) -> io::Result<State> {
+    if run.boot_id != engine.host.boot_id {
+        return Ok(State::Exited(unknown(engine, container, None)?));
+    }
+    let monitor: Option<MonitorRecord> = load(&engine.files.monitor_file(&container.id))?;
+    match monitor {
+        Some(monitor) => Ok(State::Exited(unknown(engine, container, Some(monitor.started_at))?)),
+        None => Ok(still(before)),
+    }
+}
+
+/// Records an exit as unknown, so that the next daemon finds the same.
+fn unknown(engine: &Inner, container: &Container, started_at: Option<String>) -> io::Result<Exit> {
+    let record = ExitRecord {
+        code: UNKNOWN,
+        oom_killed: false,
+        finished_at: jiff::Timestamp::now().to_string(),
+        started_at: started_at.unwrap_or_else(|| files::NEVER.into()),
+    };
+    publish(&engine.files.exit_file(&container.id), &record)?;
+    Ok(exit(record))
+}
+
+/// The exit of a run whose monitor was lost while the daemon watched.
+pub(crate) fn exit_after_loss(engine: &Inner, container: &Container) -> Exit {
+    let recorded = load::<ExitRecord>(&engine.files.exit_file(&container.id))
+        .ok()
+        .flatten();
+    let started_at = load::<MonitorRecord>(&engine.files.monitor_file(&container.id))
+        .ok()
+        .flatten()
+        .map(|monitor| monitor.started_at);
+    clean(engine, container);
+    if let Some(recorded) = recorded {
+        return exit(recorded);
+    }
+    tracing::error!(container = %container.id, "the monitor was lost; its container was killed and its exit is unknown");
+    unknown(engine, container, started_at).unwrap_or_else(|error| {
+        tracing::error!(container = %container.id, %error, "record an unknown exit");
+        Exit {
+            code: UNKNOWN,
+            oom_killed: false,
+            started_at: files::NEVER.into(),
+            finished_at: jiff::Timestamp::now().to_string(),
+            error: None,
+        }
+    })
+}
+
+/// Kills and removes what a dead monitor left: its cgroup and its run-time files.
+pub(crate) fn clean(engine: &Inner, container: &Container) {
+    engine.kill_cgroup_of(&container.id);
+    let run_dir = engine.files.run_dir(&container.id);
+    if let Err(error) = fs::remove_dir_all(&run_dir)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(container = %container.id, %error, "remove {}", run_dir.display());
+    }
+}
+
+/// Reads a file of ours; absent is `None`.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("read {}: {error}", path.display()),
+        )),
+    }
+}
+
+/// Writes a file of ours, visible only when it is whole.
+pub(crate) fn publish<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
+    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path))
+}

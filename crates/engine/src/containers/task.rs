@@ -1,0 +1,506 @@
+//! The task that owns one container: orders in, a published view out.
+//!
+//! Everything that changes a container goes through its queue, one order after the other; the monitor's news are
+//! taken between them. What clients read (`list`, `inspect`, `wait`) is the published `View` and never waits here.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use conex_container::state::{Event, Exit, Refusal, State};
+use conex_protocol::message::{Attachment, ExitRecord, FromMonitor, Request, ToMonitor};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::containers::launch::{self, StartFailure};
+use crate::containers::link::Link;
+use crate::containers::{Container, execs, recovery, removal};
+use crate::engine::Inner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::network::Endpoint;
+
+/// Answer to an order.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What the owner of a container is asked to do.
+pub(crate) enum Order {
+    /// Start it.
+    Start { reply: Reply<()> },
+    /// Remove it, killing it first where `force` is set.
+    Remove { force: bool, reply: Reply<()> },
+    /// Send a signal to its first process.
+    Signal { signal: i32, reply: Reply<()> },
+    /// Set the size of a terminal, of an exec or of the container itself.
+    Resize {
+        exec: Option<String>,
+        rows: u16,
+        columns: u16,
+        reply: Reply<()>,
+    },
+    /// Hand a client over; it waits for the start where the container does not run yet.
+    Attach {
+        attachment: Attachment,
+        client: OwnedFd,
+        reply: Reply<()>,
+    },
+    /// Start another process; the answer is its pid.
+    Exec { exec: ExecOrder, reply: Reply<i32> },
+    /// Let the monitor forget an exec that ended.
+    ForgetExec { exec: String },
+}
+
+/// A process to start in a running container.
+pub(crate) struct ExecOrder {
+    /// The exec's id.
+    pub(crate) exec: String,
+    /// The `ExecPlan` as JSON in a sealed memfd.
+    pub(crate) plan: OwnedFd,
+    /// Who is attached.
+    pub(crate) client: Option<(Attachment, OwnedFd)>,
+    /// Descriptors that the plan names.
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// What is published about a container.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Where it is in its life.
+    pub(crate) state: State,
+    /// How the last run ended, also while it is being removed.
+    pub(crate) last: Option<Exit>,
+    /// How many runs have ended since the daemon knows it.
+    pub(crate) exits: u64,
+    /// Its connection to the bridge while it runs.
+    pub(crate) endpoint: Option<Endpoint>,
+}
+
+impl View {
+    /// Of a container in a state that it was found or made in.
+    pub(crate) fn new(state: State, endpoint: Option<Endpoint>) -> Self {
+        let last = match &state {
+            State::Exited(exit) => Some(exit.clone()),
+            _ => None,
+        };
+        Self {
+            state,
+            last,
+            exits: 0,
+            endpoint,
+        }
+    }
+}
+
+enum Pending {
+    Answer(Reply<()>),
+    Exec(Reply<i32>),
+}
+
+/// A container's running monitor.
+pub(crate) struct Run {
+    /// Connection to the monitor.
+    pub(crate) link: Link,
+    /// Released when the run ends.
+    pub(crate) endpoint: Option<Endpoint>,
+    pending: HashMap<Request, Pending>,
+    next: Request,
+}
+
+impl Run {
+    /// A run that nothing was asked of yet.
+    pub(crate) fn new(link: Link, endpoint: Option<Endpoint>) -> Self {
+        Self {
+            link,
+            endpoint,
+            pending: HashMap::new(),
+            next: 1,
+        }
+    }
+
+    fn expect(&mut self, pending: Pending) -> Request {
+        let request = self.next;
+        self.next += 1;
+        self.pending.insert(request, pending);
+        request
+    }
+}
+
+/// The owner.
+pub(crate) struct Task {
+    engine: Arc<Inner>,
+    container: Arc<Container>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    view: watch::Sender<View>,
+    run: Option<Run>,
+    /// Clients that attached before the start.
+    early: Vec<(Attachment, OwnedFd)>,
+}
+
+impl Task {
+    /// Starts the task of a container; `run` where a monitor of it was found.
+    pub(crate) fn spawn(
+        engine: Arc<Inner>,
+        container: Arc<Container>,
+        orders: mpsc::UnboundedReceiver<Order>,
+        view: watch::Sender<View>,
+        run: Option<Run>,
+    ) {
+        tokio::spawn(
+            Self {
+                engine,
+                container,
+                orders,
+                view,
+                run,
+                early: Vec::new(),
+            }
+            .serve(),
+        );
+    }
+
+    async fn serve(mut self) {
+        while !matches!(self.state(), State::Gone) {
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(order) => self.carry_out(order).await,
+                    None => return,
+                },
+                news = receive(self.run.as_ref()) => match news {
+                    Ok(Some((message, _))) => self.on_news(message).await,
+                    Ok(None) => self.on_loss().await,
+                    Err(error) => {
+                        tracing::error!(container = %self.container.id, %error, "read from the monitor");
+                        self.on_loss().await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn state(&self) -> State {
+        self.view.borrow().state.clone()
+    }
+
+    async fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Start { reply } => {
+                let outcome = self.start().await;
+                answer(reply, outcome);
+            }
+            Order::Remove { force, reply } => {
+                let outcome = self.remove(force).await;
+                answer(reply, outcome);
+            }
+            Order::Signal { signal, reply } => {
+                self.ask(reply, &[], |request| ToMonitor::Signal { request, signal })
+                    .await;
+            }
+            Order::Resize {
+                exec,
+                rows,
+                columns,
+                reply,
+            } => {
+                self.ask(reply, &[], |request| ToMonitor::Resize {
+                    request,
+                    exec,
+                    rows,
+                    columns,
+                })
+                .await;
+            }
+            Order::Attach {
+                attachment,
+                client,
+                reply,
+            } => self.attach(attachment, client, reply).await,
+            Order::Exec { exec, reply } => self.exec(exec, reply).await,
+            Order::ForgetExec { exec } => {
+                if let Some(run) = &self.run
+                    && let Err(error) = run.link.send(&ToMonitor::ForgetExec { exec }, &[]).await
+                {
+                    tracing::debug!(container = %self.container.id, %error, "forget an exec");
+                }
+            }
+        }
+    }
+
+    fn not_running(&self) -> Error {
+        Error::new(
+            ErrorKind::Conflict,
+            format!("container {} is not running", self.container.id),
+        )
+    }
+
+    /// Asks the monitor; its answer goes to `reply` when it comes.
+    async fn ask(&mut self, reply: Reply<()>, fds: &[BorrowedFd<'_>], message: impl FnOnce(Request) -> ToMonitor) {
+        let Some(run) = &mut self.run else {
+            return answer(reply, Err(self.not_running()));
+        };
+        let request = run.expect(Pending::Answer(reply));
+        if let Err(error) = run.link.send(&message(request), fds).await
+            && let Some(Pending::Answer(reply)) = run.pending.remove(&request)
+        {
+            tracing::debug!(container = %self.container.id, %error, "send to the monitor");
+            answer(reply, Err(self.not_running()));
+        }
+    }
+
+    async fn attach(&mut self, attachment: Attachment, client: OwnedFd, reply: Reply<()>) {
+        match self.state() {
+            State::Running { .. } => {
+                self.ask(reply, &[client.as_fd()], |request| ToMonitor::Attach {
+                    request,
+                    attachment,
+                })
+                .await;
+            }
+            State::Removing | State::Gone => answer(reply, Err(refused(Refusal::Removing, &self.container))),
+            State::Created | State::Exited(_) | State::Starting { .. } => {
+                self.early.push((attachment, client));
+                answer(reply, Ok(()));
+            }
+        }
+    }
+
+    async fn exec(&mut self, exec: ExecOrder, reply: Reply<i32>) {
+        let Some(run) = &mut self.run else {
+            return answer(reply, Err(self.not_running()));
+        };
+        let request = run.expect(Pending::Exec(reply));
+        let (attachment, client) = exec.client.unzip();
+        let fds: Vec<BorrowedFd<'_>> = std::iter::once(&exec.plan)
+            .chain(&client)
+            .chain(&exec.fds)
+            .map(AsFd::as_fd)
+            .collect();
+        conex_sys::failpoint::hit("exec.before-send");
+        let message = ToMonitor::Exec {
+            request,
+            exec: exec.exec,
+            attachment,
+        };
+        if let Err(error) = run.link.send(&message, &fds).await
+            && let Some(Pending::Exec(reply)) = run.pending.remove(&request)
+        {
+            tracing::debug!(container = %self.container.id, %error, "send an exec to the monitor");
+            answer(reply, Err(self.not_running()));
+        }
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        let (starting, _) = self
+            .state()
+            .on(Event::Start)
+            .map_err(|refusal| refused(refusal, &self.container))?;
+        let before = self.view.borrow().last.clone();
+        self.publish(starting);
+        let early = std::mem::take(&mut self.early);
+        match launch::launch(&self.engine, &self.container, before.as_ref(), early).await {
+            Ok(launched) => {
+                let endpoint = launched.run.endpoint.clone();
+                self.run = Some(launched.run);
+                let event = Event::Started {
+                    pid: launched.pid,
+                    started_at: launched.started_at,
+                };
+                if let Ok((state, _)) = self.state().on(event) {
+                    self.view.send_modify(|view| {
+                        view.endpoint = endpoint;
+                        view.state = state;
+                    });
+                }
+                conex_sys::failpoint::hit("start.after-started");
+                if let Some(endpoint) = self.view.borrow().endpoint.clone() {
+                    self.engine
+                        .events
+                        .network("connect", &endpoint.plan.bridge, &self.container.id);
+                }
+                self.engine.events.container(&self.container, "start", &[]);
+                Ok(())
+            }
+            Err(StartFailure { error, exit }) => {
+                self.end_run(Event::StartFailed(exit)).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn remove(&mut self, force: bool) -> Result<()> {
+        if force && self.run.is_some() {
+            self.kill_and_wait().await;
+        }
+        // An automatic removal may have been quicker.
+        if matches!(self.state(), State::Gone) {
+            return Ok(());
+        }
+        let (removing, _) = self
+            .state()
+            .on(Event::Remove { force })
+            .map_err(|refusal| refused(refusal, &self.container))?;
+        self.delete(removing).await
+    }
+
+    /// Kills the run and takes its exit.
+    async fn kill_and_wait(&mut self) {
+        let (reply, _) = oneshot::channel();
+        self.ask(reply, &[], |request| ToMonitor::Signal { request, signal: 9 })
+            .await;
+        while let Some(run) = &self.run {
+            match run.link.receive().await {
+                Ok(Some((message, _))) => self.on_news(message).await,
+                Ok(None) | Err(_) => self.on_loss().await,
+            }
+        }
+    }
+
+    async fn delete(&mut self, removing: State) -> Result<()> {
+        let before = self.state();
+        self.publish(removing);
+        // Clients that attached and never saw a start are let go.
+        self.early.clear();
+        if let Err(error) = removal::remove(&self.engine, &self.container).await {
+            self.publish(before);
+            return Err(error);
+        }
+        self.engine.execs.forget_container(&self.container.id);
+        self.engine.events.container(&self.container, "destroy", &[]);
+        self.publish(State::Gone);
+        Ok(())
+    }
+
+    async fn on_news(&mut self, message: FromMonitor) {
+        match message {
+            FromMonitor::Exited(record) => self.on_exit(record).await,
+            FromMonitor::Done { request } => self.settle(request, Ok(0)),
+            FromMonitor::Refused { request, message, .. } => {
+                self.settle(request, Err(Error::new(ErrorKind::System, message)));
+            }
+            FromMonitor::ExecStarted { request, exec, pid } => {
+                conex_sys::failpoint::hit("exec.after-started");
+                self.engine.execs.started(&exec, pid);
+                self.settle(request, Ok(pid));
+            }
+            FromMonitor::ExecFailed { request, exec, failure } => {
+                self.engine.execs.exited(&exec, launch::exit_code(failure.reason));
+                self.settle(request, Err(launch::failure_error(&failure)));
+            }
+            FromMonitor::ExecExited { exec, code } => {
+                self.engine.execs.exited(&exec, code);
+                execs::forget_later(&self.engine, &self.container, exec.clone());
+                let details = [("execID", exec), ("exitCode", code.to_string())];
+                self.engine.events.container(&self.container, "exec_die", &details);
+            }
+            FromMonitor::Detached { exec: None } => self.engine.events.container(&self.container, "detach", &[]),
+            FromMonitor::Detached { exec: Some(exec) } => {
+                self.engine
+                    .events
+                    .container(&self.container, "exec_detach", &[("execID", exec)]);
+            }
+            FromMonitor::Hello { .. }
+            | FromMonitor::Held { .. }
+            | FromMonitor::Started { .. }
+            | FromMonitor::StartFailed(_) => {
+                tracing::debug!(container = %self.container.id, "the monitor repeats itself");
+            }
+        }
+    }
+
+    fn settle(&mut self, request: Request, outcome: Result<i32>) {
+        match self.run.as_mut().and_then(|run| run.pending.remove(&request)) {
+            Some(Pending::Answer(reply)) => answer(reply, outcome.map(|_| ())),
+            Some(Pending::Exec(reply)) => answer(reply, outcome),
+            None => {}
+        }
+    }
+
+    async fn on_exit(&mut self, record: ExitRecord) {
+        self.end_run(Event::Exited(recovery::exit(record))).await;
+    }
+
+    /// The monitor is gone: its record tells the exit; without one the exit is unknown, and everything is killed.
+    async fn on_loss(&mut self) {
+        let exit = recovery::exit_after_loss(&self.engine, &self.container);
+        self.end_run(Event::Exited(exit)).await;
+    }
+
+    async fn end_run(&mut self, event: Event) {
+        let died = matches!(event, Event::Exited(_));
+        let Ok((state, _)) = self.state().on(event) else { return };
+        conex_sys::failpoint::hit("exit.before-publish");
+        let Some(run) = self.run.take() else {
+            return self.after_end(state, died).await;
+        };
+        if let Some(endpoint) = &run.endpoint {
+            self.engine.network.release(endpoint);
+            self.engine
+                .events
+                .network("disconnect", &endpoint.plan.bridge, &self.container.id);
+        }
+        for (_, pending) in run.pending {
+            match pending {
+                Pending::Answer(reply) => answer(reply, Err(self.not_running())),
+                Pending::Exec(reply) => answer(reply, Err(self.not_running())),
+            }
+        }
+        self.engine.execs.container_exited(&self.container.id);
+        self.after_end(state, died).await;
+    }
+
+    async fn after_end(&mut self, state: State, died: bool) {
+        let State::Exited(exit) = state else { return };
+        if died {
+            self.engine
+                .events
+                .container(&self.container, "die", &[("exitCode", exit.code.to_string())]);
+        }
+        self.view.send_modify(|view| {
+            view.exits += 1;
+            view.last = Some(exit.clone());
+            view.endpoint = None;
+            view.state = State::Exited(exit);
+        });
+        if self.container.config.auto_remove
+            && let Ok((removing, _)) = self.state().on(Event::Remove { force: false })
+            && let Err(error) = self.delete(removing).await
+        {
+            tracing::error!(container = %self.container.id, %error, "remove after the exit");
+        }
+    }
+
+    fn publish(&self, state: State) {
+        self.view.send_modify(|view| view.state = state);
+    }
+}
+
+async fn receive(run: Option<&Run>) -> std::io::Result<Option<(FromMonitor, Vec<OwnedFd>)>> {
+    match run {
+        Some(run) => run.link.receive().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers; a client that went away meanwhile is no error.
+fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
+    let _ = reply.send(outcome);
+}
+
+/// A refusal of the state machine in Docker's words.
+fn refused(refusal: Refusal, container: &Container) -> Error {
+    let id = &container.id;
+    match refusal {
+        Refusal::AlreadyRunning | Refusal::Starting => {
+            Error::new(ErrorKind::NotModified, "container is already running")
+        }
+        Refusal::Running => Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "cannot remove container \"{}\": container is running: stop the container before removing or force remove",
+                container.name
+            ),
+        ),
+        Refusal::Removing => Error::new(
+            ErrorKind::Conflict,
+            format!("container {id} is marked for removal and cannot be started"),
+        ),
+        Refusal::Stale => Error::new(ErrorKind::System, refusal.to_string()),
+    }
+}

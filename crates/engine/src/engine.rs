@@ -1,0 +1,239 @@
+//! The facade and what it is made of: opened in the order in which things depend on one another.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conex_api_types as api;
+use conex_cgroup::Cgroup;
+use conex_content::Content;
+use conex_image::{Image, Images};
+use conex_metadata::Metadata;
+use conex_snapshot::Snapshots;
+use futures_util::stream::BoxStream;
+
+use crate::containers::execs::Execs;
+use crate::containers::files::Files;
+use crate::containers::records::Records;
+use crate::containers::{Container, Containers, restore};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Events;
+use crate::host::Host;
+use crate::network::Network;
+use crate::seccomp::Filters;
+use crate::settings::Settings;
+use crate::template::Template;
+
+/// A stream of progress lines; what fails after its beginning is its last line.
+pub type ProgressStream = BoxStream<'static, api::ProgressMessage>;
+
+/// The wait for a container.
+pub type Waiting = Pin<Box<dyn Future<Output = Result<api::ContainerWaitResponse>> + Send + 'static>>;
+
+/// A container's log on its way to a client.
+pub struct Logs {
+    /// Whether bytes come as they are; else in frames.
+    pub tty: bool,
+    /// The bytes, framed.
+    pub stream: BoxStream<'static, io::Result<Bytes>>,
+}
+
+/// The engine. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the engine is made of.
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) host: Host,
+    pub(crate) files: Files,
+    pub(crate) records: Records,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) images: Images,
+    pub(crate) registries: conex_registry::Client,
+    pub(crate) network: Network,
+    pub(crate) seccomp: Filters,
+    pub(crate) template: Template,
+    pub(crate) events: Events,
+    pub(crate) containers: Containers,
+    pub(crate) execs: Execs,
+    /// An empty directory on which containers attach their root, each in its own mount namespace.
+    pub(crate) root_mount_point: PathBuf,
+}
+
+impl Engine {
+    /// Opens the stores, finds the containers that run, and collects what crashes left.
+    pub async fn open(settings: Settings) -> Result<Self> {
+        let inner = tokio::task::spawn_blocking(move || open(settings))
+            .await
+            .map_err(|error| Error::new(ErrorKind::System, format!("open the engine: {error}")))??;
+        let (stores, settings) = inner;
+        let template = Template::open(settings.shim.clone()).map_err(failed("start the template"))?;
+        let inner = Arc::new(stores.with(settings, template));
+        restore::restore(&inner).await?;
+        let prepared = inner.clone();
+        if prepared.settings.bridge.is_some() {
+            // In the background: requests that need no network do not wait for it, the first that does waits for the lock.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = prepared.network.prepare() {
+                    tracing::error!(%error, "prepare the bridge; the first container that needs it tries again");
+                }
+            });
+        }
+        Ok(Self { inner })
+    }
+
+    /// Lets go of the host: containers go on, the bridge goes where none uses it.
+    pub async fn close(&self) {
+        let inner = self.inner.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            let in_use = inner
+                .containers
+                .all()
+                .iter()
+                .any(|container| container.view().endpoint.is_some());
+            inner.network.close(in_use);
+        });
+        if let Err(error) = closed.await {
+            tracing::warn!(%error, "close the network");
+        }
+    }
+}
+
+struct Stores {
+    host: Host,
+    files: Files,
+    metadata: Metadata,
+    snapshots: Snapshots,
+    images: Images,
+    registries: conex_registry::Client,
+    network: Network,
+    root_mount_point: PathBuf,
+}
+
+fn open(settings: Settings) -> Result<(Stores, Settings)> {
+    let host = Host::probe().map_err(failed("probe the host"))?;
+    let files = Files::new(&settings.data_root, &settings.exec_root);
+    let root_mount_point = settings.exec_root.join("root");
+    for dir in [files.data(), files.run(), &root_mount_point] {
+        fs::create_dir_all(dir).map_err(failed(&format!("create {}", dir.display())))?;
+    }
+    let opened = |what: &'static str| {
+        move |error: Box<dyn std::error::Error + Send + Sync>| {
+            let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+            Error::new(ErrorKind::System, format!("open the {what}: {error}{cause}")).caused_by(error)
+        }
+    };
+    let metadata = Metadata::open(&settings.data_root.join("meta.redb"))
+        .map_err(|error| opened("metadata store")(error.into()))?;
+    let content =
+        Content::open(&settings.data_root.join("content")).map_err(|error| opened("content store")(error.into()))?;
+    let snapshots = Snapshots::open(&settings.data_root).map_err(|error| opened("layer store")(error.into()))?;
+    let images = Images::open(
+        metadata.clone(),
+        content,
+        snapshots.clone(),
+        conex_image::Settings::default(),
+    )
+    .map_err(|error| opened("image store")(error.into()))?;
+    let registries = conex_registry::Client::new(conex_registry::ClientConfig {
+        mirrors: settings.registry_mirrors.clone(),
+        insecure: settings.insecure_registries.clone(),
+        proxies: conex_registry::Proxies {
+            http: proxy("HTTP_PROXY"),
+            https: proxy("HTTPS_PROXY"),
+            no_proxy: proxy("NO_PROXY").unwrap_or_default(),
+        },
+        certificates: Some(PathBuf::from("/etc/docker/certs.d")),
+        user_agent: concat!("conex/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..conex_registry::ClientConfig::default()
+    })
+    .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
+    let network = Network::open(&settings)?;
+    Ok((
+        Stores {
+            host,
+            files,
+            metadata,
+            snapshots,
+            images,
+            registries,
+            network,
+            root_mount_point,
+        },
+        settings,
+    ))
+}
+
+/// A proxy variable, in either case.
+fn proxy(name: &str) -> Option<String> {
+    std::env::var(name)
+        .or_else(|_| std::env::var(name.to_lowercase()))
+        .ok()
+        .filter(|value| !value.is_empty())
+}
+
+fn failed(operation: &str) -> impl FnOnce(io::Error) -> Error {
+    let operation = operation.to_owned();
+    move |error| Error::new(ErrorKind::System, format!("{operation}: {error}")).caused_by(error)
+}
+
+impl Stores {
+    fn with(self, settings: Settings, template: Template) -> Inner {
+        Inner {
+            seccomp: Filters::new(self.host.facts.clone()),
+            host: self.host,
+            files: self.files,
+            records: Records::new(self.metadata),
+            snapshots: self.snapshots,
+            images: self.images,
+            registries: self.registries,
+            network: self.network,
+            root_mount_point: self.root_mount_point,
+            settings,
+            template,
+            events: Events::default(),
+            containers: Containers::default(),
+            execs: Execs::default(),
+        }
+    }
+}
+
+impl Inner {
+    /// An image by name or id, or Docker's error.
+    pub(crate) fn find_image(&self, name: &str) -> Result<Arc<Image>> {
+        self.images.find(name).map_err(crate::images::find_error)
+    }
+
+    /// Path of a container's cgroup below each hierarchy's root.
+    pub(crate) fn cgroup_path(&self, container: &Container) -> PathBuf {
+        let parent = container.config.host.cgroup_parent.as_str();
+        let parent = if parent.starts_with('/') {
+            PathBuf::from(parent)
+        } else {
+            self.settings.cgroup_parent.join(parent)
+        };
+        parent.join(&container.id)
+    }
+
+    /// Kills and removes a cgroup that may be left of a container.
+    pub(crate) fn kill_cgroup_of(&self, id: &str) {
+        let path = match self.containers.find(id) {
+            Ok(container) => self.cgroup_path(&container),
+            Err(_) => self.settings.cgroup_parent.join(id),
+        };
+        let mut cgroup = Cgroup::open(self.host.cgroups.directories(&path));
+        if let Err(error) = cgroup.kill_all() {
+            tracing::warn!(container = id, %error, "kill what is left in the cgroup");
+        }
+        if let Err(error) = cgroup.remove() {
+            tracing::warn!(container = id, %error, "remove the cgroup");
+        }
+    }
+}

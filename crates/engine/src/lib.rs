@@ -1,0 +1,35 @@
+//! The engine: what the Engine API's operations mean, carried out on stores, networks and monitors.
+//!
+//! ```text
+//!   server --> Engine --+-- images      conex-image: pull, load, tag, remove
+//!                       +-- containers  one task each: a queue in, a watch channel out
+//!                       |     +-- link  orders and news of conex-shim
+//!                       +-- network     bridge, addresses, namespaces
+//!                       +-- events      everything that happened, to whoever listens
+//! ```
+//!
+//! `Engine` is the facade; it clones cheaply. Nothing here knows HTTP: errors carry a class (`ErrorKind`) that only
+//! `conex-server` maps to a status.
+
+mod containers;
+mod engine;
+mod error;
+mod events;
+mod host;
+mod images;
+mod network;
+mod progress;
+mod requests;
+mod seccomp;
+mod settings;
+mod system;
+mod template;
+
+pub use crate::containers::attach::{PendingAttach, PendingExec};
+pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
+pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::requests::{
+    AttachQuery, ClientConnection, ContainersQuery, EventsQuery, ExecStart, ImagesQuery, LogsQuery, PullRequest,
+    RemoveRequest, StopRequest, Timestamp, WaitCondition,
+};
+pub use crate::settings::Settings;

@@ -1,0 +1,153 @@
+//! What clients ask of the engine, as values.
+
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use conex_api_types::Filters;
+
+/// A point in time: seconds and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds within the second.
+    pub nanoseconds: u32,
+}
+
+/// Which events a client wants.
+#[derive(Debug, Clone, Default)]
+pub struct EventsQuery {
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Not after; the stream ends then.
+    pub until: Option<Timestamp>,
+    /// `type`, `event`, `container`, `image`, `label`, ...
+    pub filters: Filters,
+}
+
+/// What to pull.
+#[derive(Debug, Clone, Default)]
+pub struct PullRequest {
+    /// Name of the image, with or without tag or digest.
+    pub from_image: String,
+    /// Tag or digest; empty takes that of `from_image`, else `latest`.
+    pub tag: String,
+    /// `os[/architecture[/variant]]`, that of the host where absent.
+    pub platform: Option<String>,
+    /// The `X-Registry-Auth` header as it came.
+    pub auth: Option<String>,
+}
+
+/// Which images a client wants listed.
+#[derive(Debug, Clone, Default)]
+pub struct ImagesQuery {
+    /// Intermediate images as well.
+    pub all: bool,
+    /// `dangling`, `reference`, `label`, ...
+    pub filters: Filters,
+    /// Fill `SharedSize`.
+    pub shared_size: bool,
+}
+
+/// Which containers a client wants listed.
+#[derive(Debug, Clone, Default)]
+pub struct ContainersQuery {
+    /// Those that do not run as well.
+    pub all: bool,
+    /// The newest n only, whatever their state.
+    pub limit: Option<usize>,
+    /// Fill `SizeRw` and `SizeRootFs`.
+    pub size: bool,
+    /// `name`, `id`, `label`, `status`, `ancestor`, `exited`, ...
+    pub filters: Filters,
+}
+
+/// How a container is to be stopped.
+#[derive(Debug, Clone, Default)]
+pub struct StopRequest {
+    /// Signal, that of the container where absent.
+    pub signal: Option<String>,
+    /// Seconds before SIGKILL, -1 for never, that of the container where absent.
+    pub timeout: Option<i64>,
+}
+
+/// How a container is to be removed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveRequest {
+    /// Kill it first.
+    pub force: bool,
+    /// Remove its anonymous volumes.
+    pub volumes: bool,
+    /// Remove a link instead of the container.
+    pub link: bool,
+}
+
+/// What a client waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WaitCondition {
+    /// That it does not run; at once where it does not.
+    #[default]
+    NotRunning,
+    /// Its next exit.
+    NextExit,
+    /// Its removal.
+    Removed,
+}
+
+/// Which part of a container's log a client wants.
+#[derive(Debug, Clone, Default)]
+pub struct LogsQuery {
+    /// Go on as lines are written.
+    pub follow: bool,
+    /// Lines of standard output.
+    pub stdout: bool,
+    /// Lines of standard error.
+    pub stderr: bool,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Not after.
+    pub until: Option<Timestamp>,
+    /// Put the time before each line.
+    pub timestamps: bool,
+    /// The last n lines only.
+    pub tail: Option<u64>,
+    /// Put attributes before each line.
+    pub details: bool,
+}
+
+/// What a client attaches to.
+#[derive(Debug, Clone, Default)]
+pub struct AttachQuery {
+    /// Replay the log first.
+    pub logs: bool,
+    /// Stay attached.
+    pub stream: bool,
+    /// Client to process.
+    pub stdin: bool,
+    /// Process to client.
+    pub stdout: bool,
+    /// Process to client.
+    pub stderr: bool,
+    /// Key sequence that detaches, `ctrl-p,ctrl-q` where absent.
+    pub detach_keys: Option<String>,
+}
+
+/// How an exec is to be started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ExecStart {
+    /// Do not attach.
+    pub detach: bool,
+    /// The client expects a terminal.
+    pub tty: bool,
+    /// Rows and columns of the client's terminal.
+    pub console_size: Option<(u16, u16)>,
+}
+
+/// A client's connection after the HTTP head was answered; it is handed to the container's monitor.
+#[derive(Debug)]
+pub struct ClientConnection {
+    /// A connected stream socket.
+    pub socket: OwnedFd,
+    /// Bytes that the client sent behind its request and that were read already.
+    pub preread: Bytes,
+}

@@ -1,0 +1,28 @@
+//! What the daemon was told about itself: flags and `daemon.json`, resolved.
+
+use std::path::PathBuf;
+
+/// Settings of one engine; they do not change while it lives.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Persistent state.
+    pub data_root: PathBuf,
+    /// Run-time state, gone after a reboot.
+    pub exec_root: PathBuf,
+    /// Parent of the containers' cgroups, absolute below each hierarchy's root.
+    pub cgroup_parent: PathBuf,
+    /// Name of the default bridge, `None` where containers get no network of ours (`--bridge none`).
+    pub bridge: Option<String>,
+    /// Address and prefix of the bridge (`172.17.0.1/16`); chosen clear of the host's routes where absent.
+    pub bip: Option<String>,
+    /// Registries that are asked without TLS or without checking certificates.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub, asked first.
+    pub registry_mirrors: Vec<String>,
+    /// The `conex-shim` program.
+    pub shim: PathBuf,
+    /// Where the daemon listens, as `info` and clients see it.
+    pub hosts: Vec<String>,
+    /// Whether the daemon logs in detail.
+    pub debug: bool,
+}

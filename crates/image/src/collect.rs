@@ -1,0 +1,84 @@
+//! Opening the store: what a crash left is collected.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use conex_content::Content;
+use conex_metadata::{Metadata, Table};
+use conex_reference::Digest;
+use conex_snapshot::{LayerName, Snapshots};
+use serde::de::DeserializeOwned;
+
+use crate::error::OpenError;
+use crate::images::{Images, Settings};
+use crate::index::{Index, Shared, Stored};
+use crate::records::{ImageRecord, LayerRecord};
+
+impl Images {
+    /// Opens the store over the others, and removes layers and blobs that nothing refers to.
+    pub fn open(
+        metadata: Metadata,
+        content: Content,
+        snapshots: Snapshots,
+        settings: Settings,
+    ) -> Result<Self, OpenError> {
+        let mut index = Index::default();
+        for (key, bytes) in metadata.load(Table::Layers)? {
+            let record: LayerRecord = parse(&key, &bytes)?;
+            index.layers.insert(key, record);
+        }
+        let mut blobs = HashSet::new();
+        for (id, bytes) in metadata.load(Table::Images)? {
+            let record: ImageRecord = parse(&id, &bytes)?;
+            blobs.extend(Digest::parse(&id));
+            blobs.extend(
+                record
+                    .manifest
+                    .as_deref()
+                    .and_then(|manifest| Digest::parse(manifest).ok()),
+            );
+            let config = match Digest::parse(&id) {
+                Ok(digest) => parse(&id, &content.read(&digest)?)?,
+                Err(_) => continue,
+            };
+            index.images.insert(
+                id,
+                Stored {
+                    record,
+                    config: Arc::new(config),
+                },
+            );
+        }
+        for (name, id) in metadata.load(Table::Tags)? {
+            index.tags.insert(name, String::from_utf8_lossy(&id).into_owned());
+        }
+        let kept: HashSet<LayerName> = index
+            .layers
+            .values()
+            .filter_map(|record| LayerName::parse(&record.name))
+            .collect();
+        snapshots.retain(&kept)?;
+        for digest in content.list()? {
+            if !blobs.contains(&digest) {
+                content.remove(&digest)?;
+            }
+        }
+        let shared = Shared {
+            metadata,
+            content,
+            snapshots,
+            settings,
+            index: Mutex::new(index),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+fn parse<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, OpenError> {
+    serde_json::from_slice(bytes).map_err(|source| OpenError::Record {
+        key: key.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,148 @@
+//! The image configuration as Docker and OCI write it (OCI image specification, "Image Configuration").
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A configuration. Fields that are absent or `null` have their defaults; unknown ones are passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageConfig {
+    /// RFC 3339.
+    #[serde(deserialize_with = "null_default")]
+    pub created: String,
+    /// Who made it.
+    #[serde(deserialize_with = "null_default")]
+    pub author: String,
+    /// What it runs on, `amd64`.
+    #[serde(deserialize_with = "null_default")]
+    pub architecture: String,
+    /// Variant of the architecture, `v7`.
+    #[serde(deserialize_with = "null_default")]
+    pub variant: String,
+    /// `linux`.
+    #[serde(deserialize_with = "null_default")]
+    pub os: String,
+    /// Version of the operating system; Windows only.
+    #[serde(rename = "os.version", deserialize_with = "null_default")]
+    pub os_version: String,
+    /// What the person who committed it said.
+    #[serde(deserialize_with = "null_default")]
+    pub comment: String,
+    /// Version of the program that made it.
+    #[serde(deserialize_with = "null_default")]
+    pub docker_version: String,
+    /// How containers of it run.
+    #[serde(deserialize_with = "null_default")]
+    pub config: RunConfig,
+    /// Layers.
+    #[serde(deserialize_with = "null_default")]
+    pub rootfs: RootFs,
+    /// How each layer came about, lowest first.
+    #[serde(deserialize_with = "null_default")]
+    pub history: Vec<History>,
+}
+
+/// The layers of a configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RootFs {
+    /// `layers`.
+    #[serde(rename = "type", deserialize_with = "null_default")]
+    pub kind: String,
+    /// Digests of the uncompressed layers, lowest first.
+    #[serde(deserialize_with = "null_default")]
+    pub diff_ids: Vec<String>,
+}
+
+/// What a container of the image starts with unless its creator says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RunConfig {
+    /// `user[:group]`, names or numbers.
+    #[serde(deserialize_with = "null_default")]
+    pub user: String,
+    /// `port/protocol`.
+    #[serde(deserialize_with = "null_default")]
+    pub exposed_ports: BTreeMap<String, serde_json::Value>,
+    /// `NAME=value`.
+    #[serde(deserialize_with = "null_default")]
+    pub env: Vec<String>,
+    /// Program and its first arguments.
+    #[serde(deserialize_with = "null_default")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Arguments, or the program where there is no entrypoint.
+    #[serde(deserialize_with = "null_default")]
+    pub cmd: Option<Vec<String>>,
+    /// Paths that are volumes.
+    #[serde(deserialize_with = "null_default")]
+    pub volumes: BTreeMap<String, serde_json::Value>,
+    /// Working directory.
+    #[serde(deserialize_with = "null_default")]
+    pub working_dir: String,
+    /// Labels.
+    #[serde(deserialize_with = "null_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Signal of `stop`.
+    #[serde(deserialize_with = "null_default")]
+    pub stop_signal: String,
+    /// Seconds of `stop`.
+    #[serde(deserialize_with = "null_default")]
+    pub stop_timeout: Option<i64>,
+    /// How its health is found out.
+    #[serde(deserialize_with = "null_default")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Shell of the Dockerfile's shell forms.
+    #[serde(deserialize_with = "null_default")]
+    pub shell: Option<Vec<String>>,
+    /// Triggers of a build upon it.
+    #[serde(deserialize_with = "null_default")]
+    pub on_build: Option<Vec<String>>,
+    /// Whether the command is one string already (Windows).
+    #[serde(deserialize_with = "null_default")]
+    pub args_escaped: bool,
+}
+
+/// A health check; times are nanoseconds, 0 for the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Healthcheck {
+    /// `["CMD", ...]`, `["CMD-SHELL", "..."]`, `["NONE"]`.
+    #[serde(deserialize_with = "null_default")]
+    pub test: Vec<String>,
+    /// Between two checks.
+    pub interval: i64,
+    /// Until a check counts as failed.
+    pub timeout: i64,
+    /// Grace at the start.
+    pub start_period: i64,
+    /// Between two checks during the grace.
+    pub start_interval: i64,
+    /// Failures in a row.
+    pub retries: i64,
+}
+
+/// How one layer came about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// RFC 3339.
+    #[serde(deserialize_with = "null_default")]
+    pub created: String,
+    /// Command of the build.
+    #[serde(deserialize_with = "null_default")]
+    pub created_by: String,
+    /// Who made it.
+    #[serde(deserialize_with = "null_default")]
+    pub author: String,
+    /// A comment.
+    #[serde(deserialize_with = "null_default")]
+    pub comment: String,
+    /// Whether it made no layer.
+    #[serde(deserialize_with = "null_default")]
+    pub empty_layer: bool,
+}
+
+fn null_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -1,0 +1,246 @@
+//! How operations on images fail; texts that users see are Docker's.
+
+use conex_archive::{ArchiveError, ExtractError};
+use conex_content::ContentError;
+use conex_metadata::{CommitError, ReadError};
+use conex_reference::ReferenceError;
+use conex_registry::{ErrorKind, ManifestError, RegistryError};
+use conex_snapshot::SnapshotError;
+
+/// The store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The metadata cannot be read.
+    #[error("{0}")]
+    Metadata(#[from] ReadError),
+    /// A record is damaged.
+    #[error("the record of {key} is damaged: {source}")]
+    Record {
+        /// Its key.
+        key: String,
+        /// What the parser found.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The layer store.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// An image is not found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// None has this name or id.
+    #[error("No such image: {name}")]
+    NoSuchImage {
+        /// The name as clients write it.
+        name: String,
+    },
+    /// Several ids begin like this.
+    #[error("ambiguous image ID prefix: {prefix}")]
+    Ambiguous {
+        /// The prefix.
+        prefix: String,
+    },
+    /// Neither a name nor an id.
+    #[error(transparent)]
+    Invalid(#[from] ReferenceError),
+}
+
+/// A layer is not unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// The blob is not what its descriptor says.
+    #[error("filesystem layer verification failed for digest {digest}")]
+    Blob {
+        /// What was expected.
+        digest: String,
+    },
+    /// The archive is not what the configuration says.
+    #[error("layer verification failed: the archive has diff id {actual}, the configuration says {expected}")]
+    DiffId {
+        /// What was expected.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+    /// It is compressed in a way that is not known.
+    #[error("unsupported layer compression")]
+    Compression,
+    /// The archive.
+    #[error("failed to register layer: {0}")]
+    Extract(#[from] ExtractError),
+    /// The layer store.
+    #[error("failed to register layer: {0}")]
+    Snapshot(#[from] SnapshotError),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A worker ended without an answer.
+    #[error("unpacking was cut off")]
+    CutOff,
+}
+
+/// An image is not pulled; nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Indexes within indexes.
+    #[error("invalid manifest: indexes are nested too deeply")]
+    Nested,
+    /// The configuration is not what its descriptor says.
+    #[error("image config verification failed for digest {digest}")]
+    Config {
+        /// What was expected.
+        digest: String,
+    },
+    /// The configuration is no JSON of its kind.
+    #[error("invalid image configuration: {0}")]
+    ConfigFormat(#[source] serde_json::Error),
+    /// The configuration names another number of layers than the manifest.
+    #[error("invalid image configuration: {diff_ids} diff ids for {layers} layers")]
+    Layers {
+        /// Those of the configuration.
+        diff_ids: usize,
+        /// Those of the manifest.
+        layers: usize,
+    },
+    /// A layer.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The layer store.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The metadata store.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl PullError {
+    /// Whether the registry has no such image.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Registry(error) if error.kind() == ErrorKind::NotFound)
+    }
+}
+
+/// An archive of images is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The archive.
+    #[error("{0}")]
+    Archive(#[from] ArchiveError),
+    /// The stream.
+    #[error("read the archive: {0}")]
+    Read(#[source] std::io::Error),
+    /// It has neither `manifest.json` nor `index.json`.
+    #[error("invalid archive: does not contain a manifest.json")]
+    NoManifest,
+    /// A file that its manifest names is not there.
+    #[error("invalid archive: {path} is missing")]
+    Missing {
+        /// Its name.
+        path: String,
+    },
+    /// A file is no JSON of its kind.
+    #[error("invalid archive: {path}: {source}")]
+    Format {
+        /// Its name.
+        path: String,
+        /// What the parser found.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A name is not allowed.
+    #[error(transparent)]
+    Name(#[from] ReferenceError),
+    /// What an image of a registry can fail with as well.
+    #[error(transparent)]
+    Image(#[from] PullError),
+}
+
+/// A name is not given.
+#[derive(Debug, thiserror::Error)]
+pub enum TagError {
+    /// The image is gone.
+    #[error("No such image: {0}")]
+    Gone(String),
+    /// The metadata store.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// An image is not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// There is none.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// A container uses its only name.
+    #[error(
+        "conflict: unable to remove repository reference \"{name}\" (must force) - container {container} is using its \
+         referenced image {image}"
+    )]
+    Referenced {
+        /// The name.
+        name: String,
+        /// The container's short id.
+        container: String,
+        /// The image's short id.
+        image: String,
+    },
+    /// A running container uses it.
+    #[error(
+        "conflict: unable to delete {image} (cannot be forced) - image is being used by running container {container}"
+    )]
+    Running {
+        /// The image's short id.
+        image: String,
+        /// The container's short id.
+        container: String,
+    },
+    /// A stopped container uses it.
+    #[error(
+        "conflict: unable to delete {image} (must be forced) - image is being used by stopped container {container}"
+    )]
+    Stopped {
+        /// The image's short id.
+        image: String,
+        /// The container's short id.
+        container: String,
+    },
+    /// It has names in several repositories.
+    #[error("conflict: unable to delete {image} (must be forced) - image is referenced in multiple repositories")]
+    SeveralNames {
+        /// The image's short id.
+        image: String,
+    },
+    /// The metadata store.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl RemoveError {
+    /// Whether there is no such image.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Find(FindError::NoSuchImage { .. }))
+    }
+
+    /// Whether a container or a name is in the way.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        !matches!(self, Self::Find(_) | Self::Commit(_))
+    }
+}

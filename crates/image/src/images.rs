@@ -1,0 +1,35 @@
+//! The handle of the image store.
+
+use std::sync::Arc;
+
+/// What an administrator can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Downloads of one pull at a time (`max-concurrent-downloads` of `daemon.json`).
+    pub concurrent_downloads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrent_downloads: 3,
+        }
+    }
+}
+
+/// The image store; clones share it.
+///
+/// ```text
+/// Images::open(metadata, content, snapshots, settings) -> Result<Images, OpenError>      collects what a crash left
+/// images.list() -> Vec<Arc<Image>>                                                       newest first
+/// images.find("busybox" | "sha256:..." | id prefix | name@digest) -> Result<Arc<Image>, FindError>
+/// images.read_config(&image) -> raw bytes of the configuration
+/// images.pull(PullRequest { registry, reference, platform }, sink).await -> Result<Pulled, PullError>
+/// images.load(stream of bytes, sink).await -> Result<Vec<Arc<Image>>, LoadError>
+/// images.tag(&image.id, &reference).await -> Result<(), TagError>
+/// images.remove(Removal { name, force, users }).await -> Result<Vec<Removed>, RemoveError>
+/// ```
+#[derive(Debug, Clone)]
+pub struct Images {
+    pub(crate) shared: Arc<crate::index::Shared>,
+}

@@ -1,0 +1,96 @@
+//! What the store knows, in memory: loaded once, changed after each commit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use conex_content::Content;
+use conex_metadata::Metadata;
+use conex_reference::Reference;
+use conex_snapshot::{Layer, LayerName, Snapshots};
+
+use crate::config::ImageConfig;
+use crate::image::Image;
+use crate::images::Settings;
+use crate::records::{ImageRecord, LayerRecord};
+
+/// What all handles share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) metadata: Metadata,
+    pub(crate) content: Content,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) settings: Settings,
+    pub(crate) index: Mutex<Index>,
+}
+
+impl Shared {
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An image with its parsed configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) record: ImageRecord,
+    pub(crate) config: Arc<ImageConfig>,
+}
+
+/// A layer that is unpacked but not recorded yet, and how many pulls hold it.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) record: LayerRecord,
+    pub(crate) holders: usize,
+}
+
+/// Images by id, names in their complete form, layers by key.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pub(crate) images: HashMap<String, Stored>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) layers: HashMap<String, LayerRecord>,
+    pub(crate) fresh: HashMap<String, Fresh>,
+    /// Layers being fetched, by diff id: a second pull waits for the first.
+    pub(crate) flights: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
+    /// Layers that a pull relies on and that must not be removed, by key.
+    pub(crate) leases: HashMap<String, usize>,
+}
+
+impl Index {
+    /// An image as it is now.
+    pub(crate) fn image(&self, id: &str) -> Option<Arc<Image>> {
+        let stored = self.images.get(id)?;
+        let names = self.tags.iter().filter(|(_, image)| *image == id);
+        let names: Vec<Reference> = names.filter_map(|(name, _)| Reference::parse(name).ok()).collect();
+        let familiar = |digests: bool| {
+            let wanted = names.iter().filter(|name| name.digest().is_some() == digests);
+            let mut texts: Vec<String> = wanted.map(Reference::familiar).collect();
+            texts.sort();
+            texts
+        };
+        let layers: Vec<&LayerRecord> = stored
+            .record
+            .layers
+            .iter()
+            .rev()
+            .filter_map(|key| self.layers.get(key))
+            .collect();
+        Some(Arc::new(Image {
+            id: id.to_owned(),
+            config: ImageConfig::clone(&stored.config),
+            size: layers.iter().map(|layer| layer.size).sum(),
+            layers: layers.into_iter().filter_map(layer).collect(),
+            repo_tags: familiar(false),
+            repo_digests: familiar(true),
+            last_tagged: stored.record.last_tagged.map(i128::from),
+        }))
+    }
+}
+
+/// A recorded layer as the layer store knows it.
+pub(crate) fn layer(record: &LayerRecord) -> Option<Layer> {
+    Some(Layer {
+        name: LayerName::parse(&record.name)?,
+        carries_root: record.carries_root,
+    })
+}

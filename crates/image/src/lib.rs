@@ -1,0 +1,40 @@
+//! The image store: images by name, how they come in (pull, load), and what they are stacked from.
+//!
+//! ```text
+//!   per layer, all layers at once (three downloads at a time):
+//!
+//!   socket --chunks--> [ sha256 of the blob | gunzip, zstd ] --blocks--> [ sha256 diff id | extract ] --> layers/tmp-<n>
+//!      task              blocking thread                        blocking thread
+//!
+//!   both digests right  -> layers/tmp-<n> is renamed to layers/<name>       (a wrong one: discarded)
+//!   all layers in place -> syncfs, configuration and manifest into content/, one metadata transaction: layers, image, tag
+//! ```
+//!
+//! Nothing is acknowledged before the last line. What a failed or killed pull leaves is unreferenced: layers that no other
+//! image or pull holds are discarded at once, or by the collection in `Images::open`.
+//!
+//! Compressed layers are not kept. Configurations and manifests are, byte for byte, because ids are their digests.
+
+mod collect;
+mod config;
+mod error;
+mod find;
+mod image;
+mod images;
+mod index;
+mod layers;
+mod load;
+mod pipeline;
+mod progress;
+mod pull;
+mod records;
+mod remove;
+mod tag;
+
+pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
+pub use crate::error::{FindError, LayerError, LoadError, OpenError, PullError, RemoveError, TagError};
+pub use crate::image::Image;
+pub use crate::images::{Images, Settings};
+pub use crate::progress::{Progress, ProgressSink, Status};
+pub use crate::pull::{PullRequest, Pulled};
+pub use crate::remove::{Removal, Removed, User};

@@ -1,0 +1,261 @@
+//! One layer's pipeline: blob digest, decompression, diff id and extraction, all while it arrives.
+//!
+//! ```text
+//!   chunks --> thread 1: sha256 of the blob, gunzip or zstd --> blocks --> thread 2: sha256 diff id, extract
+//! ```
+//!
+//! Both queues are bounded: a slow disk slows the download down instead of filling the memory.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+
+use bytes::{Buf, Bytes};
+use conex_archive::{ExtractError, Extracted, extract_layer};
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use crate::error::LayerError;
+
+/// Chunks of the blob that wait for decompression.
+const CHUNKS: usize = 16;
+
+/// Blocks of the archive that wait for extraction, and the size of each.
+const BLOCKS: usize = 8;
+const BLOCK: usize = 128 * 1024;
+
+/// Called with the number of the blob's bytes that were unpacked so far.
+pub(crate) type Unpacked = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// What a pipeline comes to.
+pub(crate) struct Outcome {
+    /// `sha256:...` of the blob.
+    pub(crate) blob: String,
+    /// `sha256:...` of the archive.
+    pub(crate) diff_id: String,
+    /// What the archive was.
+    pub(crate) extracted: Extracted,
+}
+
+/// A running pipeline. Dropping its sender before the end of the blob makes the extraction fail.
+pub(crate) struct Pipeline {
+    /// Where the blob's chunks go; an error stops everything.
+    pub(crate) chunks: mpsc::Sender<io::Result<Bytes>>,
+    /// What becomes of it.
+    pub(crate) outcome: tokio::task::JoinHandle<Result<Outcome, LayerError>>,
+}
+
+/// Starts a pipeline into an empty directory.
+pub(crate) fn start(root: OwnedFd, unpacked: Unpacked) -> Pipeline {
+    let (chunks, arriving) = mpsc::channel(CHUNKS);
+    let (blocks, decompressed) = blocking::sync_channel(BLOCKS);
+    let first = tokio::task::spawn_blocking(move || decompress(arriving, &blocks, &unpacked));
+    let second = tokio::task::spawn_blocking(move || extract(decompressed, &root));
+    let outcome = tokio::spawn(async move {
+        let second = second.await.map_err(|_| LayerError::CutOff)?;
+        let blob = first.await.map_err(|_| LayerError::CutOff)?;
+        // A blob that could not be read explains an archive that could not be.
+        let blob = blob?;
+        let (extracted, diff_id) = second?;
+        Ok(Outcome {
+            blob,
+            diff_id,
+            extracted,
+        })
+    });
+    Pipeline { chunks, outcome }
+}
+
+type Block = io::Result<Vec<u8>>;
+
+/// Decompresses what arrives; returns the digest of the blob.
+fn decompress(
+    arriving: mpsc::Receiver<io::Result<Bytes>>,
+    blocks: &blocking::SyncSender<Block>,
+    unpacked: &Unpacked,
+) -> Result<String, LayerError> {
+    let mut source = BufReader::with_capacity(
+        64 * 1024,
+        Hashed {
+            inner: Chunks {
+                arriving,
+                current: Bytes::new(),
+            },
+            hash: Sha256::new(),
+            count: 0,
+        },
+    );
+    let outcome = match pump(&mut source, blocks, unpacked) {
+        Ok(()) => drain(&mut source),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome {
+        // The other thread may have given up already, for a reason of its own.
+        let _ = blocks.send(Err(io::Error::new(error.kind(), error.to_string())));
+        return Err(LayerError::Extract(ExtractError::Archive(
+            conex_archive::ArchiveError::Read(error),
+        )));
+    }
+    Ok(render(source.into_inner().hash))
+}
+
+fn pump<R: Read>(
+    source: &mut BufReader<Hashed<R>>,
+    blocks: &blocking::SyncSender<Block>,
+    unpacked: &Unpacked,
+) -> io::Result<()> {
+    let head = source.fill_buf()?;
+    let (gzip, zstd) = (
+        head.starts_with(&[0x1f, 0x8b]),
+        head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]),
+    );
+    if gzip {
+        copy(&mut MultiGzDecoder::new(&mut *source), blocks, unpacked, |decoder| {
+            decoder.get_ref().get_ref().count
+        })
+    } else if zstd {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut *source)?;
+        copy(&mut decoder, blocks, unpacked, |decoder| {
+            decoder.get_ref().get_ref().count
+        })
+    } else {
+        copy(source, blocks, unpacked, |source| source.get_ref().count)
+    }
+}
+
+fn copy<R: Read>(
+    decoder: &mut R,
+    blocks: &blocking::SyncSender<Block>,
+    unpacked: &Unpacked,
+    count: impl Fn(&R) -> u64,
+) -> io::Result<()> {
+    loop {
+        let mut block = vec![0; BLOCK];
+        let mut filled = 0;
+        // A block is sent as soon as nothing more is there at once, so that a stalling registry's files are seen.
+        while filled < BLOCK {
+            match decoder.read(&mut block[filled..]) {
+                Ok(0) => break,
+                Ok(more) => {
+                    filled += more;
+                    if filled >= LEAST {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled == 0 {
+            return Ok(());
+        }
+        block.truncate(filled);
+        unpacked(count(decoder));
+        if blocks.send(Ok(block)).is_err() {
+            // Extraction failed; it tells why.
+            return Ok(());
+        }
+    }
+}
+
+/// Bytes of a block that are worth being sent.
+const LEAST: usize = 32 * 1024;
+
+/// What follows the compressed stream belongs to the blob's digest.
+fn drain<R: Read>(source: &mut BufReader<Hashed<R>>) -> io::Result<()> {
+    io::copy(source, &mut io::sink()).map(|_| ())
+}
+
+/// Unpacks the archive; returns its digest.
+fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd) -> Result<(Extracted, String), LayerError> {
+    let mut archive = Blocks {
+        blocks,
+        current: Vec::new(),
+        position: 0,
+        hash: Sha256::new(),
+    };
+    let extracted = extract_layer(&mut archive, root.as_fd())?;
+    io::copy(&mut archive, &mut io::sink())
+        .map_err(|error| ExtractError::Archive(conex_archive::ArchiveError::Read(error)))?;
+    Ok((extracted, render(archive.hash)))
+}
+
+fn render(hash: Sha256) -> String {
+    let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+/// Reads chunks from the queue.
+struct Chunks {
+    arriving: mpsc::Receiver<io::Result<Bytes>>,
+    current: Bytes,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.arriving.blocking_recv() {
+                Some(chunk) => self.current = chunk?,
+                None => return Ok(0),
+            }
+        }
+        let count = self.current.len().min(buffer.len());
+        self.current.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Hashes and counts what is read.
+struct Hashed<R> {
+    inner: R,
+    hash: Sha256,
+    count: u64,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.count += count as u64;
+        Ok(count)
+    }
+}
+
+/// Reads blocks from the queue, hashing each as it comes.
+struct Blocks {
+    blocks: blocking::Receiver<Block>,
+    current: Vec<u8>,
+    position: usize,
+    hash: Sha256,
+}
+
+impl BufRead for Blocks {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position == self.current.len() {
+            match self.blocks.recv() {
+                Ok(block) => {
+                    self.current = block?;
+                    self.position = 0;
+                    self.hash.update(&self.current);
+                }
+                Err(_) => return Ok(&[]),
+            }
+        }
+        Ok(&self.current[self.position..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.position = (self.position + count).min(self.current.len());
+    }
+}
+
+impl Read for Blocks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut available = self.fill_buf()?;
+        let count = available.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}

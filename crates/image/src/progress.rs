@@ -1,0 +1,65 @@
+//! What happens during a pull or a load, as data; the engine words it.
+
+use std::sync::Arc;
+
+/// Where events go. Called from tasks and blocking threads; must not block.
+pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// First twelve digits of the layer's digest; the tag for `PullingFrom`; `None` for the image as a whole.
+    pub id: Option<String>,
+    /// What happened.
+    pub status: Status,
+}
+
+/// What happened. Numbers are bytes of the blob as it is transferred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// `Pulling from library/busybox`, with the tag or digest as id.
+    PullingFrom(String),
+    /// `Pulling fs layer`.
+    PullingLayer,
+    /// `Waiting` for a free download or for another pull of the same layer.
+    Waiting,
+    /// `Downloading`.
+    Downloading {
+        /// Bytes that have arrived.
+        current: u64,
+        /// Bytes of the blob.
+        total: u64,
+    },
+    /// `Verifying Checksum`.
+    VerifyingChecksum,
+    /// `Download complete`.
+    DownloadComplete,
+    /// `Extracting`.
+    Extracting {
+        /// Bytes that are unpacked.
+        current: u64,
+        /// Bytes of the blob.
+        total: u64,
+    },
+    /// `Pull complete`.
+    PullComplete,
+    /// `Already exists`.
+    AlreadyExists,
+    /// `Digest: sha256:...` of the manifest or index.
+    Digest(String),
+    /// `Status: Downloaded newer image for busybox:latest`.
+    DownloadedNewer(String),
+    /// `Status: Image is up to date for busybox:latest`.
+    UpToDate(String),
+    /// `Loading layer`, during a load.
+    LoadingLayer {
+        /// Bytes that are unpacked.
+        current: u64,
+        /// Bytes of the layer in the archive.
+        total: u64,
+    },
+    /// `Loaded image: busybox:latest`.
+    LoadedName(String),
+    /// `Loaded image ID: sha256:...`, for an image without a name.
+    LoadedId(String),
+}

@@ -1,0 +1,252 @@
+//! Pulling an image from a registry.
+
+use std::sync::Arc;
+
+use conex_reference::{Platform, Reference};
+use conex_registry::Registry;
+
+use crate::image::Image;
+use bytes::BytesMut;
+use conex_metadata::{Changes, Table};
+use conex_reference::Digest;
+use conex_registry::{Descriptor, FetchedManifest, Manifest, manifest};
+use futures_util::{StreamExt, TryStreamExt};
+
+use crate::config::ImageConfig;
+use crate::error::{LayerError, PullError};
+use crate::images::Images;
+use crate::index::Stored;
+use crate::layers::{Held, Wanted};
+use crate::progress::{Progress, ProgressSink, Status};
+use crate::records::ImageRecord;
+use crate::tag::encode;
+
+/// What to pull and from where.
+#[derive(Clone)]
+pub struct PullRequest {
+    /// The registry that the reference names, with the client's credentials.
+    pub registry: Arc<dyn Registry>,
+    /// With a tag or a digest.
+    pub reference: Reference,
+    /// Which image of an index.
+    pub platform: Platform,
+}
+
+/// What a pull came to.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// The image.
+    pub image: Arc<Image>,
+    /// Digest of the manifest or index that the reference names (`sha256:...`).
+    pub digest: String,
+    /// Whether the store had it under this name already.
+    pub up_to_date: bool,
+}
+
+/// Indexes within indexes that are followed.
+const DEEPEST: usize = 3;
+
+/// Largest configuration that is read.
+const LARGEST_CONFIG: u64 = 8 << 20;
+
+impl Images {
+    /// Pulls an image. It is on disk, with its name, when this returns.
+    pub async fn pull(&self, request: PullRequest, sink: ProgressSink) -> Result<Pulled, PullError> {
+        let reference = &request.reference;
+        let named = request.registry.manifest(reference).await?;
+        let path = reference.path().to_owned();
+        sink(Progress {
+            id: Some(reference.tag_or_digest()),
+            status: Status::PullingFrom(path),
+        });
+        let digest = named.digest;
+        let (image_manifest, config, layers) = choose(&request, named).await?;
+        let (config_bytes, parsed) = fetch_config(&request, &config).await?;
+        let diff_ids = parsed.rootfs.diff_ids.clone();
+        if diff_ids.len() != layers.len() || diff_ids.iter().any(|id| Digest::parse(id).is_err()) {
+            return Err(PullError::Layers {
+                diff_ids: diff_ids.len(),
+                layers: layers.len(),
+            });
+        }
+        let id = config.digest.to_string();
+        let names = names(reference, digest);
+        let known = {
+            let index = self.shared.index();
+            index.images.contains_key(&id) && names.iter().all(|name| index.tags.get(name) == Some(&id))
+        };
+        let wanted = layers
+            .into_iter()
+            .zip(diff_ids)
+            .map(|(layer, diff_id)| wanted(&request, layer, diff_id))
+            .collect();
+        let held = self.bring_in(wanted, &sink).await?;
+        if !known {
+            let manifest = Some(image_manifest.bytes.to_vec());
+            self.record(
+                NewImage {
+                    id: id.clone(),
+                    config: parsed,
+                    config_bytes,
+                    manifest,
+                    names,
+                },
+                &held,
+            )
+            .await?;
+        }
+        drop(held);
+        conclude(&sink, reference, digest, known);
+        let image = self.shared.index().image(&id);
+        let image = image.ok_or(PullError::Layer(LayerError::CutOff))?;
+        Ok(Pulled {
+            image,
+            digest: digest.to_string(),
+            up_to_date: known,
+        })
+    }
+
+    /// Makes an image durable: files first, then one transaction.
+    pub(crate) async fn record(&self, image: NewImage, held: &Held) -> Result<(), PullError> {
+        let shared = self.shared.clone();
+        let (config_bytes, manifest) = (image.config_bytes, image.manifest);
+        let has_layers = !held.fresh.is_empty();
+        let manifest = tokio::task::spawn_blocking(move || {
+            if has_layers {
+                shared.snapshots.sync()?;
+            }
+            shared.content.put(&config_bytes)?;
+            let manifest = manifest.map(|bytes| shared.content.put(&bytes)).transpose()?;
+            Ok::<_, PullError>(manifest.map(|digest| digest.to_string()))
+        })
+        .await
+        .map_err(|_| LayerError::CutOff)??;
+        let record = ImageRecord::new(held.keys.clone(), manifest);
+        let mut changes = Changes::new().put(Table::Images, image.id.as_str(), encode(&record));
+        for (key, layer) in &held.fresh {
+            changes = changes.put(Table::Layers, key.as_str(), encode(layer));
+        }
+        for name in &image.names {
+            changes = changes.put(Table::Tags, name.as_str(), image.id.as_str());
+        }
+        self.shared.metadata.commit(changes).await?;
+        let mut index = self.shared.index();
+        for (key, layer) in &held.fresh {
+            index.layers.insert(key.clone(), layer.clone());
+        }
+        for name in image.names {
+            index.tags.insert(name, image.id.clone());
+        }
+        index.images.insert(
+            image.id,
+            Stored {
+                record,
+                config: Arc::new(image.config),
+            },
+        );
+        Ok(())
+    }
+}
+
+/// The last lines of a pull.
+fn conclude(sink: &ProgressSink, reference: &Reference, digest: Digest, known: bool) {
+    sink(Progress {
+        id: None,
+        status: Status::Digest(digest.to_string()),
+    });
+    let familiar = reference.familiar();
+    let status = if known {
+        Status::UpToDate(familiar)
+    } else {
+        Status::DownloadedNewer(familiar)
+    };
+    sink(Progress { id: None, status });
+}
+
+/// An image that is ready to be recorded.
+pub(crate) struct NewImage {
+    /// `sha256:...`.
+    pub(crate) id: String,
+    /// Parsed.
+    pub(crate) config: ImageConfig,
+    /// Byte for byte.
+    pub(crate) config_bytes: Vec<u8>,
+    /// Byte for byte, where there is one.
+    pub(crate) manifest: Option<Vec<u8>>,
+    /// Complete names.
+    pub(crate) names: Vec<String>,
+}
+
+/// The names that a pull gives: the tag that was asked for, and the digest.
+fn names(reference: &Reference, digest: Digest) -> Vec<String> {
+    let by_digest = reference
+        .clone()
+        .without_tag_and_digest()
+        .with_digest(digest)
+        .to_string();
+    if reference.digest().is_some() {
+        vec![by_digest]
+    } else {
+        vec![reference.to_string(), by_digest]
+    }
+}
+
+/// Follows indexes to the platform's image.
+async fn choose(
+    request: &PullRequest,
+    named: FetchedManifest,
+) -> Result<(FetchedManifest, Descriptor, Vec<Descriptor>), PullError> {
+    let mut fetched = named;
+    for _ in 0..DEEPEST {
+        match manifest::parse(&fetched.media_type, &fetched.bytes)? {
+            Manifest::Image { config, layers } => return Ok((fetched, config, layers)),
+            Manifest::Index(entries) => {
+                let entry = manifest::select(&entries, &request.platform)?;
+                let reference = request
+                    .reference
+                    .clone()
+                    .without_tag_and_digest()
+                    .with_digest(entry.descriptor.digest);
+                fetched = request.registry.manifest(&reference).await?;
+            }
+        }
+    }
+    Err(PullError::Nested)
+}
+
+async fn fetch_config(request: &PullRequest, config: &Descriptor) -> Result<(Vec<u8>, ImageConfig), PullError> {
+    let wrong = || PullError::Config {
+        digest: config.digest.to_string(),
+    };
+    if config.size > LARGEST_CONFIG {
+        return Err(wrong());
+    }
+    let mut stream = request.registry.blob(&request.reference, config, 0).await?.stream;
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+    }
+    if Digest::of(&bytes) != config.digest {
+        return Err(wrong());
+    }
+    let parsed = serde_json::from_slice(&bytes).map_err(PullError::ConfigFormat)?;
+    Ok((bytes.to_vec(), parsed))
+}
+
+fn wanted(request: &PullRequest, layer: Descriptor, diff_id: String) -> Wanted {
+    let (registry, repository) = (request.registry.clone(), request.reference.clone());
+    Wanted {
+        short: layer.digest.short(),
+        blob: Some(layer.digest.to_string()),
+        size: layer.size,
+        diff_id,
+        local: false,
+        open: Box::new(move || {
+            let (registry, repository, layer) = (registry.clone(), repository.clone(), layer.clone());
+            Box::pin(async move {
+                let blob = registry.blob(&repository, &layer, 0).await?;
+                Ok(blob.stream.map_err(LayerError::from).boxed())
+            })
+        }),
+    }
+}

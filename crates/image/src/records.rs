@@ -1,0 +1,32 @@
+//! What the metadata store keeps of images and layers.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of these shapes.
+pub(crate) const VERSION: u32 = 1;
+
+/// An image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    /// Version of this shape.
+    pub(crate) version: u32,
+    /// Keys of its layers, lowest first.
+    pub(crate) layers: Vec<String>,
+    /// Digest of the manifest that it came by, where it came by one.
+    pub(crate) manifest: Option<String>,
+    /// When it last got a tag, nanoseconds since 1970.
+    pub(crate) last_tagged: Option<i64>,
+}
+
+/// An unpacked layer. Its key is its diff id, or its chain id where it is bound to the layers below.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    /// Version of this shape.
+    pub(crate) version: u32,
+    /// Its directory.
+    pub(crate) name: String,
+    /// Bytes of its files.
+    pub(crate) size: u64,
+    /// Whether its archive described the root directory.
+    pub(crate) carries_root: bool,
+}

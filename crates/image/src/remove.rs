@@ -1,0 +1,266 @@
+//! Taking names from images, and images out of the store.
+
+use std::collections::{BTreeSet, HashSet};
+
+use conex_metadata::{Changes, Table};
+use conex_reference::{Digest, Reference};
+use conex_snapshot::LayerName;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::RemoveError;
+use crate::find::{Named, resolve};
+use crate::images::Images;
+use crate::index::Index;
+
+/// A container that uses an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The container's id.
+    pub container: String,
+    /// The image's id.
+    pub image: String,
+    /// Whether the container runs.
+    pub running: bool,
+}
+
+/// What is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal<'a> {
+    /// Name, id or prefix of an id, as the client typed it.
+    pub name: &'a str,
+    /// Go on despite several names and stopped containers.
+    pub force: bool,
+    /// All containers that use images.
+    pub users: &'a [User],
+}
+
+/// One thing that was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// A name, familiar (`busybox:latest`), with the id of its image.
+    Untagged {
+        /// The name.
+        name: String,
+        /// The image that had it.
+        image: String,
+    },
+    /// An image (`sha256:...`).
+    DeletedImage(String),
+    /// A layer (chain id).
+    DeletedLayer(String),
+}
+
+/// What a removal comes to.
+struct Plan {
+    id: String,
+    /// Names to take, complete.
+    names: Vec<String>,
+    /// Whether the image goes as well.
+    delete: bool,
+}
+
+impl Images {
+    /// Takes names from an image, and the image out of the store where nothing refers to it any more.
+    pub async fn remove(&self, removal: Removal<'_>) -> Result<Vec<Removed>, RemoveError> {
+        let (plan, layers, diff_ids, manifest) = {
+            let index = self.shared.index();
+            let plan = plan(&index, &removal)?;
+            let layers = if plan.delete {
+                unreferenced(&index, &plan.id)
+            } else {
+                Vec::new()
+            };
+            let stored = index.images.get(&plan.id);
+            let diff_ids = stored
+                .map(|stored| stored.config.rootfs.diff_ids.clone())
+                .unwrap_or_default();
+            let manifest = stored.and_then(|stored| stored.record.manifest.clone());
+            (plan, layers, diff_ids, manifest)
+        };
+        let mut changes = Changes::new();
+        for name in &plan.names {
+            changes = changes.delete(Table::Tags, name.as_str());
+        }
+        if plan.delete {
+            changes = changes.delete(Table::Images, plan.id.as_str());
+            for key in &layers {
+                changes = changes.delete(Table::Layers, key.as_str());
+            }
+        }
+        self.shared.metadata.commit(changes).await?;
+        Ok(self.carry_out(plan, &layers, &diff_ids, manifest))
+    }
+
+    fn carry_out(&self, plan: Plan, layers: &[String], diff_ids: &[String], manifest: Option<String>) -> Vec<Removed> {
+        let mut removed = Vec::new();
+        let mut index = self.shared.index();
+        for name in &plan.names {
+            index.tags.remove(name);
+            let familiar = Reference::parse(name).map_or_else(|_| name.clone(), |name| name.familiar());
+            removed.push(Removed::Untagged {
+                name: familiar,
+                image: plan.id.clone(),
+            });
+        }
+        if !plan.delete {
+            return removed;
+        }
+        index.images.remove(&plan.id);
+        let blobs = [Some(plan.id.clone()), manifest]
+            .into_iter()
+            .flatten()
+            .filter_map(|text| Digest::parse(&text).ok());
+        for blob in blobs {
+            if let Err(error) = self.shared.content.remove(&blob) {
+                tracing::warn!(%error, "a blob is left to the next start");
+            }
+        }
+        for key in layers {
+            let Some(record) = index.layers.remove(key) else {
+                continue;
+            };
+            if let Some(name) = LayerName::parse(&record.name)
+                && let Err(error) = self.shared.snapshots.remove(&name)
+            {
+                tracing::warn!(%error, "a layer is left to the next start");
+            }
+        }
+        removed.push(Removed::DeletedImage(plan.id));
+        let gone = layers.len();
+        removed.extend(
+            chain_ids(diff_ids)
+                .into_iter()
+                .rev()
+                .take(gone)
+                .map(Removed::DeletedLayer),
+        );
+        removed
+    }
+}
+
+fn plan(index: &Index, removal: &Removal<'_>) -> Result<Plan, RemoveError> {
+    let (id, named) = resolve(index, removal.name)?;
+    let names: Vec<String> = index
+        .tags
+        .iter()
+        .filter(|(_, image)| **image == id)
+        .map(|(name, _)| name.clone())
+        .collect();
+    let mut users = removal.users.iter().filter(|user| user.image == id);
+    let used = users.next();
+    match named {
+        Named::Reference(reference) => {
+            let name = reference.to_string();
+            // With its last tag a repository's digests go as well.
+            let of_repository =
+                |other: &&String| Reference::parse(other).is_ok_and(|other| other.name() == reference.name());
+            let tags_left = names.iter().filter(|other| **other != name && !other.contains('@'));
+            let last_of_repository = tags_left.clone().filter(of_repository).count() == 0;
+            let mut taken = vec![name.clone()];
+            if last_of_repository {
+                taken.extend(
+                    names
+                        .iter()
+                        .filter(of_repository)
+                        .filter(|other| **other != name)
+                        .cloned(),
+                );
+            }
+            let delete = names.iter().all(|other| taken.contains(other));
+            match used {
+                Some(user) if delete && !removal.force => Err(RemoveError::Referenced {
+                    name: reference.familiar(),
+                    container: short(&user.container),
+                    image: short(&id),
+                }),
+                // Forced: the name goes, the layers stay for the containers.
+                Some(_) => Ok(Plan {
+                    id,
+                    names: taken,
+                    delete: false,
+                }),
+                None => Ok(Plan {
+                    id,
+                    names: taken,
+                    delete,
+                }),
+            }
+        }
+        Named::Id => plan_by_id(removal, id, names, used),
+    }
+}
+
+fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Option<&User>) -> Result<Plan, RemoveError> {
+    if let Some(user) = removal.users.iter().find(|user| user.image == id && user.running) {
+        return Err(RemoveError::Running {
+            image: short(&id),
+            container: short(&user.container),
+        });
+    }
+    let repositories: BTreeSet<String> = names
+        .iter()
+        .filter_map(|name| Some(Reference::parse(name).ok()?.name()))
+        .collect();
+    if repositories.len() > 1 && !removal.force {
+        return Err(RemoveError::SeveralNames { image: short(&id) });
+    }
+    match used {
+        Some(user) if !removal.force => Err(RemoveError::Stopped {
+            image: short(&id),
+            container: short(&user.container),
+        }),
+        Some(_) => Ok(Plan {
+            id,
+            names,
+            delete: false,
+        }),
+        None => Ok(Plan {
+            id,
+            names,
+            delete: true,
+        }),
+    }
+}
+
+/// The first twelve digits of an id.
+fn short(id: &str) -> String {
+    id.strip_prefix("sha256:").unwrap_or(id).chars().take(12).collect()
+}
+
+/// Layers that only this image has and that no pull relies on.
+fn unreferenced(index: &Index, id: &str) -> Vec<String> {
+    let others: HashSet<&String> = index
+        .images
+        .iter()
+        .filter(|(other, _)| *other != id)
+        .flat_map(|(_, stored)| &stored.record.layers)
+        .collect();
+    let own = index
+        .images
+        .get(id)
+        .map(|stored| stored.record.layers.clone())
+        .unwrap_or_default();
+    let own: BTreeSet<String> = own.into_iter().collect();
+    own.into_iter()
+        .filter(|key| !others.contains(key) && !index.leases.contains_key(key))
+        .collect()
+}
+
+/// Chain ids, lowest first (OCI image specification, "Layer ChainID").
+pub(crate) fn chain_ids(diff_ids: &[String]) -> Vec<String> {
+    let mut chain: Vec<String> = Vec::with_capacity(diff_ids.len());
+    for diff_id in diff_ids {
+        let next = match chain.last() {
+            None => diff_id.clone(),
+            Some(below) => {
+                let hash = Sha256::digest(format!("{below} {diff_id}").as_bytes());
+                format!(
+                    "sha256:{}",
+                    hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+                )
+            }
+        };
+        chain.push(next);
+    }
+    chain
+}

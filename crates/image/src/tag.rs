@@ -1,0 +1,54 @@
+//! Giving names.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use conex_metadata::{Changes, Table};
+use conex_reference::Reference;
+
+use crate::error::TagError;
+use crate::images::Images;
+use crate::records::ImageRecord;
+
+impl Images {
+    /// Gives an image a name, taking it from whichever had it. It is on disk when this returns.
+    pub async fn tag(&self, id: &str, reference: &Reference) -> Result<(), TagError> {
+        let record = self.shared.index().images.get(id).map(|stored| stored.record.clone());
+        let mut record = record.ok_or_else(|| TagError::Gone(id.to_owned()))?;
+        record.last_tagged = Some(now());
+        let changes = Changes::new()
+            .require_present(Table::Images, id)
+            .put(Table::Images, id, encode(&record))
+            .put(Table::Tags, reference.to_string(), id);
+        self.shared.metadata.commit(changes).await?;
+        let mut index = self.shared.index();
+        index.tags.insert(reference.to_string(), id.to_owned());
+        if let Some(stored) = index.images.get_mut(id) {
+            stored.record = record;
+        }
+        Ok(())
+    }
+}
+
+/// A record as it is stored.
+pub(crate) fn encode<T: serde::Serialize>(record: &T) -> Vec<u8> {
+    // Records are plain data, of which serde_json can encode everything.
+    serde_json::to_vec(record).unwrap_or_default()
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl ImageRecord {
+    /// A record of the present version, tagged now.
+    pub(crate) fn new(layers: Vec<String>, manifest: Option<String>) -> Self {
+        Self {
+            version: crate::records::VERSION,
+            layers,
+            manifest,
+            last_tagged: Some(now()),
+        }
+    }
+}

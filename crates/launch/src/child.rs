@@ -1,0 +1,424 @@
+//! The child between clone and exec: one `match` over the steps.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use conex_cgroup::Cgroup;
+use conex_spec::plan::{Capabilities, FdSlot, Namespace, Propagation, Stdio, Step, UserSpec};
+use conex_sys::process::ExecStrings;
+use conex_sys::seqpacket::Socket;
+use conex_sys::{capability, mount, process, pty, seccomp};
+use rustix::io::Errno;
+use rustix::mount::MountPropagationFlags;
+use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::thread::LinkNameSpaceType;
+
+use crate::account;
+use crate::mounts;
+use crate::status::Report;
+use crate::stdio::ChildStdio;
+
+/// What the child works with.
+pub(crate) struct Child<'a> {
+    /// The plan's descriptors.
+    pub(crate) fds: &'a [OwnedFd],
+    /// The plan's cgroup.
+    pub(crate) cgroup: Option<&'a Cgroup>,
+    /// Its end of the status socket.
+    pub(crate) status: &'a Socket,
+    /// What its terminal is like.
+    pub(crate) stdio: Stdio,
+    /// The new root, once it is attached; until then the root that was inherited.
+    pub(crate) root: Option<OwnedFd>,
+    /// Whether the terminal is also `/dev/console`: the first process's is, a later one's would outlive it there.
+    pub(crate) is_first: bool,
+    /// Home of the user, once it is known.
+    pub(crate) home: Option<String>,
+}
+
+/// Why a step failed.
+pub(crate) struct Failure {
+    errno: i32,
+    detail: String,
+}
+
+impl Failure {
+    /// With the object that the step worked on.
+    pub(crate) fn on(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let detail = operation.into();
+        move |error| Self {
+            errno: error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error()),
+            detail,
+        }
+    }
+}
+
+/// Carries the steps out; ends in the program or by exiting.
+pub(crate) fn run(mut child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> ! {
+    let prepared = conex_sys::signal::reset()
+        .and_then(|()| stdio.install())
+        // Whatever the daemon was started with must not reach into the container.
+        .and_then(|()| conex_sys::descriptor::close_on_exec_from(3))
+        .map_err(Failure::on("prepare the standard descriptors"));
+    if let Err(failure) = prepared {
+        child.fail(None, failure);
+    }
+    for (index, step) in steps.iter().enumerate() {
+        if let Err(failure) = child.step(step) {
+            child.fail(Some(index), failure);
+        }
+    }
+    child.fail(
+        None,
+        Failure {
+            errno: Errno::INVAL.raw_os_error(),
+            detail: "the plan executes nothing".into(),
+        },
+    )
+}
+
+impl Child<'_> {
+    /// Tells the parent and ends. Where the parent does not listen any more, the exit code has to do.
+    fn fail(&self, step: Option<usize>, failure: Failure) -> ! {
+        let code = if failure.errno == Errno::NOENT.raw_os_error() {
+            127
+        } else {
+            126
+        };
+        let report = Report::Failed {
+            step,
+            errno: failure.errno,
+            detail: failure.detail,
+        };
+        let _ = report.send(self.status, None);
+        process::exit(code)
+    }
+
+    fn fd(&self, slot: FdSlot) -> Result<BorrowedFd<'_>, Failure> {
+        self.fds
+            .get(usize::from(slot.0))
+            .map(AsFd::as_fd)
+            .ok_or_else(|| Failure {
+                errno: Errno::BADF.raw_os_error(),
+                detail: format!("the plan names descriptor {} which was not handed over", slot.0),
+            })
+    }
+
+    /// The root beneath which targets are resolved.
+    pub(crate) fn root(&mut self) -> Result<BorrowedFd<'_>, Failure> {
+        if self.root.is_none() {
+            self.root = Some(conex_sys::path::open_dir(Path::new("/")).map_err(Failure::on("open the root"))?);
+        }
+        self.root.as_ref().map(AsFd::as_fd).ok_or_else(|| Failure {
+            errno: 0,
+            detail: "no root".into(),
+        })
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one flat match over all steps")]
+    fn step(&mut self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::EnterNamespace { namespace, fd } => {
+                rustix::thread::move_into_link_name_space(self.fd(*fd)?, Some(kind(*namespace)))
+                    .map_err(|errno| Failure::on(format!("enter the {namespace:?} namespace"))(errno.into()))
+            }
+            Step::JoinCgroup => self
+                .cgroup
+                .map_or(Ok(()), Cgroup::join)
+                .map_err(Failure::on("join the cgroup")),
+            Step::UnshareCgroup => unshare_cgroup().map_err(Failure::on("unshare the cgroup namespace")),
+            Step::SetHostname(name) => rustix::system::sethostname(name.as_bytes())
+                .map_err(|e| Failure::on(format!("sethostname {name}"))(e.into())),
+            Step::SetDomainname(name) => rustix::system::setdomainname(name.as_bytes())
+                .map_err(|e| Failure::on(format!("setdomainname {name}"))(e.into())),
+            Step::SetPropagation(propagation) => mount::set_propagation(propagation_flags(*propagation))
+                .map_err(Failure::on("change the propagation of /")),
+            Step::AttachRoot { root, at } => {
+                let detached = match root {
+                    conex_spec::plan::Root::Detached(slot) => Some(self.fd(*slot)?),
+                    _ => None,
+                };
+                self.root = Some(mounts::attach_root(root, detached, at)?);
+                Ok(())
+            }
+            Step::Mount(wanted) => {
+                let bound = match wanted.source {
+                    conex_spec::plan::MountSource::BindFd { fd, .. } => Some(
+                        self.fd(fd)?
+                            .try_clone_to_owned()
+                            .map_err(Failure::on("duplicate a descriptor"))?,
+                    ),
+                    _ => None,
+                };
+                let cgroup = self.cgroup;
+                mounts::mount(self.root()?, wanted, bound, cgroup)
+            }
+            Step::Device(device) => mounts::device(self.root()?, device),
+            Step::Symlink { target, contents } => conex_sys::path::make_symlink_in(self.root()?, target, contents)
+                .map_err(Failure::on(format!("symlink {}", target.display()))),
+            Step::Console => self.console(),
+            Step::PivotRoot => mount::pivot_into(self.root()?).map_err(Failure::on("pivot_root")),
+            Step::Mask(path) => mounts::mask(self.root()?, path),
+            Step::ReadonlyPath(path) => mounts::readonly_path(self.root()?, path),
+            Step::ReadonlyRoot => mounts::readonly_root(self.root()?),
+            Step::Sysctl { name, value } => mounts::sysctl(self.root()?, name, value),
+            Step::Rlimit { name, soft, hard } => rlimit(name, *soft, *hard),
+            Step::OomScoreAdj(value) => fs::write("/proc/self/oom_score_adj", value.to_string())
+                .map_err(Failure::on(format!("write {value} to /proc/self/oom_score_adj"))),
+            Step::Hold => self.hold(),
+            Step::SessionKeyring(name) => session_keyring(name),
+            Step::FindProgram { program, env } => find(program, env).map(|_| ()),
+            Step::AwaitStart { fifo } => self.await_start(*fifo),
+            Step::NewSession => rustix::process::setsid()
+                .map(|_| ())
+                .map_err(|e| Failure::on("setsid")(e.into())),
+            Step::User(user) => self.become_user(user),
+            Step::Umask(mask) => {
+                rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
+                Ok(())
+            }
+            Step::Capabilities(sets) => set_capabilities(*sets).map_err(Failure::on("set the capabilities")),
+            Step::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).map_err(|e| Failure::on("set no_new_privs")(e.into()))
+            }
+            Step::WorkingDirectory { path, create } => self.working_directory(path, *create),
+            Step::Seccomp { filter, flags } => {
+                let program =
+                    conex_sys::memfd::read(self.fd(*filter)?).map_err(Failure::on("read the seccomp filter"))?;
+                seccomp::install(&program, *flags).map_err(Failure::on("install the seccomp filter"))
+            }
+            Step::Execute { argv, env } => self.execute(argv, env),
+        }
+    }
+
+    fn hold(&self) -> Result<(), Failure> {
+        Report::Held
+            .send(self.status, None)
+            .map_err(Failure::on("report that the process is held"))?;
+        match self.status.receive() {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => process::exit(1),
+            Err(error) => Err(Failure::on("wait for the go")(error)),
+        }
+    }
+
+    fn await_start(&self, fifo: FdSlot) -> Result<(), Failure> {
+        rustix::net::shutdown(self.status, rustix::net::Shutdown::Both)
+            .map_err(|errno| Failure::on("close the status socket")(errno.into()))?;
+        let mut byte = [0_u8; 1];
+        rustix::io::retry_on_intr(|| rustix::io::read(self.fd(fifo).ok().ok_or(Errno::BADF)?, &mut byte))
+            .map(|_| ())
+            .map_err(|errno| Failure::on("wait for the start")(errno.into()))
+    }
+
+    fn console(&mut self) -> Result<(), Failure> {
+        let Stdio::Terminal { rows, columns } = self.stdio else {
+            return Err(Failure {
+                errno: Errno::INVAL.raw_os_error(),
+                detail: "a console without a terminal".into(),
+            });
+        };
+        let on = |operation: &'static str| Failure::on(operation);
+        let terminal = pty::open_in(self.root()?).map_err(on("open a terminal in the container's devpts"))?;
+        pty::set_size(terminal.master.as_fd(), rows, columns).map_err(on("set the size of the terminal"))?;
+        pty::make_controlling(terminal.slave.as_fd()).map_err(on("make the terminal the controlling one"))?;
+        pty::become_stdio(terminal.slave.as_fd()).map_err(on("make the terminal the standard descriptors"))?;
+        Report::Terminal
+            .send(self.status, Some(&terminal.master))
+            .map_err(on("hand the terminal over"))?;
+        if self.is_first {
+            mounts::console(self.root()?, terminal.slave.as_fd())?;
+        }
+        Ok(())
+    }
+
+    fn become_user(&mut self, user: &UserSpec) -> Result<(), Failure> {
+        let account = account::look_up(user).map_err(|detail| Failure { errno: 0, detail })?;
+        let failed = |errno: Errno| Failure::on(format!("become user {}:{}", account.uid, account.gid))(errno.into());
+        let groups: Vec<Gid> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        rustix::thread::set_thread_groups(&groups).map_err(failed)?;
+        capability::keep_over_user_change().map_err(Failure::on("keep capabilities"))?;
+        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)?;
+        if !matches!(self.stdio, Stdio::Inherit) && account.uid != 0 {
+            self.own_stdio(account.uid)?;
+        }
+        self.home = Some(account.home);
+        Ok(())
+    }
+
+    /// Programs reopen `/dev/stdout` by its link in `/proc`, which asks for permission on the pipe or terminal itself.
+    fn own_stdio(&self, uid: u32) -> Result<(), Failure> {
+        for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+            match rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None) {
+                // `/dev/null` on a read-only or foreign file system stays as it is.
+                Ok(()) | Err(Errno::PERM | Errno::ROFS | Errno::INVAL) => {}
+                Err(errno) => return Err(Failure::on("give the standard descriptors to the user")(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn working_directory(&mut self, path: &Path, create: bool) -> Result<(), Failure> {
+        let on = || Failure::on(format!("chdir to cwd {}", path.display()));
+        match rustix::process::chdir(path) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOENT) if create => {}
+            Err(errno) => return Err(on()(errno.into())),
+        }
+        let made = conex_sys::path::make_dirs_in(self.root()?, path).map_err(on())?;
+        rustix::process::fchdir(made).map_err(|errno| on()(errno.into()))
+    }
+
+    fn execute(&self, argv: &[String], env: &[String]) -> Result<(), Failure> {
+        let name = argv.first().map_or("", String::as_str);
+        let mut env = env.to_vec();
+        if let Some(home) = &self.home
+            && !env.iter().any(|variable| variable.starts_with("HOME="))
+        {
+            env.push(format!("HOME={home}"));
+        }
+        let on = || Failure::on(format!("exec {name}"));
+        let (arguments, environment) = (
+            ExecStrings::new(argv).map_err(on())?,
+            ExecStrings::new(&env).map_err(on())?,
+        );
+        let mut outcome = io::Error::from(Errno::NOENT);
+        for candidate in candidates(name, &env) {
+            let Ok(path) = CString::new(candidate) else { continue };
+            let error = process::execute(&path, &arguments, &environment);
+            match Errno::from_io_error(&error) {
+                // Not there; the next directory may have it.
+                Some(Errno::NOENT | Errno::NOTDIR) => {}
+                // Found, and not to be executed: told only when no other directory has a better one.
+                _ => outcome = error,
+            }
+        }
+        Err(on()(outcome))
+    }
+}
+
+/// Paths that a program's name may mean, in the order in which they are tried.
+fn candidates(name: &str, env: &[String]) -> Vec<String> {
+    if name.is_empty() || name.contains('/') {
+        return vec![name.to_owned()];
+    }
+    let path = env
+        .iter()
+        .rev()
+        .find_map(|variable| variable.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .map(|dir| {
+            if dir.is_empty() {
+                format!("./{name}")
+            } else {
+                format!("{dir}/{name}")
+            }
+        })
+        .collect()
+}
+
+/// Where programs are searched when the environment has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn find(name: &str, env: &[String]) -> Result<String, Failure> {
+    let mut outcome = io::Error::from(Errno::NOENT);
+    for candidate in candidates(name, env) {
+        match rustix::fs::access(candidate.as_str(), rustix::fs::Access::EXEC_OK) {
+            Ok(()) if !Path::new(&candidate).is_dir() => return Ok(candidate),
+            Ok(()) => outcome = io::Error::from(Errno::ACCESS),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => outcome = errno.into(),
+        }
+    }
+    Err(Failure::on(format!("exec {name}"))(outcome))
+}
+
+fn kind(namespace: Namespace) -> LinkNameSpaceType {
+    match namespace {
+        Namespace::Cgroup => LinkNameSpaceType::ControlGroup,
+        Namespace::Ipc => LinkNameSpaceType::InterProcessCommunication,
+        Namespace::Mount => LinkNameSpaceType::Mount,
+        Namespace::Network => LinkNameSpaceType::Network,
+        Namespace::Pid => LinkNameSpaceType::ProcessID,
+        Namespace::Time => LinkNameSpaceType::Time,
+        Namespace::User => LinkNameSpaceType::User,
+        Namespace::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
+    }
+}
+
+/// The kernel's flags for a propagation, without recursion.
+pub(crate) fn propagation_flags(propagation: Propagation) -> MountPropagationFlags {
+    match propagation {
+        Propagation::Private => MountPropagationFlags::PRIVATE,
+        Propagation::Slave => MountPropagationFlags::DOWNSTREAM,
+        Propagation::Shared => MountPropagationFlags::SHARED,
+    }
+}
+
+fn unshare_cgroup() -> io::Result<()> {
+    conex_sys::process::unshare_cgroup()
+}
+
+/// The user may have changed: what is still permitted is made effective, so that the bounding set can be lowered.
+fn set_capabilities(sets: Capabilities) -> io::Result<()> {
+    let permitted = rustix::thread::capabilities(None)?.permitted.bits();
+    capability::set(permitted, permitted, sets.inheritable & permitted)?;
+    capability::limit_bounding(sets.bounding)?;
+    capability::set(
+        sets.effective & permitted,
+        sets.permitted & permitted,
+        sets.inheritable & permitted,
+    )?;
+    capability::raise_ambient(sets.ambient)
+}
+
+fn session_keyring(name: &str) -> Result<(), Failure> {
+    let on = || Failure::on("join a session keyring");
+    let name = CString::new(name).map_err(|error| on()(error.into()))?;
+    match conex_sys::process::join_session_keyring(&name) {
+        Err(error) if !matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM)) => Err(on()(error)),
+        _ => Ok(()),
+    }
+}
+
+fn rlimit(name: &str, soft: u64, hard: u64) -> Result<(), Failure> {
+    let resource = match name.strip_prefix("RLIMIT_").unwrap_or(name) {
+        "AS" => Resource::As,
+        "CORE" => Resource::Core,
+        "CPU" => Resource::Cpu,
+        "DATA" => Resource::Data,
+        "FSIZE" => Resource::Fsize,
+        "LOCKS" => Resource::Locks,
+        "MEMLOCK" => Resource::Memlock,
+        "MSGQUEUE" => Resource::Msgqueue,
+        "NICE" => Resource::Nice,
+        "NOFILE" => Resource::Nofile,
+        "NPROC" => Resource::Nproc,
+        "RSS" => Resource::Rss,
+        "RTPRIO" => Resource::Rtprio,
+        "RTTIME" => Resource::Rttime,
+        "SIGPENDING" => Resource::Sigpending,
+        "STACK" => Resource::Stack,
+        _ => {
+            return Err(Failure {
+                errno: Errno::INVAL.raw_os_error(),
+                detail: format!("set rlimit {name}"),
+            });
+        }
+    };
+    let limit = |value: u64| (value != u64::MAX).then_some(value);
+    rustix::process::setrlimit(
+        resource,
+        Rlimit {
+            current: limit(soft),
+            maximum: limit(hard),
+        },
+    )
+    .map_err(|errno| Failure::on(format!("error setting rlimit type {name}"))(errno.into()))
+}

@@ -1,0 +1,166 @@
+//! Making a later process in a running container.
+//!
+//! ```text
+//!   caller ---- clone ----> intermediate: cgroups, namespaces by pidfd
+//!      |                        |--- clone(CLONE_PARENT) ---> process: steps, execve
+//!      | <- {pid} + pidfd ------|  exits
+//!      | reaps both
+//! ```
+//!
+//! The intermediate is needed because a process enters a pid namespace only by its children (setns(2)).
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use conex_cgroup::Cgroup;
+use conex_spec::plan::ExecPlan;
+use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
+use conex_sys::seqpacket::{self, Socket};
+
+use crate::child::{self, Child};
+use crate::error::StartError;
+use crate::start::{close, end, failed, settle};
+use crate::status::Report;
+use crate::stdio::{self, ChildStdio, ProcessStdio};
+
+/// A later process that executes its program.
+#[derive(Debug)]
+pub struct Execed {
+    /// Its pid in the caller's pid namespace.
+    pub pid: i32,
+    /// Its pidfd; it is the caller's child.
+    pub pidfd: OwnedFd,
+    /// The caller's side of its standard descriptors.
+    pub stdio: ProcessStdio,
+}
+
+/// Mount, pid, network, IPC, UTS and cgroup namespaces; entering the one that one is in already is allowed.
+const NAMESPACES: i32 = 0x0002_0000 | 0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0200_0000;
+
+/// User namespace; entering one's own is an error (setns(2)).
+const USER_NAMESPACE: i32 = 0x1000_0000;
+
+/// Starts a process in the namespaces of `target`, the first process `pid`. On failure nothing is left.
+pub fn exec(
+    plan: &ExecPlan,
+    pid: i32,
+    target: BorrowedFd<'_>,
+    cgroup: Option<&Cgroup>,
+    fds: &[OwnedFd],
+) -> Result<Execed, StartError> {
+    let parent = |operation: &'static str| move |error: io::Error| StartError::of_parent(operation, &error);
+    let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
+    let (ours, theirs) = seqpacket::pair().map_err(parent("make the status socket"))?;
+    let proof = SingleThreaded::verify().map_err(parent("clone"))?;
+    let namespaces = if same_user_namespace(pid) {
+        NAMESPACES
+    } else {
+        NAMESPACES | USER_NAMESPACE
+    };
+    match process::clone(&proof, &CloneRequest::default()).map_err(parent("clone"))? {
+        Cloned::Child => {
+            drop(ours);
+            let child = Child {
+                fds,
+                cgroup,
+                status: &theirs,
+                stdio: plan.stdio,
+                root: None,
+                is_first: false,
+                home: None,
+            };
+            intermediate(&proof, child, (target, namespaces), &child_stdio, plan)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            close((theirs, child_stdio));
+            let followed = follow(&ours, plan);
+            if let Err(error) = process::wait(pidfd.as_fd()) {
+                return Err(StartError::of_parent("wait for the intermediate process", &error));
+            }
+            let (process, master) = followed?;
+            let (pid, pidfd) = process.ok_or_else(|| StartError {
+                reason: crate::Reason::Other,
+                errno: 0,
+                message: "the container's first process has ended".into(),
+            })?;
+            Ok(Execed {
+                pid,
+                pidfd,
+                stdio: settle(stdio, master)?,
+            })
+        }
+    }
+}
+
+fn same_user_namespace(pid: i32) -> bool {
+    let link = |of: &str| fs::read_link(format!("/proc/{of}/ns/user")).ok();
+    link("self") == link(&pid.to_string())
+}
+
+fn intermediate(
+    proof: &SingleThreaded,
+    child: Child<'_>,
+    (target, namespaces): (BorrowedFd<'_>, i32),
+    stdio: &ChildStdio,
+    plan: &ExecPlan,
+) -> ! {
+    let joined = child.cgroup.map_or(Ok(()), Cgroup::join);
+    let made = joined
+        .and_then(|()| process::enter_namespaces(target, namespaces))
+        .and_then(|()| {
+            process::clone(
+                proof,
+                &CloneRequest {
+                    sibling: true,
+                    ..CloneRequest::default()
+                },
+            )
+        });
+    match made {
+        Ok(Cloned::Child) => child::run(child, stdio, &plan.steps),
+        Ok(Cloned::Parent { pid, pidfd }) => {
+            let told = Report::Process { pid }.send(child.status, Some(&pidfd));
+            process::exit(i32::from(told.is_err()))
+        }
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(0);
+            let detail = "enter the container".to_owned();
+            // Without a listener the exit code has to do.
+            let _ = Report::Failed {
+                step: None,
+                errno,
+                detail,
+            }
+            .send(child.status, None);
+            process::exit(1)
+        }
+    }
+}
+
+type Process = (i32, OwnedFd);
+
+/// Listens to both processes until neither has anything to tell; their messages come in any order.
+fn follow(status: &Socket, plan: &ExecPlan) -> Result<(Option<Process>, Option<OwnedFd>), StartError> {
+    let (mut process, mut master, mut failure) = (None, None, None);
+    loop {
+        match Report::receive(status).map_err(|error| StartError::of_parent("listen to the process", &error))? {
+            None => break,
+            Some((Report::Process { pid }, Some(pidfd))) => process = Some((pid, pidfd)),
+            Some((Report::Terminal, fd)) => master = fd,
+            Some((Report::Failed { step, errno, detail }, _)) => {
+                failure = Some(failed(&plan.steps, step, errno, &detail));
+            }
+            Some((Report::Held | Report::Process { .. }, _)) => {}
+        }
+    }
+    match failure {
+        None => Ok((process, master)),
+        Some(failure) => {
+            if let Some((_, pidfd)) = &process {
+                end(pidfd);
+            }
+            Err(failure)
+        }
+    }
+}

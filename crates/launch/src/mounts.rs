@@ -1,0 +1,279 @@
+//! Steps that mount: sources are opened by descriptor, targets are resolved beneath the new root.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use conex_cgroup::{Cgroup, Version};
+use conex_spec::plan::{Device, Mount, MountAttributes, MountSource, Root};
+use conex_sys::mount::{self, Attributes};
+use conex_sys::path::{self, DeviceNode};
+use rustix::fs::{FileType, OFlags};
+
+use crate::child::{Failure, propagation_flags};
+
+/// Attaches the root and opens it.
+pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Path) -> Result<OwnedFd, Failure> {
+    let on = || Failure::on(format!("mount the root file system on {}", at.display()));
+    match root {
+        Root::Detached(_) => {
+            let Some(detached) = detached else {
+                return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
+            };
+            mount::attach_at(detached, at).map_err(on())?;
+        }
+        Root::Overlay {
+            base,
+            lower,
+            upper,
+            work,
+            volatile,
+        } => {
+            // Names relative to the base keep the options within one page (mount(2)).
+            rustix::process::chdir(base.as_path()).map_err(|errno| on()(errno.into()))?;
+            let lower: Vec<String> = lower.iter().map(|name| name.display().to_string()).collect();
+            let mut options = format!(
+                "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off",
+                lower.join(":"),
+                upper.display(),
+                work.display()
+            );
+            if *volatile {
+                options.push_str(",volatile");
+            }
+            mount::overlay_attached(at, &options).map_err(on())?;
+        }
+        Root::Directory(directory) => {
+            let place = path::open_place(directory).map_err(on())?;
+            let tree = mount::clone_tree(place.as_fd(), true).map_err(on())?;
+            mount::attach_at(tree.as_fd(), at).map_err(on())?;
+        }
+    }
+    path::open_dir(at).map_err(on())
+}
+
+/// Carries one mount out.
+pub(crate) fn mount(
+    root: BorrowedFd<'_>,
+    wanted: &Mount,
+    bound: Option<OwnedFd>,
+    cgroup: Option<&Cgroup>,
+) -> Result<(), Failure> {
+    let target = wanted.target.as_path();
+    let on = || Failure::on(format!("mount {} on {}", describe(&wanted.source), target.display()));
+    let attributes = attributes(&wanted.attributes);
+    match &wanted.source {
+        MountSource::FileSystem { kind, source, options } => {
+            let options: Vec<&str> = options.split(',').filter(|option| !option.is_empty()).collect();
+            let tree = mount::new_file_system(kind, source, &options, attributes).map_err(on())?;
+            let place = path::make_dirs_in(root, target).map_err(on())?;
+            propagate(&tree, wanted).map_err(on())?;
+            mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
+        }
+        MountSource::Bind {
+            path: source,
+            recursive,
+        } => {
+            let source = path::open_place(source).map_err(on())?;
+            bind(root, wanted, source.as_fd(), *recursive).map_err(on())
+        }
+        MountSource::BindFd { recursive, .. } => {
+            let Some(source) = bound else {
+                return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
+            };
+            bind(root, wanted, source.as_fd(), *recursive).map_err(on())
+        }
+        MountSource::Cgroup => mount_cgroup(root, target, attributes, cgroup).map_err(on()),
+    }
+}
+
+fn describe(source: &MountSource) -> String {
+    match source {
+        MountSource::FileSystem { kind, .. } => kind.clone(),
+        MountSource::Bind { path, .. } => path.display().to_string(),
+        MountSource::BindFd { fd, .. } => format!("descriptor {}", fd.0),
+        MountSource::Cgroup => "cgroup".to_owned(),
+    }
+}
+
+fn bind(root: BorrowedFd<'_>, wanted: &Mount, source: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
+    let tree = mount::clone_tree(source, recursive)?;
+    let place = if path::is_dir(source)? {
+        path::make_dirs_in(root, &wanted.target)?
+    } else {
+        path::make_file_in(root, &wanted.target)?
+    };
+    let attributes = attributes(&wanted.attributes);
+    if !attributes.is_empty() {
+        mount::set_attributes(tree.as_fd(), attributes, None, wanted.attributes.recursive)?;
+    }
+    propagate(&tree, wanted)?;
+    mount::attach(tree.as_fd(), place.as_fd())
+}
+
+fn propagate(tree: &OwnedFd, wanted: &Mount) -> io::Result<()> {
+    match wanted.propagation {
+        Some(propagation) => mount::set_attributes(
+            tree.as_fd(),
+            Attributes::default(),
+            Some(propagation_flags(propagation)),
+            true,
+        ),
+        None => Ok(()),
+    }
+}
+
+fn attributes(wanted: &MountAttributes) -> Attributes {
+    Attributes::default()
+        .with(Attributes::READ_ONLY, wanted.read_only)
+        .with(Attributes::NO_SUID, wanted.no_suid)
+        .with(Attributes::NO_DEV, wanted.no_dev)
+        .with(Attributes::NO_EXEC, wanted.no_exec)
+        .with(Attributes::NO_ATIME, wanted.no_atime)
+        .with(Attributes::STRICT_ATIME, wanted.strict_atime)
+}
+
+/// On v2 a `cgroup2` mount, whose root is that of the cgroup namespace; on v1 a tmpfs with the container's own
+/// directory of each controller bound in.
+fn mount_cgroup(
+    root: BorrowedFd<'_>,
+    target: &Path,
+    attributes: Attributes,
+    cgroup: Option<&Cgroup>,
+) -> io::Result<()> {
+    let Some(cgroup) = cgroup else { return Ok(()) };
+    if cgroup.version() == Version::V2 {
+        let tree = mount::new_file_system("cgroup2", "cgroup", &[], attributes)?;
+        let place = path::make_dirs_in(root, target)?;
+        return mount::attach(tree.as_fd(), place.as_fd());
+    }
+    let tmpfs = mount::new_file_system(
+        "tmpfs",
+        "tmpfs",
+        &["mode=755"],
+        attributes.without(Attributes::READ_ONLY),
+    )?;
+    // The directories are made while the tmpfs is still detached and writable.
+    let mut places = Vec::new();
+    for directory in cgroup.directories() {
+        let Some(controller) = controller_name(directory) else {
+            continue;
+        };
+        rustix::fs::mkdirat(&tmpfs, controller.as_path(), rustix::fs::Mode::from_raw_mode(0o555))?;
+        places.push((directory, controller));
+    }
+    let place = path::make_dirs_in(root, target)?;
+    mount::attach(tmpfs.as_fd(), place.as_fd())?;
+    for (directory, controller) in places {
+        let source = path::open_dir(directory)?;
+        let tree = mount::clone_tree(source.as_fd(), false)?;
+        mount::set_attributes(tree.as_fd(), attributes, None, false)?;
+        let place = path::open_in(root, &target.join(controller), OFlags::PATH | OFlags::DIRECTORY)?;
+        mount::attach(tree.as_fd(), place.as_fd())?;
+    }
+    if attributes.contains(Attributes::READ_ONLY) {
+        mount::set_attributes(tmpfs.as_fd(), Attributes::READ_ONLY, None, false)?;
+    }
+    Ok(())
+}
+
+/// The name of a controller's mount point: the component below `/sys/fs/cgroup`.
+fn controller_name(directory: &Path) -> Option<PathBuf> {
+    directory
+        .strip_prefix("/sys/fs/cgroup")
+        .ok()?
+        .components()
+        .next()
+        .map(|name| PathBuf::from(name.as_os_str()))
+}
+
+/// Makes a device node, or binds the host's where the kernel does not let us make one.
+pub(crate) fn device(root: BorrowedFd<'_>, device: &Device) -> Result<(), Failure> {
+    let on = || Failure::on(format!("make device {}", device.target.display()));
+    let kind = match device.kind {
+        'b' => FileType::BlockDevice,
+        'p' => FileType::Fifo,
+        _ => FileType::CharacterDevice,
+    };
+    let node = DeviceNode {
+        kind,
+        major: device.major,
+        minor: device.minor,
+        mode: device.mode,
+        uid: device.uid,
+        gid: device.gid,
+    };
+    match path::make_device_in(root, &device.target, &node) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let source = path::open_place(&device.target).map_err(on())?;
+            let place = path::make_file_in(root, &device.target).map_err(on())?;
+            let tree = mount::clone_tree(source.as_fd(), false).map_err(on())?;
+            mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
+        }
+        made => made.map_err(on()),
+    }
+}
+
+/// Opens a place that may be absent.
+fn present(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {
+    match path::open_in(root, path, OFlags::PATH) {
+        Ok(place) => Ok(Some(place)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hides a path.
+pub(crate) fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), Failure> {
+    let on = || Failure::on(format!("mask {}", path.display()));
+    let Some(place) = present(root, path).map_err(on())? else {
+        return Ok(());
+    };
+    let cover = if path::is_dir(place.as_fd()).map_err(on())? {
+        mount::new_file_system("tmpfs", "tmpfs", &["nr_blocks=1", "nr_inodes=1"], Attributes::READ_ONLY).map_err(on())?
+    } else {
+        let null = path::open_in(root, Path::new("/dev/null"), OFlags::PATH).map_err(on())?;
+        mount::clone_tree(null.as_fd(), false).map_err(on())?
+    };
+    mount::attach(cover.as_fd(), place.as_fd()).map_err(on())
+}
+
+/// Makes a path read-only.
+pub(crate) fn readonly_path(root: BorrowedFd<'_>, path: &Path) -> Result<(), Failure> {
+    let on = || Failure::on(format!("make {} read-only", path.display()));
+    let Some(place) = present(root, path).map_err(on())? else {
+        return Ok(());
+    };
+    let tree = mount::clone_tree(place.as_fd(), true).map_err(on())?;
+    mount::set_attributes(tree.as_fd(), Attributes::READ_ONLY, None, true).map_err(on())?;
+    mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
+}
+
+/// Makes the root mount read-only; what is mounted below stays as it is.
+pub(crate) fn readonly_root(root: BorrowedFd<'_>) -> Result<(), Failure> {
+    mount::set_attributes(root, Attributes::READ_ONLY, None, false).map_err(Failure::on("make the root read-only"))
+}
+
+/// Binds the terminal to `/dev/console`.
+pub(crate) fn console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> Result<(), Failure> {
+    let on = || Failure::on("mount the terminal on /dev/console");
+    let place = match path::open_in(root, Path::new("/dev/console"), OFlags::PATH) {
+        Ok(place) => place,
+        Err(_) => match path::make_file_in(root, Path::new("/dev/console")) {
+            Ok(place) => place,
+            Err(error) => return Err(on()(error)),
+        },
+    };
+    let tree = mount::clone_tree(slave, false).map_err(on())?;
+    mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
+}
+
+/// Writes a kernel parameter.
+pub(crate) fn sysctl(root: BorrowedFd<'_>, name: &str, value: &str) -> Result<(), Failure> {
+    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    let on = || Failure::on(format!("write {value:?} to {}", path.display()));
+    let file = path::open_in(root, &path, OFlags::WRONLY).map_err(on())?;
+    let mut file = fs::File::from(file);
+    io::Write::write_all(&mut file, value.as_bytes()).map_err(on())
+}

@@ -1,0 +1,223 @@
+//! Making a container's first process.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+
+use conex_cgroup::{Cgroup, Layout};
+use conex_spec::plan::{InitPlan, Namespace, Step};
+use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
+use conex_sys::seqpacket::{self, Socket};
+
+use crate::child::{self, Child};
+use crate::error::StartError;
+use crate::status::Report;
+use crate::stdio::{self, ChildStdio, ProcessStdio};
+
+/// A first process that executes its program.
+#[derive(Debug)]
+pub struct Started {
+    /// Its pid in the caller's pid namespace.
+    pub pid: i32,
+    /// Its pidfd; it is the caller's child.
+    pub pidfd: OwnedFd,
+    /// The caller's side of its standard descriptors.
+    pub stdio: ProcessStdio,
+    /// Its cgroup.
+    pub cgroup: Option<Cgroup>,
+    /// Its mount, network and IPC namespaces: while they are held, its exit does not wait for their teardown.
+    pub namespaces: Vec<OwnedFd>,
+}
+
+static LAYOUT: OnceLock<Layout> = OnceLock::new();
+
+/// The host's cgroup layout, probed once per process and inherited by its forks.
+pub(crate) fn layout() -> io::Result<&'static Layout> {
+    if let Some(layout) = LAYOUT.get() {
+        return Ok(layout);
+    }
+    let layout = Layout::probe()?;
+    Ok(LAYOUT.get_or_init(|| layout))
+}
+
+/// Probes what every start needs, so that forks of this process find it done.
+pub fn warm() -> io::Result<()> {
+    layout().map(|_| ())
+}
+
+/// Starts the first process of a plan. `held` is called where the plan holds it. On failure nothing is left.
+pub fn start(
+    plan: &InitPlan,
+    fds: &[OwnedFd],
+    held: &mut dyn FnMut(i32) -> Result<(), StartError>,
+) -> Result<Started, StartError> {
+    let mut cgroup = make_cgroup(plan)?;
+    let outcome = launch(plan, fds, cgroup.as_ref(), held);
+    match outcome {
+        Ok(launched) => Ok(Started {
+            pid: launched.pid,
+            pidfd: launched.pidfd,
+            stdio: launched.stdio,
+            cgroup,
+            namespaces: hold_namespaces(launched.pid),
+        }),
+        Err(error) => {
+            if let Some(cgroup) = &mut cgroup {
+                // The first error is the one to tell.
+                let _ = cgroup.kill_all();
+                let _ = cgroup.remove();
+            }
+            Err(error)
+        }
+    }
+}
+
+fn make_cgroup(plan: &InitPlan) -> Result<Option<Cgroup>, StartError> {
+    let Some(wanted) = &plan.cgroup else { return Ok(None) };
+    let layout = layout().map_err(|error| StartError::of_parent("probe the cgroups", &error))?;
+    Cgroup::create(layout, wanted).map(Some).map_err(|error| StartError {
+        reason: crate::Reason::Limit,
+        errno: 0,
+        message: error.to_string(),
+    })
+}
+
+struct Launched {
+    pid: i32,
+    pidfd: OwnedFd,
+    stdio: ProcessStdio,
+}
+
+fn launch(
+    plan: &InitPlan,
+    fds: &[OwnedFd],
+    cgroup: Option<&Cgroup>,
+    held: &mut dyn FnMut(i32) -> Result<(), StartError>,
+) -> Result<Launched, StartError> {
+    let parent = |operation: &'static str| move |error: io::Error| StartError::of_parent(operation, &error);
+    let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
+    let (ours, theirs) = seqpacket::pair().map_err(parent("make the status socket"))?;
+    let proof = SingleThreaded::verify().map_err(parent("clone"))?;
+    let request = CloneRequest {
+        namespaces: flags(&plan.namespaces),
+        cgroup: cgroup.and_then(Cgroup::clone_into),
+        sibling: false,
+    };
+    match process::clone(&proof, &request).map_err(parent("clone"))? {
+        Cloned::Child => {
+            drop(ours);
+            let child = Child {
+                fds,
+                cgroup: join_by_step(cgroup),
+                status: &theirs,
+                stdio: plan.stdio,
+                root: None,
+                is_first: true,
+                home: None,
+            };
+            child::run(child, &child_stdio, &plan.steps)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop((theirs, child_stdio));
+            match follow(&ours, pid, plan, held) {
+                Ok(master) => Ok(Launched {
+                    pid,
+                    pidfd,
+                    stdio: settle(stdio, master)?,
+                }),
+                Err(error) => {
+                    end(&pidfd);
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+/// The cgroup as steps see it. On v2 the child was born in it, but `MountSource::Cgroup` still asks for its version.
+fn join_by_step(cgroup: Option<&Cgroup>) -> Option<&Cgroup> {
+    cgroup
+}
+
+/// Listens to the child until it executes; returns the terminal's master where there is one.
+fn follow(
+    status: &Socket,
+    pid: i32,
+    plan: &InitPlan,
+    held: &mut dyn FnMut(i32) -> Result<(), StartError>,
+) -> Result<Option<OwnedFd>, StartError> {
+    let mut master = None;
+    loop {
+        match Report::receive(status).map_err(|error| StartError::of_parent("listen to the process", &error))? {
+            None => return Ok(master),
+            Some((Report::Held, _)) => {
+                held(pid)?;
+                status
+                    .send(b"go", &[])
+                    .map_err(|error| StartError::of_parent("let the process go on", &error))?;
+            }
+            Some((Report::Terminal | Report::Process { .. }, fd)) => master = fd,
+            Some((Report::Failed { step, errno, detail }, _)) => return Err(failed(&plan.steps, step, errno, &detail)),
+        }
+    }
+}
+
+/// Words a failure by the step that the child names.
+pub(crate) fn failed(steps: &[Step], step: Option<usize>, errno: i32, detail: &str) -> StartError {
+    StartError::of_step(step.and_then(|index| steps.get(index)), errno, detail)
+}
+
+/// The parent's side, with the terminal that the child made.
+pub(crate) fn settle(stdio: Option<ProcessStdio>, master: Option<OwnedFd>) -> Result<ProcessStdio, StartError> {
+    match (stdio, master) {
+        (Some(stdio), _) => Ok(stdio),
+        (None, Some(master)) => Ok(ProcessStdio::Terminal { master }),
+        (None, None) => Err(StartError {
+            reason: crate::Reason::Other,
+            errno: 0,
+            message: "the process ended before it had a terminal".into(),
+        }),
+    }
+}
+
+/// Kills and reaps a process that is of no use.
+pub(crate) fn end(pidfd: &OwnedFd) {
+    // It may have ended by itself; reaping is what matters.
+    let _ = process::signal(pidfd.as_fd(), 9);
+    let _ = process::wait(pidfd.as_fd());
+}
+
+fn flags(namespaces: &[Namespace]) -> u64 {
+    namespaces
+        .iter()
+        .map(|namespace| flag(*namespace))
+        .fold(0, |flags, flag| flags | flag)
+}
+
+/// `CLONE_NEW*` of a kind (clone(2)).
+fn flag(namespace: Namespace) -> u64 {
+    match namespace {
+        Namespace::Cgroup => 0x0200_0000,
+        Namespace::Ipc => 0x0800_0000,
+        Namespace::Mount => 0x0002_0000,
+        Namespace::Network => 0x4000_0000,
+        Namespace::Pid => 0x2000_0000,
+        Namespace::Time => 0x80,
+        Namespace::User => 0x1000_0000,
+        Namespace::Uts => 0x0400_0000,
+    }
+}
+
+/// A process that ended already has nothing to hold.
+fn hold_namespaces(pid: i32) -> Vec<OwnedFd> {
+    ["mnt", "net", "ipc"]
+        .iter()
+        .filter_map(|name| File::open(format!("/proc/{pid}/ns/{name}")).ok().map(OwnedFd::from))
+        .collect()
+}
+
+/// Drops the unused half of what was prepared; named so that the order in `exec` reads well.
+pub(crate) fn close(unused: (Socket, ChildStdio)) {
+    drop(unused);
+}

@@ -1,0 +1,154 @@
+//! The driver as the engine sees it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use conex_network::nft::{self, Ruleset};
+use conex_network::{BridgePlan, EndpointPlan, Subnet};
+
+use crate::bridge::{self, BridgeChange, BridgeFacts};
+use crate::endpoint::{self, Connected};
+use crate::error::{Result, netlink};
+use crate::namespace::Netns;
+use crate::netlink::Socket;
+use crate::pool::NetnsPool;
+use crate::sysctl::{self, Forwarding};
+use crate::{facts, firewall};
+
+/// How long the kernel's worker is waited for, at most: 100 ms.
+const SETTLE_ATTEMPTS: u32 = 200;
+const SETTLE_PAUSE: Duration = Duration::from_micros(500);
+
+/// What the engine asks of the host's network. All calls block.
+pub trait NetworkDriver: Send + Sync {
+    /// Destinations of the host's routes, of all tables, but for default routes and those over the interface `except`.
+    fn probe_routes(&self, except: &str) -> Result<Vec<Subnet>>;
+
+    /// The bridge of a name; `None` where there is none.
+    fn probe_bridge(&self, name: &str) -> Result<Option<BridgeFacts>>;
+
+    /// Replaces the firewall's table. The rules name interfaces that need not be there yet: applied before the bridges
+    /// are made, they leave no moment in which packets pass unfiltered.
+    fn apply_ruleset(&self, ruleset: &Ruleset) -> Result<()>;
+
+    /// Removes the firewall's table.
+    fn remove_ruleset(&self) -> Result<()>;
+
+    /// Makes a bridge be there as planned, and the host pass packets on. Can be repeated.
+    fn ensure_bridge(&self, plan: &BridgePlan) -> Result<BridgeChange>;
+
+    /// Removes a bridge; one that is not there is no error.
+    fn remove_bridge(&self, name: &str) -> Result<()>;
+
+    /// Puts back what `ensure_bridge` changed. Containers that still run lose the outside world.
+    fn restore_forwarding(&self, former: Forwarding) -> Result<()>;
+
+    /// A network namespace whose loopback interface is up.
+    fn take_namespace(&self) -> Result<Netns>;
+
+    /// Connects a namespace to a bridge so that packets pass when it returns; on failure nothing of the connection is left.
+    fn connect(&self, plan: &EndpointPlan, netns: &mut Netns) -> Result<Connected>;
+
+    /// Removes the host's interface of a connection, and with it the container's. It takes 20 ms: a container that ends
+    /// needs it not, because its namespace takes both along.
+    fn disconnect(&self, host_interface: &str) -> Result<()>;
+
+    /// Names of the host's interfaces of connections that begin with `prefix`, whoever made them.
+    fn host_interfaces(&self, prefix: &str) -> Result<Vec<String>>;
+}
+
+/// The real one: bridges, veth pairs and nftables of the namespace that it was opened in.
+#[derive(Debug)]
+pub struct BridgeDriver {
+    host: Mutex<Socket>,
+    pool: NetnsPool,
+}
+
+impl BridgeDriver {
+    /// In the calling thread's network namespace, with `ready` namespaces kept in reserve.
+    pub fn open(ready: usize) -> Result<Self> {
+        let host = Socket::open().map_err(netlink("open", "netlink socket"))?;
+        Ok(Self {
+            host: Mutex::new(host),
+            pool: NetnsPool::new(ready)?,
+        })
+    }
+
+    /// The namespaces in reserve.
+    pub fn pool(&self) -> &NetnsPool {
+        &self.pool
+    }
+
+    /// Waits until packets pass. A kernel before 6.8 leaves that to a worker, which is given some time.
+    fn settle(&self, plan: &EndpointPlan) -> Result<()> {
+        for _ in 0..SETTLE_ATTEMPTS {
+            if endpoint::is_operational(&mut self.host(), plan)? {
+                return Ok(());
+            }
+            thread::sleep(SETTLE_PAUSE);
+        }
+        // It will come; at worst a packet is sent again.
+        Ok(())
+    }
+
+    // A request that a panic cut off leaves at most an answer that the next one passes over by its number.
+    fn host(&self) -> MutexGuard<'_, Socket> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NetworkDriver for BridgeDriver {
+    fn probe_routes(&self, except: &str) -> Result<Vec<Subnet>> {
+        facts::routes(&mut self.host(), except)
+    }
+
+    fn probe_bridge(&self, name: &str) -> Result<Option<BridgeFacts>> {
+        bridge::probe(&mut self.host(), name)
+    }
+
+    fn apply_ruleset(&self, ruleset: &Ruleset) -> Result<()> {
+        firewall::apply(&ruleset.render())
+    }
+
+    fn remove_ruleset(&self) -> Result<()> {
+        firewall::apply(&nft::remove_table())
+    }
+
+    fn ensure_bridge(&self, plan: &BridgePlan) -> Result<BridgeChange> {
+        bridge::ensure(&mut self.host(), plan)
+    }
+
+    fn remove_bridge(&self, name: &str) -> Result<()> {
+        bridge::remove(&mut self.host(), name)
+    }
+
+    fn restore_forwarding(&self, former: Forwarding) -> Result<()> {
+        sysctl::restore_forwarding(former)
+    }
+
+    fn take_namespace(&self) -> Result<Netns> {
+        self.pool.take()
+    }
+
+    fn connect(&self, plan: &EndpointPlan, netns: &mut Netns) -> Result<Connected> {
+        endpoint::attach(&mut self.host(), plan, netns)?;
+        let configured = endpoint::configure(plan, netns).and_then(|connected| self.settle(plan).map(|()| connected));
+        configured.inspect_err(|_| {
+            // The first error says what went wrong; a second one here would only follow from it.
+            let _ = self.disconnect(&plan.host_interface);
+        })
+    }
+
+    fn disconnect(&self, host_interface: &str) -> Result<()> {
+        bridge::remove_link(&mut self.host(), host_interface).map_err(netlink("remove interface", host_interface))
+    }
+
+    fn host_interfaces(&self, prefix: &str) -> Result<Vec<String>> {
+        let links = facts::links(&mut self.host())?;
+        let connections = links
+            .into_iter()
+            .filter(|link| link.kind == "veth" && link.name.starts_with(prefix));
+        Ok(connections.map(|link| link.name).collect())
+    }
+}

@@ -1,0 +1,30 @@
+//! Places where a crash test kills a program: before and after every step that others can see.
+
+/// In the daemon.
+pub const DAEMON: &[&str] = &[
+    "create.before-record",
+    "create.after-record",
+    "start.before-fork",
+    "start.after-fork",
+    "start.after-started",
+    "exec.before-send",
+    "exec.after-started",
+    "exit.before-publish",
+    "remove.before-record",
+    "remove.after-record",
+    "remove.before-trash",
+    "remove.after-trash",
+];
+
+/// In the template.
+pub const TEMPLATE: &[&str] = &["template.before-fork", "template.after-fork"];
+
+/// In a monitor.
+pub const MONITOR: &[&str] = &[
+    "monitor.before-clone",
+    "monitor.after-clone",
+    "monitor.after-record",
+    "monitor.exec-after-fork",
+    "monitor.before-exit-record",
+    "monitor.after-exit-record",
+];

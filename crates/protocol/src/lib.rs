@@ -1,0 +1,36 @@
+//! The protocol of daemon, template and monitor.
+//!
+//! One message is one datagram of JSON on a `SOCK_SEQPACKET` socket (unix(7)); descriptors travel beside it.
+//!
+//! ```text
+//!   daemon                                template
+//!   ------------------------------------  ------------------------------------------------------------
+//!   Hello{version}                     -> Hello{version, pid}
+//!   Fork{request}                      -> forks a monitor
+//!     + order, channel, plan's fds     <- Forked{request, pid} + pidfd, or ForkFailed{request, message}
+//!
+//!   daemon                                monitor
+//!   ------------------------------------  ------------------------------------------------------------
+//!   Attach (in the channel already)    -> takes the clients before it starts anything
+//!                                      <- Held{pid}           only where the plan holds the process
+//!   Go                                 ->
+//!                                      <- Started{pid} or StartFailed(failure), then the end of the channel
+//!   Signal, Resize, Attach             -> Done{request} or Refused{request}
+//!   Exec{request} + plan, client, fds  -> ExecStarted{request} or ExecFailed{request}
+//!                                      <- ExecExited{exec, code}, Detached{exec}
+//!   ForgetExec{exec}                   ->
+//!                                      <- Exited(record)      exit.json is on disk; then the end of the channel
+//!
+//!   a later daemon, on control.sock       monitor
+//!   ------------------------------------  ------------------------------------------------------------
+//!   Hello{version}                     -> Hello{pid, started_at, execs}; from here on as above
+//! ```
+//!
+//! A channel that ends without `Exited` or `StartFailed` means that the monitor died. A template that dies leaves open
+//! whether a fork took place; the channel tells.
+
+pub mod fail_points;
+pub mod message;
+mod wire;
+
+pub use crate::wire::{WireError, decode, encode};

@@ -1,0 +1,265 @@
+//! What goes wrong between us and a registry.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use conex_reference::Digest;
+
+/// Result of talking to a registry.
+pub type Result<T> = std::result::Result<T, RegistryError>;
+
+/// Why a manifest or a blob could not be fetched. `Display` is what the user of Docker's client sees.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The registry denied access, or hides that the repository does not exist.
+    #[error("pull access denied for {repository}, repository does not exist or may require 'docker login': {cause}")]
+    AccessDenied {
+        /// The registry.
+        host: String,
+        /// Familiar name of the repository.
+        repository: String,
+        /// What the registry said.
+        cause: RegistryMessage,
+    },
+    /// There is no manifest of this tag or digest.
+    #[error("manifest for {reference} not found: {cause}")]
+    ManifestUnknown {
+        /// The registry.
+        host: String,
+        /// Familiar form of the reference.
+        reference: String,
+        /// What the registry said.
+        cause: RegistryMessage,
+    },
+    /// The registry has no such repository.
+    #[error("repository {repository} not found: {cause}")]
+    RepositoryUnknown {
+        /// The registry.
+        host: String,
+        /// Familiar name of the repository.
+        repository: String,
+        /// What the registry said.
+        cause: RegistryMessage,
+    },
+    /// The registry, or its token server, refused the request for another reason.
+    #[error("{cause}")]
+    Refused {
+        /// Who refused.
+        host: String,
+        /// The request: `GET https://...`.
+        operation: String,
+        /// What it said.
+        cause: RegistryMessage,
+    },
+    /// The registry wants a name and a password, and there are none.
+    #[error("Get {url:?}: no basic auth credentials")]
+    NoCredentials {
+        /// What was asked for.
+        url: String,
+    },
+    /// A status that has no place in the protocol.
+    #[error("received unexpected HTTP status: {status}")]
+    UnexpectedStatus {
+        /// The request: `GET https://...`.
+        operation: String,
+        /// `500 Internal Server Error`.
+        status: String,
+    },
+    /// An error whose body says nothing that the protocol knows.
+    #[error("error parsing HTTP {status} response body: {reason}: {body:?}")]
+    UnreadableResponse {
+        /// The request: `GET https://...`.
+        operation: String,
+        /// The status code.
+        status: u16,
+        /// What is wrong with the body.
+        reason: String,
+        /// The beginning of the body.
+        body: String,
+    },
+    /// No connection, or none that lasted.
+    #[error("{method} {url:?}: {source}")]
+    Transport {
+        /// `Get` or `Post`.
+        method: &'static str,
+        /// What was asked for.
+        url: String,
+        /// What happened.
+        source: TransportError,
+    },
+    /// The body of an answer broke off or stood still, in spite of new attempts.
+    #[error("{operation}: {source}")]
+    Body {
+        /// The request: `GET https://...`.
+        operation: String,
+        /// What happened at last.
+        source: TransportError,
+    },
+    /// The manifest is not the one that was asked for.
+    #[error("manifest verification failed for digest {expected}")]
+    ManifestDigest {
+        /// The registry.
+        host: String,
+        /// The digest asked for.
+        expected: Digest,
+        /// The digest of what came.
+        actual: Digest,
+    },
+    /// More bytes than the protocol or the descriptor allows.
+    #[error("{operation}: response is larger than {limit} bytes")]
+    TooLarge {
+        /// The request: `GET https://...`.
+        operation: String,
+        /// The bound.
+        limit: u64,
+    },
+    /// An answer that lacks or garbles a header or a field that the protocol demands.
+    #[error("{operation}: {reason}")]
+    Protocol {
+        /// The request: `GET https://...`.
+        operation: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// An error in the registry's words: `manifest unknown: manifest unknown`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryMessage {
+    /// The code of the distribution specification, section "Error Codes": `MANIFEST_UNKNOWN`.
+    pub code: String,
+    /// The text beside it.
+    pub message: String,
+}
+
+impl fmt::Display for RegistryMessage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.code.to_lowercase().replace('_', " "), self.message)
+    }
+}
+
+/// What became of a connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TransportError {
+    /// The name has no address.
+    #[error("dial tcp: lookup {host}: no such host")]
+    NoSuchHost {
+        /// The name.
+        host: String,
+    },
+    /// The peer could not be reached.
+    #[error("dial tcp {address}: {reason}")]
+    Connect {
+        /// The last address that was tried.
+        address: SocketAddr,
+        /// The kernel's answer, in the words that Docker's client has for it.
+        reason: String,
+    },
+    /// The proxy did not open the tunnel.
+    #[error("proxyconnect tcp: {reason}")]
+    Proxy {
+        /// What it said.
+        reason: String,
+    },
+    /// The peer is not whom we wanted, or does not speak TLS.
+    #[error("{}", tls_reason(.source))]
+    Tls {
+        /// What the TLS library found.
+        source: rustls::Error,
+    },
+    /// The trusted certificates are unusable.
+    #[error("trusted certificates: {reason}")]
+    Roots {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The TLS handshake took too long.
+    #[error("net/http: TLS handshake timeout")]
+    HandshakeTimeout,
+    /// No answer came.
+    #[error("net/http: timeout awaiting response headers")]
+    ResponseTimeout,
+    /// Nothing came for a while in the middle of a body.
+    #[error("no data for {seconds} s")]
+    Stalled {
+        /// How long it was waited.
+        seconds: u64,
+    },
+    /// The peer closed the connection too early.
+    #[error("unexpected EOF")]
+    UnexpectedEnd,
+    /// The connection broke, or the peer does not speak HTTP.
+    #[error("{reason}")]
+    Http {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What sort of answer an error deserves; the server maps it to a status code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Nothing there, or nothing that may be seen (Docker answers 404 to both).
+    NotFound,
+    /// Credentials are missing or wrong.
+    Unauthorized,
+    /// Too many requests.
+    TooManyRequests,
+    /// The registry cannot be reached or broke off.
+    Unavailable,
+    /// The registry sent something wrong.
+    BadResponse,
+}
+
+impl RegistryError {
+    /// What sort of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AccessDenied { .. } | Self::ManifestUnknown { .. } | Self::RepositoryUnknown { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::NoCredentials { .. } => ErrorKind::Unauthorized,
+            Self::Refused { cause, .. } => match cause.code.as_str() {
+                "UNAUTHORIZED" => ErrorKind::Unauthorized,
+                "TOOMANYREQUESTS" => ErrorKind::TooManyRequests,
+                _ => ErrorKind::BadResponse,
+            },
+            Self::UnreadableResponse { status: 404, .. } => ErrorKind::NotFound,
+            Self::Transport { .. } | Self::Body { .. } | Self::UnexpectedStatus { .. } => ErrorKind::Unavailable,
+            Self::UnreadableResponse { .. }
+            | Self::ManifestDigest { .. }
+            | Self::TooLarge { .. }
+            | Self::Protocol { .. } => ErrorKind::BadResponse,
+        }
+    }
+}
+
+/// The words that Docker's client, a Go program, has for a connection that did not come about.
+pub(crate) fn connect_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        _ => format!("connect: {error}"),
+    }
+}
+
+/// Likewise for TLS.
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, InvalidMessage};
+    match error {
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            "http: server gave HTTP response to HTTPS client".to_owned()
+        }
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
+        }
+        rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".to_owned()
+        }
+        rustls::Error::InvalidCertificate(cause) => format!("tls: failed to verify certificate: x509: {cause}"),
+        _ => format!("tls: {error}"),
+    }
+}

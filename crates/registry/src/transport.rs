@@ -1,0 +1,290 @@
+//! Requests and answers over the pool of connections: time limits, redirects, bodies of bounded length.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::connect::Connector;
+use crate::error::{RegistryError, Result, TransportError};
+
+/// How many redirects are followed; as many as Go's client does.
+const REDIRECTS: usize = 10;
+
+/// How long a connection is kept for the next request of the same pull.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// The HTTP client of one pull.
+pub(crate) struct Transport {
+    client: legacy::Client<Connector, Full<Bytes>>,
+    connector: Connector,
+    user_agent: HeaderValue,
+}
+
+/// A request, which may be sent several times.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) url: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// An answer, with who gave it.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    /// True where redirects led to another host than the one that was asked.
+    pub(crate) is_foreign: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn get(url: String) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// The request as errors name it.
+    pub(crate) fn operation(&self) -> String {
+        format!("{} {}", self.method, self.url)
+    }
+
+    pub(crate) fn transport_error(&self, source: TransportError) -> RegistryError {
+        let method = if self.method == Method::POST { "Post" } else { "Get" };
+        RegistryError::Transport {
+            method,
+            url: self.url.clone(),
+            source,
+        }
+    }
+
+    fn protocol_error(&self, reason: String) -> RegistryError {
+        RegistryError::Protocol {
+            operation: self.operation(),
+            reason,
+        }
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(connector: Connector, user_agent: HeaderValue) -> Self {
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector.clone());
+        Self {
+            client,
+            connector,
+            user_agent,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.connector.limits
+    }
+
+    /// Sends a request and follows redirects until an answer that is none.
+    pub(crate) async fn send(&self, outgoing: &Outgoing) -> Result<Answer> {
+        let mut uri: Uri = outgoing
+            .url
+            .parse()
+            .map_err(|error| outgoing.protocol_error(format!("invalid URL: {error}")))?;
+        let mut headers = outgoing.headers.clone();
+        let mut is_foreign = false;
+        for _ in 0..=REDIRECTS {
+            let response = self.send_once(outgoing, &uri, &headers).await?;
+            if !is_redirect(response.status()) {
+                return Ok(Answer { response, is_foreign });
+            }
+            let next = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|location| location.to_str().ok());
+            let next = next.and_then(|location| resolve(&uri, location));
+            let next = next.ok_or_else(|| outgoing.protocol_error("redirect without a usable Location".to_owned()))?;
+            if origin(&next) != origin(&uri) {
+                // Storage behind a registry has its own signature in the URL, and is not to see ours.
+                headers.remove(AUTHORIZATION);
+                is_foreign = true;
+            }
+            uri = next;
+        }
+        Err(outgoing.protocol_error(format!("stopped after {REDIRECTS} redirects")))
+    }
+
+    async fn send_once(&self, outgoing: &Outgoing, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>> {
+        let mut request = Request::new(Full::new(outgoing.body.clone()));
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = headers.clone();
+        request.headers_mut().insert(USER_AGENT, self.user_agent.clone());
+        if uri.scheme_str() == Some("http")
+            && let Some(proxy) = self.connector.proxy(uri)
+            && let Some(authorization) = proxy.basic_auth()
+        {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        let limits = self.limits();
+        // Connecting has limits of its own, so that its errors tell more than this one.
+        let limit = limits.connect * 2 + limits.handshake + limits.response;
+        match timeout(limit, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(outgoing.transport_error(connection_error(&error))),
+            Err(_) => Err(outgoing.transport_error(TransportError::ResponseTimeout)),
+        }
+    }
+
+    /// The whole body of an answer, if it is not longer than `limit` bytes.
+    pub(crate) async fn read_all(&self, outgoing: &Outgoing, body: Incoming, limit: u64) -> Result<Bytes> {
+        let mut body = body;
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = next_piece(&mut body, self.limits().stall).await {
+            let piece = piece.map_err(|source| RegistryError::Body {
+                operation: outgoing.operation(),
+                source,
+            })?;
+            if (bytes.len() + piece.len()) as u64 > limit {
+                return Err(RegistryError::TooLarge {
+                    operation: outgoing.operation(),
+                    limit,
+                });
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+/// The next bytes of a body; `None` at its end.
+pub(crate) async fn next_piece(
+    body: &mut Incoming,
+    stall: Duration,
+) -> Option<std::result::Result<Bytes, TransportError>> {
+    loop {
+        let frame = match timeout(stall, body.frame()).await {
+            Ok(frame) => frame?,
+            Err(_) => {
+                return Some(Err(TransportError::Stalled {
+                    seconds: stall.as_secs(),
+                }));
+            }
+        };
+        match frame.map(hyper::body::Frame::into_data) {
+            Ok(Ok(bytes)) => return Some(Ok(bytes)),
+            Ok(Err(_trailers)) => {}
+            Err(error) => return Some(Err(body_error(&error))),
+        }
+    }
+}
+
+/// `Content-Length`, where there is one that can be read.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Our own error of connecting comes wrapped by the pool.
+fn connection_error(error: &legacy::Error) -> TransportError {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(ours) = error.downcast_ref::<TransportError>() {
+            return ours.clone();
+        }
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
+            return match body_error(hyper) {
+                TransportError::UnexpectedEnd => TransportError::Http {
+                    reason: "EOF".to_owned(),
+                },
+                other => other,
+            };
+        }
+        cause = error.source();
+    }
+    TransportError::Http {
+        reason: error.to_string(),
+    }
+}
+
+fn body_error(error: &hyper::Error) -> TransportError {
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match io.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::UnexpectedEof) => TransportError::UnexpectedEnd,
+        Some(std::io::ErrorKind::ConnectionReset) => TransportError::Http {
+            reason: "read: connection reset by peer".to_owned(),
+        },
+        _ if error.is_incomplete_message() => TransportError::UnexpectedEnd,
+        _ => TransportError::Http {
+            reason: error.to_string(),
+        },
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Scheme, host and port, in which two URLs must agree to be of the same server.
+fn origin(uri: &Uri) -> (String, String, u16) {
+    let scheme = uri.scheme_str().unwrap_or_default().to_lowercase();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    (scheme, uri.host().unwrap_or_default().to_lowercase(), port)
+}
+
+/// A `Location` against the URL that it was sent for (RFC 3986, section 5.2, without dot segments).
+fn resolve(base: &Uri, location: &str) -> Option<Uri> {
+    let location = location.split('#').next().unwrap_or_default();
+    let scheme = base.scheme_str()?;
+    let absolute = if location.starts_with("http://") || location.starts_with("https://") {
+        location.to_owned()
+    } else if let Some(rest) = location.strip_prefix("//") {
+        format!("{scheme}://{rest}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{}{location}", base.authority()?)
+    } else if location.is_empty() || location.contains("://") {
+        return None;
+    } else {
+        let directory = base.path().rsplit_once('/').map_or("", |(directory, _)| directory);
+        format!("{scheme}://{}{directory}/{location}", base.authority()?)
+    };
+    absolute.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_resolved_against_the_url_they_came_from() {
+        let base: Uri = "https://reg:5000/v2/a/blobs/x?y=1".parse().unwrap();
+        for (location, expected) in [
+            ("https://cdn/x?sig=%2F", Some("https://cdn/x?sig=%2F")),
+            ("//cdn/x#part", Some("https://cdn/x")),
+            ("/v2/b", Some("https://reg:5000/v2/b")),
+            ("other", Some("https://reg:5000/v2/a/blobs/other")),
+            ("ftp://cdn/x", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|url| url.parse::<Uri>().unwrap());
+            assert_eq!(resolve(&base, location), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_standard_port_is_the_same_server_and_another_scheme_is_not() {
+        let origin = |url: &str| origin(&url.parse().unwrap());
+        assert_eq!(origin("https://Reg/a"), origin("https://reg:443/b"));
+        assert_ne!(origin("https://reg/a"), origin("http://reg/a"));
+        assert_ne!(origin("https://reg/a"), origin("https://reg:5000/a"));
+    }
+}

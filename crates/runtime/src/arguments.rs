@@ -1,0 +1,209 @@
+//! The command line, with runc's flags.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+/// Options before the command.
+#[derive(Debug, Clone)]
+pub(crate) struct Global {
+    /// Where state stands.
+    pub(crate) root: PathBuf,
+    /// File that errors are appended to, besides standard error.
+    pub(crate) log: Option<PathBuf>,
+    /// Whether the log is JSON, one object per line.
+    pub(crate) json_log: bool,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Global {
+            root: PathBuf::from("/run/conex-runtime"),
+            log: None,
+            json_log: false,
+        }
+    }
+}
+
+/// A flag of a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Flag {
+    /// Without a value; long name and letter.
+    Switch(&'static str, Option<char>),
+    /// With a value, possibly repeated.
+    Value(&'static str, Option<char>),
+}
+
+/// Where flags may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Anywhere.
+    Mixed,
+    /// Before the given number of positional arguments; what follows belongs to another program.
+    UpTo(usize),
+}
+
+/// A command's arguments taken apart.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    flags: Vec<(&'static str, String)>,
+    /// What is no flag.
+    pub(crate) positional: Vec<String>,
+}
+
+const GLOBAL: [Flag; 10] = [
+    Flag::Value("root", None),
+    Flag::Value("log", None),
+    Flag::Value("log-format", None),
+    Flag::Value("criu", None),
+    Flag::Value("rootless", None),
+    Flag::Switch("debug", None),
+    Flag::Switch("systemd-cgroup", None),
+    Flag::Switch("help", Some('h')),
+    Flag::Switch("version", Some('v')),
+    Flag::Switch("v", None),
+];
+
+impl Global {
+    /// Parses what stands before the command; returns it, the command and its arguments.
+    pub(crate) fn parse(arguments: &[String]) -> Result<(Global, String, Vec<String>)> {
+        let parsed = Parsed::parse(arguments, &GLOBAL, Order::UpTo(1))?;
+        if parsed.is_set("version") || parsed.is_set("v") {
+            return Ok((Global::default(), "version".to_string(), Vec::new()));
+        }
+        if parsed.is_set("systemd-cgroup") {
+            bail!("--systemd-cgroup is not supported: cgroups are managed directly");
+        }
+        if parsed.value("rootless").is_some_and(|value| value == "true") {
+            bail!("--rootless=true is not supported");
+        }
+        let json_log = match parsed.value("log-format") {
+            None | Some("text") => false,
+            Some("json") => true,
+            Some(other) => bail!("invalid log-format: {other:?}"),
+        };
+        let mut positional = parsed.positional.iter();
+        let command = positional.next().cloned().unwrap_or_else(|| "help".to_string());
+        let default = Global::default();
+        let global = Global {
+            root: parsed.value("root").map_or(default.root, PathBuf::from),
+            log: parsed.value("log").map(PathBuf::from),
+            json_log,
+        };
+        Ok((global, command, positional.cloned().collect()))
+    }
+}
+
+impl Parsed {
+    /// Takes arguments apart. Long names are understood with one dash too, as runc's parser does.
+    pub(crate) fn parse(arguments: &[String], flags: &[Flag], order: Order) -> Result<Parsed> {
+        let mut parsed = Parsed::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let enough = matches!(order, Order::UpTo(count) if parsed.positional.len() >= count);
+            if enough || argument == "-" || !argument.starts_with('-') {
+                parsed.positional.push(argument.clone());
+                continue;
+            }
+            if argument == "--" {
+                parsed.positional.extend(rest.by_ref().cloned());
+                break;
+            }
+            let text = argument.trim_start_matches('-');
+            let (name, attached) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_string())),
+                None => (text, None),
+            };
+            match find(flags, name).with_context(|| format!("flag provided but not defined: {argument}"))? {
+                Flag::Switch(long, _) => {
+                    if attached.as_deref() != Some("false") {
+                        parsed.flags.push((long, String::new()));
+                    }
+                }
+                Flag::Value(long, _) => {
+                    let value = attached.or_else(|| rest.next().cloned());
+                    parsed.flags.push((
+                        long,
+                        value.with_context(|| format!("flag needs an argument: {argument}"))?,
+                    ));
+                }
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Whether a switch is set.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.flags.iter().any(|(known, _)| *known == name)
+    }
+
+    /// The last value of a flag.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.values(name).last()
+    }
+
+    /// All values of a flag.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.flags
+            .iter()
+            .filter(move |(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The only positional argument.
+    pub(crate) fn only(&self, what: &str) -> Result<&str> {
+        match &self.positional[..] {
+            [one] => Ok(one),
+            others => bail!("exactly 1 argument ({what}) is required, {} given", others.len()),
+        }
+    }
+}
+
+fn find(flags: &[Flag], name: &str) -> Option<Flag> {
+    flags.iter().copied().find(|flag| {
+        let (Flag::Switch(long, letter) | Flag::Value(long, letter)) = flag;
+        *long == name || letter.is_some_and(|letter| name.len() == 1 && name.starts_with(letter))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(line: &str) -> Vec<String> {
+        line.split_whitespace().map(String::from).collect()
+    }
+
+    #[test]
+    fn globals_end_at_the_command() {
+        let (global, command, rest) =
+            Global::parse(&list("--root /x --log=/l --log-format json create -b . id")).unwrap();
+        assert_eq!(
+            (global.root, global.log, global.json_log),
+            ("/x".into(), Some("/l".into()), true)
+        );
+        assert_eq!((command.as_str(), rest), ("create", list("-b . id")));
+    }
+
+    #[test]
+    fn the_systemd_driver_is_refused_clearly() {
+        let error = Global::parse(&list("--systemd-cgroup create id"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("--systemd-cgroup is not supported"));
+    }
+
+    #[test]
+    fn flags_of_another_program_are_its_own() {
+        let flags = [Flag::Switch("tty", Some('t')), Flag::Value("env", Some('e'))];
+        let parsed = Parsed::parse(&list("-t -e A=1 --env=B=2 id ls -l"), &flags, Order::UpTo(1)).unwrap();
+        assert!(parsed.is_set("tty"));
+        assert_eq!(parsed.values("env").collect::<Vec<_>>(), ["A=1", "B=2"]);
+        assert_eq!(parsed.positional, list("id ls -l"));
+    }
+
+    #[test]
+    fn an_unknown_flag_is_refused() {
+        assert!(Parsed::parse(&list("--nope"), &[], Order::Mixed).is_err());
+    }
+}

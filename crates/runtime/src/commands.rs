@@ -1,0 +1,62 @@
+//! The commands.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod run;
+mod spec;
+mod start;
+pub(crate) mod state;
+
+use anyhow::{Result, bail};
+
+use crate::arguments::Global;
+
+const USAGE: &str = "usage: conex-runtime [--root DIR] [--log FILE] [--log-format text|json] COMMAND [ARGUMENTS]
+
+commands:
+  create    make a container from a bundle; its program waits for `start`
+  start     execute the program of a created container
+  run       create and start, and wait unless --detach is given
+  state     print the state of a container as JSON
+  list      list containers
+  kill      send a signal to a container's first process (default: SIGTERM)
+  exec      execute another program in a running container
+  delete    remove what a stopped container left
+  features  print what this runtime can do as JSON
+  spec      write a config.json to begin with";
+
+/// Runs a command; returns the exit code.
+pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Result<u8> {
+    match command {
+        "create" => create::run(global, arguments),
+        "start" => start::run(global, arguments),
+        "run" => run::run(global, arguments),
+        "state" => state::run(global, arguments),
+        "list" => list::run(global, arguments),
+        "kill" => kill::run(global, arguments),
+        "exec" => exec::run(global, arguments),
+        "delete" => delete::run(global, arguments),
+        "features" => features::run(),
+        "spec" => spec::run(arguments),
+        "version" => {
+            println!(
+                "conex-runtime version {}\nspec: {}",
+                env!("CARGO_PKG_VERSION"),
+                state::SPECIFICATION
+            );
+            Ok(0)
+        }
+        "help" => {
+            println!("{USAGE}");
+            Ok(0)
+        }
+        "checkpoint" | "restore" | "events" | "pause" | "resume" | "ps" | "update" => {
+            bail!("the command {command} is not supported")
+        }
+        other => bail!("no such command: {other}"),
+    }
+}

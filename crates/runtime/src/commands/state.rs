@@ -1,0 +1,37 @@
+//! `state`.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::arguments::{Global, Order, Parsed};
+use crate::container::{Container, Status};
+
+/// Version of the specification that this runtime follows.
+pub(crate) const SPECIFICATION: &str = "1.2.0";
+
+pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
+    let arguments = Parsed::parse(arguments, &[], Order::Mixed)?;
+    let container = Container::load(global, arguments.only("<container-id>")?)?;
+    let status = container.status();
+    println!("{}", serde_json::to_string_pretty(&document(&container, status))?);
+    Ok(0)
+}
+
+/// The state with runc's additional fields.
+pub(crate) fn document(container: &Container, status: Status) -> Value {
+    let record = &container.record;
+    let mut document = json!({
+        "ociVersion": SPECIFICATION,
+        "id": record.id,
+        "pid": if status == Status::Stopped { 0 } else { record.pid },
+        "status": status.name(),
+        "bundle": record.bundle,
+        "rootfs": record.rootfs,
+        "created": record.created,
+        "owner": "",
+    });
+    if !record.annotations.is_empty() {
+        document["annotations"] = json!(record.annotations);
+    }
+    document
+}

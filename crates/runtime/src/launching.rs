@@ -1,0 +1,178 @@
+//! Making a container's first process: what `create` and `run` have in common.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use conex_launch::{ProcessStdio, Reason, StartError, Started};
+use conex_spec::oci::{BundleContext, BundlePlan, from_oci};
+use conex_spec::plan::{Stdio, Step};
+use rustix::fs::Mode;
+
+use crate::arguments::{Flag, Global, Parsed};
+use crate::bundle::Bundle;
+use crate::container::{Container, Record, replace};
+use crate::{console, descriptors, hooks, host};
+
+/// Flags of both commands.
+pub(crate) const FLAGS: [Flag; 8] = [
+    Flag::Value("bundle", Some('b')),
+    Flag::Value("console-socket", None),
+    Flag::Value("pid-file", None),
+    Flag::Value("preserve-fds", None),
+    Flag::Switch("no-pivot", None),
+    Flag::Switch("no-new-keyring", None),
+    Flag::Switch("detach", Some('d')),
+    Flag::Switch("keep", None),
+];
+
+/// A container whose first process waits for `start`.
+pub(crate) struct Made {
+    pub(crate) container: Container,
+    pub(crate) started: Started,
+}
+
+/// Makes a container up to the point where its program would be executed. On failure nothing is left.
+pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<Made> {
+    if arguments.is_set("no-pivot") {
+        bail!("--no-pivot is not supported: pivot_root is always used");
+    }
+    let id = arguments.only("<container-id>")?;
+    let bundle = Bundle::load(Path::new(arguments.value("bundle").unwrap_or(".")))?;
+    hooks::refuse_unsupported(&bundle.spec)?;
+    let mut plan = plan(id, &bundle)?;
+    let keeps_keyring = arguments.is_set("no-new-keyring");
+    if keeps_keyring {
+        plan.plan.steps.retain(|step| !matches!(step, Step::SessionKeyring(_)));
+    }
+    let terminal = matches!(plan.plan.stdio, Stdio::Terminal { .. });
+    console::check(terminal, arguments.value("console-socket"), detach)?;
+    preserve_descriptors(arguments)?;
+
+    let container = Container::reserve(
+        global,
+        Record {
+            keeps_keyring,
+            ..Record::new(id, &bundle)
+        },
+    )?;
+    let directory = container.directory.clone();
+    launch(container, &bundle, &plan, arguments).inspect_err(|_| {
+        // The first error is the one to tell; what is left is found by `delete --force`.
+        let _ = fs::remove_dir_all(&directory);
+    })
+}
+
+fn plan(id: &str, bundle: &Bundle) -> Result<BundlePlan> {
+    crate::container::validate_id(id)?;
+    let context = BundleContext {
+        facts: host::probe()?,
+        id: id.to_string(),
+        bundle: bundle.path.clone(),
+        await_start: true,
+    };
+    Ok(from_oci(&bundle.spec, &context)?)
+}
+
+/// Nothing that we inherited reaches the container but the standard descriptors and those that the caller counted.
+pub(crate) fn preserve_descriptors(arguments: &Parsed) -> Result<()> {
+    let count: u32 = match arguments.value("preserve-fds") {
+        Some(text) => text
+            .parse()
+            .with_context(|| format!("invalid value {text:?} for --preserve-fds"))?,
+        None => 0,
+    };
+    conex_sys::descriptor::close_on_exec_from(3 + count).context("close inherited descriptors on exec")
+}
+
+fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, arguments: &Parsed) -> Result<Made> {
+    let socket = arguments
+        .value("console-socket")
+        .map(|path| console::connect(Path::new(path)))
+        .transpose()?;
+    replace(&container.directory.join("config.json"), bundle.text.as_bytes())?;
+    let fifo = container.fifo();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::from_raw_mode(0o600)).context("make the start fifo")?;
+    let fds = descriptors::open(&plan.descriptors, Some(&fifo))?;
+    if let Some(path) = &plan.pid_namespace {
+        enter_pid_namespace(path)?;
+    }
+    let mut held = |pid: i32| {
+        container.record.pid = pid;
+        hooks::before_pivot(&bundle.spec, &container).map_err(hook_failed)
+    };
+    let mut started = conex_launch::start(&plan.plan, &fds, &mut held).map_err(|error| failed(&error))?;
+    container.record.pid = started.pid;
+    match publish(&mut container, &started, socket.as_ref(), arguments) {
+        Ok(()) => Ok(Made { container, started }),
+        Err(error) => {
+            undo(&mut started);
+            Err(error)
+        }
+    }
+}
+
+fn publish(
+    container: &mut Container,
+    started: &Started,
+    socket: Option<&std::os::unix::net::UnixStream>,
+    arguments: &Parsed,
+) -> Result<()> {
+    container.record.pid_start =
+        conex_sys::process::start_time(started.pid).context("read the start time of the process")?;
+    if let Some(cgroup) = &started.cgroup {
+        container.record.cgroup_dirs = cgroup.directories().to_vec();
+    }
+    if let (Some(socket), ProcessStdio::Terminal { master }) = (socket, &started.stdio) {
+        console::send(socket, master)?;
+    }
+    container.save()?;
+    if let Some(path) = arguments.value("pid-file") {
+        replace(Path::new(path), started.pid.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Kills what was started and removes its cgroup.
+fn undo(started: &mut Started) {
+    // It may have ended by itself; reaping and removing are what matters, and the first error is the one to tell.
+    let _ = conex_sys::process::signal(started.pidfd.as_fd(), 9);
+    let _ = conex_sys::process::wait(started.pidfd.as_fd());
+    if let Some(cgroup) = &mut started.cgroup {
+        let _ = cgroup.kill_all();
+        let _ = cgroup.remove();
+    }
+}
+
+/// The children of this process are made there (setns(2)).
+fn enter_pid_namespace(path: &Path) -> Result<()> {
+    let file = fs::File::open(path).with_context(|| format!("open namespace {}", path.display()))?;
+    rustix::thread::move_into_link_name_space(file.as_fd(), Some(rustix::thread::LinkNameSpaceType::ProcessID))
+        .with_context(|| format!("enter namespace {}", path.display()))
+}
+
+fn hook_failed(error: anyhow::Error) -> StartError {
+    StartError {
+        reason: Reason::Other,
+        errno: 0,
+        message: format!("{error:#}"),
+    }
+}
+
+/// Managers, dockerd among them, know failures by runc's words.
+pub(crate) fn failed(error: &StartError) -> anyhow::Error {
+    anyhow::anyhow!("unable to start container process: {}", error.message)
+}
+
+/// Lets the waiting process go on. Fails when it is gone.
+pub(crate) fn release(container: &Container) -> Result<()> {
+    let fifo = container.fifo();
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    // ENXIO: nobody has it open, so the process has ended (fifo(7)).
+    let opened = rustix::fs::open(&fifo, flags, Mode::empty()).context("cannot start a container that has stopped")?;
+    // Taken away first, so that of two starts at once one fails here.
+    fs::remove_file(&fifo).context("cannot start an already running container")?;
+    rustix::io::write(&opened, &[0]).context("let the process go on")?;
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! The same bundle under this runtime and under runc: what a process sees of itself is the same.
+
+#![allow(clippy::unwrap_used, reason = "what a test unwraps is its assertion")]
+
+#[path = "support/bundle.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod bundle;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bundle::{Bundle, CONEX, both, runc};
+use serde_json::{Value, json};
+
+/// Fields of proc_pid_status(5) that a runtime decides about.
+const STATUS: &str =
+    "grep -E '^(Umask|Uid|Gid|Groups|NSpgid|NSsid|SigBlk|SigIgn|Cap|NoNewPrivs|Seccomp)' /proc/self/status";
+
+fn seccomp_and_a_user(specification: &mut Value) {
+    specification["process"]["user"] = json!({"uid": 1000, "gid": 100, "additionalGids": [5, 20], "umask": 63});
+    specification["process"]["noNewPrivileges"] = json!(false);
+    specification["process"]["oomScoreAdj"] = json!(100);
+    specification["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]
+    });
+}
+
+fn compare(script: &str, change: impl Fn(&mut Value)) {
+    let (ours, theirs) = both(script, change);
+    assert!(!ours.trim().is_empty(), "{script} says nothing");
+    assert_eq!(comparable(&ours), comparable(&theirs), "{script}");
+}
+
+/// Ignored signals without the two that the C library keeps for itself (32 and 33): Go's runtime changes them.
+fn comparable(text: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("SigIgn:\t") {
+        Some(mask) => format!("SigIgn {:x}", u64::from_str_radix(mask, 16).unwrap() & !0x1_8000_0000),
+        None => line.to_string(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_status_of_the_first_process_is_the_same() {
+    compare(STATUS, |_| {});
+}
+
+#[test]
+fn the_status_of_another_user_under_a_filter_is_the_same() {
+    compare(
+        &format!("{STATUS}; id; cat /proc/self/oom_score_adj"),
+        seccomp_and_a_user,
+    );
+}
+
+#[test]
+fn a_filter_bites_under_both() {
+    let script = "mkdir /dev/shm/x 2>&1; echo $?";
+    let (ours, theirs) = both(script, seccomp_and_a_user);
+    assert_eq!(ours, theirs);
+    assert!(ours.contains("Function not implemented"), "{ours}");
+    let (ours, _) = both(script, |_| {});
+    assert_eq!(ours, "0\n", "without the filter it works");
+}
+
+#[test]
+fn limits_environment_and_directory_are_the_same() {
+    compare("cat /proc/self/limits; env; pwd; hostname", |specification| {
+        specification["process"]["cwd"] = json!("/tmp/made");
+        specification["root"]["readonly"] = json!(false);
+    });
+}
+
+#[test]
+fn security_labels_are_the_same() {
+    compare("cat /proc/self/attr/current 2>&1; echo", |_| {});
+}
+
+#[test]
+fn devices_and_links_are_the_same() {
+    compare(
+        "cd /dev; ls -l | sed 's/ [A-Z][a-z][a-z] .*:[0-9][0-9] / /'; ls -l /dev/pts | grep -v total",
+        |_| {},
+    );
+}
+
+#[test]
+fn no_descriptor_leaks() {
+    compare("ls /proc/self/fd", |_| {});
+}
+
+/// Mounts as `target root type options`, without ids; the cgroups apart.
+fn mounts(text: &str) -> BTreeSet<String> {
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let kind = fields[fields.iter().position(|field| *field == "-").unwrap() + 1];
+        let root = if fields[3].contains("rootfs") {
+            "rootfs"
+        } else {
+            fields[3]
+        };
+        format!("{} {root} {kind} {} {}", fields[4], fields[5], fields[6])
+    };
+    text.lines()
+        .map(line)
+        .filter(|line| !line.starts_with("/sys/fs/cgroup"))
+        .collect()
+}
+
+#[test]
+fn mounts_are_the_same() {
+    let change = |specification: &mut Value| {
+        let list = specification["mounts"].as_array_mut().unwrap();
+        list.push(json!({"destination": "/data", "type": "bind", "source": "/usr/share", "options": ["rbind", "ro", "nosuid"]}));
+        list.push(json!({"destination": "/etc/file", "type": "bind", "source": "/etc/hostname", "options": ["bind"]}));
+        list.push(
+            json!({"destination": "/scratch", "type": "tmpfs", "source": "x", "options": ["noexec", "size=64k"]}),
+        );
+        specification["root"]["readonly"] = json!(false);
+    };
+    let (ours, theirs) = both("cat /proc/self/mountinfo", change);
+    assert_eq!(mounts(&ours), mounts(&theirs));
+}
+
+#[test]
+fn the_limits_of_the_cgroup_are_the_same() {
+    let script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max pids/pids.max pids.max \
+        cpu/cpu.shares cpu.weight cpu/cpu.cfs_quota_us cpu.max 2>/dev/null; true";
+    compare(script, |specification| {
+        specification["linux"]["resources"]["memory"] = json!({"limit": 67_108_864});
+        specification["linux"]["resources"]["pids"] = json!({"limit": 50});
+        specification["linux"]["resources"]["cpu"] = json!({"shares": 512, "quota": 20000, "period": 100_000});
+    });
+}
+
+#[test]
+fn a_process_executed_later_is_confined_the_same() {
+    let run = |runtime: &Path| {
+        let bundle = Bundle::of(runtime, |specification| {
+            seccomp_and_a_user(specification);
+            // runc 1.1 leaves the umask out for later processes; the specification does not.
+            specification["process"]["user"]["umask"] = json!(18);
+            specification["process"]["args"] = json!(["sleep", "60"]);
+        });
+        assert!(bundle.call_into(&["run", "--detach", &bundle.id], "log"));
+        // Pids inside differ by what ran before; who confines it does not.
+        let status = bundle.succeed(&[
+            "exec",
+            &bundle.id,
+            "sh",
+            "-c",
+            &format!("{STATUS} | grep -v ^NS; id; hostname"),
+        ]);
+        let root = bundle.succeed(&[
+            "exec",
+            "--user",
+            "0:0",
+            "--cwd",
+            "/bin",
+            "-e",
+            "A=1",
+            &bundle.id,
+            "sh",
+            "-c",
+            "id; pwd; echo $A",
+        ]);
+        let fds = bundle.succeed(&["exec", &bundle.id, "ls", "/proc/self/fd"]);
+        bundle.succeed(&["delete", "--force", &bundle.id]);
+        bundle.assert_nothing_left();
+        (comparable(&status), root, fds)
+    };
+    let ours = run(Path::new(CONEX));
+    assert!(ours.0.contains("Seccomp:\t2"), "{}", ours.0);
+    assert_eq!(ours, run(&runc()));
+}
+
+#[test]
+fn exit_codes_are_the_same() {
+    for (script, expected) in [("exit 42", 42), ("kill -9 $$", 137), ("true", 0)] {
+        let code = |runtime: &Path| {
+            let bundle = Bundle::of(runtime, |specification| {
+                // The first process of a pid namespace does not die of its own signals, its child does.
+                specification["process"]["args"] = json!(["sh", "-c", format!("sh -c '{script}'; exit $?")]);
+            });
+            bundle.call(&["run", &bundle.id]).status.code()
+        };
+        assert_eq!(
+            (code(Path::new(CONEX)), code(&runc())),
+            (Some(expected), Some(expected)),
+            "{script}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_program_fails_create_in_the_same_words() {
+    let fail = |runtime: &Path, program: &str| {
+        let bundle = Bundle::of(runtime, |specification| {
+            specification["process"]["args"] = json!([program])
+        });
+        let output = bundle.call(&["create", &bundle.id]);
+        bundle.assert_nothing_left();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (program, words) in [
+        ("nosuch", "executable file not found in $PATH"),
+        ("/no/such", "no such file or directory"),
+        ("/bin", "permission denied"),
+    ] {
+        let ((our_code, ours), (their_code, theirs)) = (fail(Path::new(CONEX), program), fail(&runc(), program));
+        assert_eq!(our_code, their_code, "{program}");
+        assert!(theirs.contains(words) || program == "/bin", "{theirs}");
+        assert!(ours.contains(words), "{ours}");
+    }
+}

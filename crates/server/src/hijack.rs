@@ -1,0 +1,125 @@
+//! Connections that change their protocol (Engine API, "Attach to a container", "Hijacking").
+//!
+//! The answer is `101 UPGRADED` where the client asked for an upgrade, else `200` on a connection that is raw from then on;
+//! either way the socket itself is then handed to the engine as a descriptor.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::Response;
+use conex_engine::ClientConnection;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::answer::{Answer, Failure};
+
+/// What flows on the connection afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Bytes as they are.
+    Raw,
+    /// Frames.
+    Multiplexed,
+}
+
+impl Content {
+    /// By whether there is a terminal.
+    pub(crate) fn of_tty(tty: bool) -> Self {
+        if tty { Self::Raw } else { Self::Multiplexed }
+    }
+
+    /// An error as the client reads it: on a terminal as it is, else as a frame of standard error.
+    fn error(self, message: &str) -> Vec<u8> {
+        let text = format!("{message}\r\n");
+        let mut bytes = Vec::new();
+        if self == Self::Multiplexed {
+            bytes.extend([2, 0, 0, 0]);
+            bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        }
+        bytes.extend(text.into_bytes());
+        bytes
+    }
+
+    fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Raw => "application/vnd.docker.raw-stream",
+            Self::Multiplexed => "application/vnd.docker.multiplexed-stream",
+        })
+    }
+}
+
+/// Answers, and hands the connection over once the answer is out.
+pub(crate) fn hijack<F, Fut>(mut request: Request<Body>, content: Content, connect: F) -> Answer
+where
+    F: FnOnce(ClientConnection) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), conex_engine::Error>> + Send + 'static,
+{
+    let wants_upgrade = request.headers().contains_key(header::UPGRADE);
+    if !wants_upgrade {
+        return Err(Failure::bad_request(
+            "unable to upgrade to tcp, received 200: the request has no Upgrade header",
+        ));
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(hand_over(upgrade, content, connect));
+    let response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "tcp")
+        .header(header::CONTENT_TYPE, content.media_type())
+        .body(Body::empty());
+    response.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+async fn hand_over<F, Fut>(upgrade: OnUpgrade, content: Content, connect: F)
+where
+    F: FnOnce(ClientConnection) -> Fut,
+    Fut: Future<Output = Result<(), conex_engine::Error>>,
+{
+    let client = match upgrade.await {
+        Ok(upgraded) => match descriptor(upgraded) {
+            Ok(client) => client,
+            Err(error) => return tracing::error!(%error, "take a connection over"),
+        },
+        // The client went away before the answer was out.
+        Err(error) => return tracing::debug!(%error, "upgrade a connection"),
+    };
+    // What goes wrong now can only be told on the connection itself, whose end the client sees.
+    let words = client.socket.try_clone();
+    if let Err(error) = connect(client).await {
+        tracing::debug!(%error, "serve an upgraded connection");
+        if let Ok(socket) = words {
+            // A client that is gone by now has nothing to be told.
+            let _ = rustix::io::write(socket, &content.error(&error.to_string()));
+        }
+    }
+}
+
+/// The socket under an upgraded connection, with what was read from it already.
+fn descriptor(upgraded: Upgraded) -> std::io::Result<ClientConnection> {
+    let upgraded = match upgraded.downcast::<TokioIo<UnixStream>>() {
+        Ok(parts) => {
+            let socket = OwnedFd::from(parts.io.into_inner().into_std()?);
+            return Ok(ClientConnection {
+                socket,
+                preread: parts.read_buf,
+            });
+        }
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let socket = OwnedFd::from(parts.io.into_inner().into_std()?);
+            Ok(ClientConnection {
+                socket,
+                preread: parts.read_buf,
+            })
+        }
+        Err(_) => Err(std::io::Error::other(
+            "the connection is neither a UNIX nor a TCP socket",
+        )),
+    }
+}

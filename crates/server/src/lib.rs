@@ -1,0 +1,20 @@
+//! The Engine API over HTTP: routes, bodies, status codes, and connections that change their protocol.
+//!
+//! ```text
+//!   connection --> router (versioned and not) --> routes/<resource> --> Engine
+//!                                                     |
+//!                                                     +-- errors: one function maps a class to a status
+//!                                                     +-- attach, exec: the connection itself goes to the engine
+//! ```
+//!
+//! Only this crate knows HTTP.
+
+mod answer;
+mod connection;
+mod hijack;
+mod query;
+mod router;
+mod routes;
+mod version;
+
+pub use crate::connection::{serve_tcp, serve_unix};

@@ -1,0 +1,153 @@
+//! Parameters of requests: Docker's booleans, numbers, times and filters.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use conex_api_types::Filters;
+use conex_engine::Timestamp;
+
+use crate::answer::Failure;
+
+/// The parameters of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Query(HashMap<String, String>);
+
+impl Query {
+    /// Parses the part of a URI behind the question mark; the first of several values counts.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut values = HashMap::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            values.entry(decode(name)).or_insert_with(|| decode(value));
+        }
+        Self(values)
+    }
+
+    /// A text; empty where it is absent.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// A text that is not empty.
+    pub(crate) fn some(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// A boolean as Docker reads it: absent, empty and these words are false, everything else is true.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        !matches!(
+            self.text(name).trim().to_ascii_lowercase().as_str(),
+            "" | "0" | "no" | "false" | "none"
+        )
+    }
+
+    /// A number.
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
+        match self.some(name) {
+            None => Ok(None),
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| Failure::bad_request(format!("invalid value for {name}: {text:?} is not a number"))),
+        }
+    }
+
+    /// A point in time: seconds with a fraction, or RFC 3339.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Failure> {
+        let Some(text) = self.some(name).filter(|text| text != "0") else {
+            return Ok(None);
+        };
+        parse_time(&text)
+            .map(Some)
+            .ok_or_else(|| Failure::bad_request(format!("invalid value for {name}: {text:?} is not a time")))
+    }
+
+    /// The `filters` parameter.
+    pub(crate) fn filters(&self) -> Result<Filters, Failure> {
+        Filters::parse(self.text("filters")).map_err(|error| Failure::bad_request(error.to_string()))
+    }
+}
+
+fn parse_time(text: &str) -> Option<Timestamp> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Some(Timestamp {
+            seconds: time.as_second(),
+            nanoseconds: time.subsec_nanosecond().unsigned_abs(),
+        });
+    }
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if !fraction.bytes().all(|digit| digit.is_ascii_digit()) || fraction.len() > 9 {
+        return None;
+    }
+    Some(Timestamp {
+        seconds: seconds.parse().ok()?,
+        nanoseconds: format!("{fraction:0<9}").parse().ok()?,
+    })
+}
+
+/// Percent-encoding of a query (WHATWG URL, `application/x-www-form-urlencoded`).
+pub(crate) fn decode(text: &str) -> String {
+    let text: Cow<'_, str> = if text.contains('+') {
+        text.replace('+', " ").into()
+    } else {
+        text.into()
+    };
+    decode_path(&text)
+}
+
+/// Percent-encoding of a path.
+pub(crate) fn decode_path(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).filter(|_| *first == b'%');
+        let value = hex
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_are_read_as_docker_reads_them() {
+        let query = Query::parse("a=1&b=true&c=0&d=False&e=&f&g=yes");
+        assert_eq!(
+            ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| query.flag(name)),
+            [true, true, false, false, false, false, true, false]
+        );
+    }
+
+    #[test]
+    fn times_are_seconds_or_dates() {
+        assert_eq!(
+            parse_time("1700000000.5"),
+            Some(Timestamp {
+                seconds: 1_700_000_000,
+                nanoseconds: 500_000_000
+            })
+        );
+        assert_eq!(
+            parse_time("1970-01-01T00:00:01Z"),
+            Some(Timestamp {
+                seconds: 1,
+                nanoseconds: 0
+            })
+        );
+        assert_eq!(parse_time("yesterday"), None);
+        assert!(Query::parse("since=x").time("since").is_err());
+    }
+
+    #[test]
+    fn encoded_text_is_decoded() {
+        let query = Query::parse("fromImage=a%2Fb%3A1&filters=%7B%22a%22%3A%5B%22b+c%22%5D%7D");
+        assert_eq!(query.text("fromImage"), "a/b:1");
+        assert_eq!(query.filters().unwrap().values("a").unwrap(), ["b c"]);
+        assert_eq!(decode_path("%zz%4"), "%zz%4");
+    }
+}

@@ -1,0 +1,164 @@
+//! Engine API, "Containers".
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use conex_api_types::ContainerCreateRequest;
+use conex_container::{Config, names};
+use conex_engine::{AttachQuery, ContainersQuery, LogsQuery, RemoveRequest, StopRequest, WaitCondition};
+use futures_util::stream;
+
+use crate::answer::{Answer, Failure, json, no_content, ok};
+use crate::hijack::{Content, hijack};
+use crate::router::Call;
+
+/// `POST /containers/create`.
+pub(crate) async fn create(mut call: Call) -> Answer {
+    let name = call.query.some("name");
+    if let Some(name) = &name {
+        names::parse(name)?;
+    }
+    let request = call.body::<ContainerCreateRequest>().await?;
+    let request = request.ok_or_else(|| Failure::bad_request("invalid JSON: got EOF while reading request body"))?;
+    let config = Config::from_request(request)?;
+    Ok(json(StatusCode::CREATED, &call.engine.create(name, config).await?))
+}
+
+/// `GET /containers/json`.
+pub(crate) async fn list(call: Call) -> Answer {
+    let query = ContainersQuery {
+        all: call.query.flag("all"),
+        limit: call
+            .query
+            .number::<i64>("limit")?
+            .and_then(|limit| usize::try_from(limit).ok())
+            .filter(|limit| *limit > 0),
+        size: call.query.flag("size"),
+        filters: call.query.filters()?,
+    };
+    ok(&call.engine.containers(query).await?)
+}
+
+/// `GET /containers/{id}/json`.
+pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
+    ok(&call.engine.inspect(id, call.query.flag("size")).await?)
+}
+
+/// `POST /containers/{id}/start`.
+pub(crate) async fn start(call: Call, id: &str) -> Answer {
+    call.engine.start(id, call.query.some("detachKeys")).await?;
+    no_content()
+}
+
+/// `POST /containers/{id}/stop`.
+pub(crate) async fn stop(call: Call, id: &str) -> Answer {
+    call.engine.stop(id, stop_request(&call)?).await?;
+    no_content()
+}
+
+/// `POST /containers/{id}/restart`.
+pub(crate) async fn restart(call: Call, id: &str) -> Answer {
+    call.engine.restart(id, stop_request(&call)?).await?;
+    no_content()
+}
+
+fn stop_request(call: &Call) -> Result<StopRequest, Failure> {
+    Ok(StopRequest {
+        signal: call.query.some("signal"),
+        timeout: call.query.number("t")?,
+    })
+}
+
+/// `POST /containers/{id}/kill`.
+pub(crate) async fn kill(call: Call, id: &str) -> Answer {
+    call.engine.kill(id, call.query.some("signal")).await?;
+    no_content()
+}
+
+/// `DELETE /containers/{id}`.
+pub(crate) async fn remove(call: Call, id: &str) -> Answer {
+    let request = RemoveRequest {
+        force: call.query.flag("force"),
+        volumes: call.query.flag("v"),
+        link: call.query.flag("link"),
+    };
+    call.engine.remove(id, request).await?;
+    no_content()
+}
+
+/// `POST /containers/{id}/wait`. The head goes out at once: clients start the container when they have it.
+pub(crate) async fn wait(call: Call, id: &str) -> Answer {
+    let condition = match call.query.text("condition") {
+        "" | "not-running" => WaitCondition::NotRunning,
+        "next-exit" => WaitCondition::NextExit,
+        "removed" => WaitCondition::Removed,
+        other => return Err(Failure::bad_request(format!("invalid condition: {other:?}"))),
+    };
+    let waiting = call.engine.wait(id, condition).await?;
+    let body = stream::once(async move {
+        let outcome = waiting.await.map_err(std::io::Error::other)?;
+        serde_json::to_vec(&outcome).map_err(std::io::Error::other)
+    });
+    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((content_type, Body::from_stream(body)).into_response())
+}
+
+/// `GET /containers/{id}/logs`.
+pub(crate) async fn logs(call: Call, id: &str) -> Answer {
+    let tail = call.query.some("tail").filter(|tail| tail != "all");
+    let query = LogsQuery {
+        follow: call.query.flag("follow"),
+        stdout: call.query.flag("stdout"),
+        stderr: call.query.flag("stderr"),
+        since: call.query.time("since")?,
+        until: call.query.time("until")?,
+        timestamps: call.query.flag("timestamps"),
+        // Docker takes what is no number for everything.
+        tail: tail.and_then(|tail| tail.parse().ok()),
+        details: call.query.flag("details"),
+    };
+    if !query.stdout && !query.stderr {
+        return Err(Failure::bad_request(
+            "Bad parameters: you must choose at least one stream",
+        ));
+    }
+    let logs = call.engine.logs(id, query).await?;
+    let media_type = if logs.tty {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    };
+    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))];
+    Ok((content_type, Body::from_stream(logs.stream)).into_response())
+}
+
+/// `POST /containers/{id}/attach`.
+pub(crate) async fn attach(call: Call, id: &str) -> Answer {
+    let query = AttachQuery {
+        logs: call.query.flag("logs"),
+        stream: call.query.flag("stream"),
+        stdin: call.query.flag("stdin"),
+        stdout: call.query.flag("stdout"),
+        stderr: call.query.flag("stderr"),
+        detach_keys: call.query.some("detachKeys"),
+    };
+    let pending = call.engine.attach(id, query).await?;
+    let content = Content::of_tty(pending.tty());
+    hijack(call.request, content, move |client| pending.connect(client))
+}
+
+/// `POST /containers/{id}/resize`.
+pub(crate) async fn resize(call: Call, id: &str) -> Answer {
+    let (rows, columns) = size(&call)?;
+    call.engine.resize(id, rows, columns).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `h` and `w`.
+pub(crate) fn size(call: &Call) -> Result<(u16, u16), Failure> {
+    let side = |name: &str| {
+        let value = call.query.number::<u16>(name)?;
+        value.ok_or_else(|| Failure::bad_request(format!("invalid resize height/width: {name} is missing")))
+    };
+    Ok((side("h")?, side("w")?))
+}

@@ -1,0 +1,49 @@
+//! Engine API, "Exec".
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use conex_api_types::{ExecCreateRequest, ExecStartRequest, IdResponse};
+use conex_container::ExecConfig;
+use conex_engine::ExecStart;
+
+use crate::answer::{Answer, Failure, json, ok};
+use crate::hijack::{Content, hijack};
+use crate::router::Call;
+use crate::routes::containers::size;
+
+/// `POST /containers/{id}/exec`.
+pub(crate) async fn create(mut call: Call, id: &str) -> Answer {
+    let request = call.body::<ExecCreateRequest>().await?;
+    let request = request.ok_or_else(|| Failure::bad_request("invalid JSON: got EOF while reading request body"))?;
+    let id = call.engine.exec_create(id, ExecConfig::from_request(request)?).await?;
+    Ok(json(StatusCode::CREATED, &IdResponse { id }))
+}
+
+/// `POST /exec/{id}/start`.
+pub(crate) async fn start(mut call: Call, id: &str) -> Answer {
+    let request = call.body::<ExecStartRequest>().await?.unwrap_or_default();
+    let start = ExecStart {
+        detach: request.detach,
+        tty: request.tty,
+        console_size: request.console_size.map(|[rows, columns]| (rows, columns)),
+    };
+    match call.engine.exec_start(id, start).await? {
+        None => Ok(StatusCode::OK.into_response()),
+        Some(pending) => {
+            let content = Content::of_tty(pending.tty());
+            hijack(call.request, content, move |client| pending.connect(client))
+        }
+    }
+}
+
+/// `POST /exec/{id}/resize`.
+pub(crate) async fn resize(call: Call, id: &str) -> Answer {
+    let (rows, columns) = size(&call)?;
+    call.engine.exec_resize(id, rows, columns).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `GET /exec/{id}/json`.
+pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
+    ok(&call.engine.exec_inspect(id).await?)
+}

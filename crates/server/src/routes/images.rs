@@ -1,0 +1,67 @@
+//! Engine API, "Images": pull, load, list, inspect, tag, remove.
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use conex_engine::{ImagesQuery, PullRequest};
+use futures_util::{StreamExt, TryStreamExt};
+
+use crate::answer::{Answer, Failure, lines, ok};
+use crate::router::Call;
+
+/// `POST /images/create`.
+pub(crate) async fn create(call: Call) -> Answer {
+    if !call.query.text("fromSrc").is_empty() {
+        return Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "importing an image is not supported yet",
+        ));
+    }
+    let request = PullRequest {
+        from_image: call.query.text("fromImage").to_owned(),
+        tag: call.query.text("tag").to_owned(),
+        platform: call.query.some("platform"),
+        auth: call.header("X-Registry-Auth"),
+    };
+    lines(call.engine.pull(request).await?)
+}
+
+/// `POST /images/load`.
+pub(crate) async fn load(mut call: Call) -> Answer {
+    let quiet = call.query.flag("quiet");
+    let body = std::mem::take(call.request.body_mut())
+        .into_data_stream()
+        .map_err(std::io::Error::other)
+        .boxed();
+    lines(call.engine.load(body, quiet).await?)
+}
+
+/// `GET /images/json`.
+pub(crate) async fn list(call: Call) -> Answer {
+    let query = ImagesQuery {
+        all: call.query.flag("all"),
+        filters: call.query.filters()?,
+        shared_size: call.query.flag("shared-size"),
+    };
+    ok(&call.engine.images(query).await?)
+}
+
+/// `GET /images/{name}/json`.
+pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
+    ok(&call.engine.image(name).await?)
+}
+
+/// `POST /images/{name}/tag`.
+pub(crate) async fn tag(call: Call, name: &str) -> Answer {
+    call.engine
+        .tag_image(name, call.query.text("repo"), call.query.text("tag"))
+        .await?;
+    Ok(StatusCode::CREATED.into_response())
+}
+
+/// `DELETE /images/{name}`.
+pub(crate) async fn remove(call: Call, name: &str) -> Answer {
+    ok(&call
+        .engine
+        .remove_image(name, call.query.flag("force"), !call.query.flag("noprune"))
+        .await?)
+}

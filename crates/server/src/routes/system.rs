@@ -1,0 +1,50 @@
+//! Engine API, "System": ping, version, info, events.
+
+use axum::http::{Method, StatusCode, header};
+use axum::response::IntoResponse;
+use conex_engine::EventsQuery;
+
+use crate::answer::{Answer, Failure, lines, ok};
+use crate::router::Call;
+
+/// `GET` and `HEAD /_ping`.
+pub(crate) fn ping(method: &Method) -> Answer {
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL.as_str(), "no-cache, no-store, must-revalidate"),
+        (header::PRAGMA.as_str(), "no-cache"),
+        ("Swarm", "inactive"),
+        // Which builder the CLI asks for; it is answered that there is none yet.
+        ("Builder-Version", "1"),
+    ];
+    let body = if method == Method::HEAD { "" } else { "OK" };
+    Ok((StatusCode::OK, headers, body).into_response())
+}
+
+/// `GET /version`.
+pub(crate) fn version(call: &Call) -> Answer {
+    ok(&call.engine.version())
+}
+
+/// `GET /info`.
+pub(crate) async fn info(call: Call) -> Answer {
+    ok(&call.engine.info().await?)
+}
+
+/// `GET /events`.
+pub(crate) fn events(call: &Call) -> Answer {
+    let query = EventsQuery {
+        since: call.query.time("since")?,
+        until: call.query.time("until")?,
+        filters: call.query.filters()?,
+    };
+    lines(call.engine.events(query))
+}
+
+/// What an engine that is not in a swarm answers.
+pub(crate) fn not_in_a_swarm() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
+    )
+}

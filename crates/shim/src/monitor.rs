@@ -1,0 +1,38 @@
+//! A monitor: one container's parent. It holds its standard descriptors, writes its log, serves clients, reaps it,
+//! and records its exit.
+//!
+//! ```text
+//!   daemon channel, control.sock --+                       +--> log file
+//!   first process: pidfd, pipes ---+--> one event loop ----+--> clients (raw or multiplexed)
+//!   execs: pidfds, pipes, ptys ----+                       +--> exit.json, then Exited
+//!   clients -----------------------+--> standard input
+//! ```
+
+mod clients;
+mod control;
+mod detach;
+mod events;
+mod execs;
+mod finish;
+mod output;
+mod process;
+mod start;
+mod state;
+mod time;
+
+use std::os::fd::OwnedFd;
+
+use conex_sys::process::exit;
+use conex_sys::seqpacket::Socket;
+
+/// The life of a monitor; never returns.
+pub(crate) fn run(order: OwnedFd, channel: Socket, fds: Vec<OwnedFd>) -> ! {
+    match start::start(order, channel, fds) {
+        Ok(mut monitor) => {
+            let code = i32::from(monitor.serve().is_err());
+            exit(code)
+        }
+        // Whoever waits has been told, or sees the channel end.
+        Err(_) => exit(1),
+    }
+}

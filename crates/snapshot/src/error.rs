@@ -1,0 +1,58 @@
+//! How the layer store fails.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An operation on layers or root file systems did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A file operation.
+    #[error("{operation} {path}: {source}")]
+    File {
+        /// What was done.
+        operation: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The overlay of a container.
+    #[error("mount overlay for {path}: {source}")]
+    Overlay {
+        /// The container's directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A hard link to a file that neither the layer nor those below have.
+    #[error("hard link {link} to {target}: no such file in the layer or those below it")]
+    LinkTarget {
+        /// The link.
+        link: PathBuf,
+        /// What it links to.
+        target: PathBuf,
+    },
+}
+
+impl SnapshotError {
+    /// The kind of the cause, for telling a full disk from the rest.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::File { source, .. } | Self::Overlay { source, .. } => source.kind(),
+            Self::LinkTarget { .. } => io::ErrorKind::InvalidData,
+        }
+    }
+}
+
+/// Words an I/O error of an operation on a path.
+pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |source| SnapshotError::File {
+        operation,
+        path,
+        source,
+    }
+}

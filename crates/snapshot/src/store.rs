@@ -1,0 +1,210 @@
+//! The directories of layers.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{SnapshotError, file};
+use crate::trash::Trash;
+
+/// What directories that are being unpacked are called.
+const STAGING_PREFIX: &str = "tmp-";
+
+/// Name of a layer's directory below `layers/`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayerName(String);
+
+impl LayerName {
+    /// A name as it was recorded; `None` unless it is lower-case letters, digits and `-` and no name of ours for staging.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let valid = !text.is_empty() && text.bytes().all(plain) && !text.starts_with(STAGING_PREFIX);
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LayerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An unpacked layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Its directory.
+    pub name: LayerName,
+    /// Whether its archive had an entry for the root directory itself, whose owner and mode then count.
+    pub carries_root: bool,
+}
+
+/// The store of unpacked layers; clones share it.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) data_root: PathBuf,
+    layers: PathBuf,
+    trash: Trash,
+    next_staging: AtomicU64,
+}
+
+impl Snapshots {
+    /// Opens the store below the data root and discards what was being unpacked when an earlier life ended.
+    pub fn open(data_root: &Path) -> Result<Self, SnapshotError> {
+        let layers = data_root.join("layers");
+        // Layers hold setuid programs and other people's secrets: nobody but root passes.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&layers)
+            .map_err(file("make", &layers))?;
+        let trash = Trash::open(data_root.join("trash"))?;
+        let shared = Shared {
+            data_root: data_root.to_owned(),
+            layers,
+            trash,
+            next_staging: AtomicU64::new(0),
+        };
+        let store = Self {
+            shared: Arc::new(shared),
+        };
+        store.discard_where(|name| name.starts_with(STAGING_PREFIX))?;
+        Ok(store)
+    }
+
+    /// Discards every layer that is not named: those that were published but never recorded.
+    pub fn retain(&self, keep: &HashSet<LayerName>) -> Result<(), SnapshotError> {
+        self.discard_where(|name| LayerName::parse(name).is_none_or(|name| !keep.contains(&name)))
+    }
+
+    fn discard_where(&self, unwanted: impl Fn(&str) -> bool) -> Result<(), SnapshotError> {
+        let layers = &self.shared.layers;
+        for entry in fs::read_dir(layers).map_err(file("read", layers))? {
+            let entry = entry.map_err(file("read", layers))?;
+            if unwanted(&entry.file_name().to_string_lossy()) {
+                self.discard(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty directory to unpack a layer into; it is discarded unless it is published.
+    pub fn stage(&self) -> Result<Staging, SnapshotError> {
+        let number = self.shared.next_staging.fetch_add(1, Ordering::Relaxed);
+        let path = self.shared.layers.join(format!("{STAGING_PREFIX}{number}"));
+        DirBuilder::new()
+            .mode(0o755)
+            .create(&path)
+            .map_err(file("make", &path))?;
+        let dir = File::open(&path).map_err(file("open", &path))?;
+        Ok(Staging {
+            store: self.clone(),
+            path: Some(path),
+            dir,
+        })
+    }
+
+    /// Where a layer's files are.
+    #[must_use]
+    pub fn path(&self, layer: &LayerName) -> PathBuf {
+        self.shared.layers.join(layer.as_str())
+    }
+
+    /// Takes a layer out of the store; its files are deleted in the background.
+    pub fn remove(&self, layer: &LayerName) -> Result<(), SnapshotError> {
+        self.discard(&self.path(layer))
+    }
+
+    /// Renames anything on the data root's file system into the trash; it is deleted in the background.
+    pub fn discard(&self, path: &Path) -> Result<(), SnapshotError> {
+        self.shared.trash.discard(path)
+    }
+
+    /// Waits until everything that was written to the store is on disk (`syncfs(2)`, which syncs the whole file system).
+    pub fn sync(&self) -> Result<(), SnapshotError> {
+        let layers = &self.shared.layers;
+        let dir = File::open(layers).map_err(file("open", layers))?;
+        rustix::fs::syncfs(&dir).map_err(|error| file("sync", layers)(error.into()))
+    }
+}
+
+/// A layer that is being unpacked.
+#[derive(Debug)]
+pub struct Staging {
+    pub(crate) store: Snapshots,
+    path: Option<PathBuf>,
+    dir: File,
+}
+
+impl Staging {
+    /// The directory to unpack into.
+    #[must_use]
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        // Taken only by `publish` and `drop`, which consume the value.
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Makes the layer part of the store, under a short name made of its digest (hexadecimal digits).
+    ///
+    /// Two layers whose digests begin alike get different names.
+    pub fn publish(mut self, digest: &str) -> Result<LayerName, SnapshotError> {
+        let from = self.path().to_owned();
+        let short = &digest[..digest.len().min(12)];
+        for attempt in 0_u32.. {
+            let name = if attempt == 0 {
+                short.to_owned()
+            } else {
+                format!("{short}-{attempt}")
+            };
+            let to = self.store.shared.layers.join(&name);
+            let renamed = rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                &from,
+                rustix::fs::CWD,
+                &to,
+                rustix::fs::RenameFlags::NOREPLACE,
+            );
+            match renamed.map_err(io::Error::from) {
+                Ok(()) => {
+                    self.path = None;
+                    return Ok(LayerName(name));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(file("publish", &to)(error)),
+            }
+        }
+        Err(file("publish", &from)(io::ErrorKind::AlreadyExists.into()))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let Some(path) = self.path.take() else { return };
+        if let Err(error) = self.store.discard(&path) {
+            tracing::warn!(%error, "an unfinished layer is left to the next start");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `linux.namespaces`.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Linux, LinuxNamespaceType};
+
+use super::{Descriptor, Slots, unsupported};
+use crate::error::{Error, Result};
+use crate::plan::{Namespace, Step};
+
+/// What the list of namespaces comes to.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    /// Those that `clone3` makes.
+    pub(super) new: Vec<Namespace>,
+    /// Those that are not the host's.
+    pub(super) own: Vec<Namespace>,
+    /// Steps into existing ones.
+    pub(super) enter: Vec<Step>,
+    /// The step into a cgroup namespace, after the cgroup was joined.
+    pub(super) cgroup: Option<Step>,
+    /// An existing pid namespace.
+    pub(super) pid_path: Option<PathBuf>,
+}
+
+pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
+    let mut planned = Namespaces::default();
+    for namespace in linux.namespaces().iter().flatten() {
+        let kind = kind(namespace.typ())?;
+        if planned.own.contains(&kind) {
+            let reason = format!("namespace {kind:?} is listed twice");
+            return Err(Error::Specification {
+                field: "linux.namespaces",
+                reason,
+            });
+        }
+        planned.own.push(kind);
+        let path = namespace.path().clone().filter(|path| !path.as_os_str().is_empty());
+        match (kind, path) {
+            (Namespace::Cgroup, None) => planned.cgroup = Some(Step::UnshareCgroup),
+            (Namespace::Pid, Some(path)) => planned.pid_path = Some(path),
+            (Namespace::Mount, Some(_)) => return Err(unsupported("joining an existing mount namespace")),
+            (kind, None) => planned.new.push(kind),
+            (kind, Some(path)) => {
+                let step = Step::EnterNamespace {
+                    namespace: kind,
+                    fd: slots.add(Descriptor::Namespace(path)),
+                };
+                match kind {
+                    Namespace::Cgroup => planned.cgroup = Some(step),
+                    _ => planned.enter.push(step),
+                }
+            }
+        }
+    }
+    if !planned.new.contains(&Namespace::Mount) {
+        // Without one the container's mounts would land in the host's table.
+        let reason = "a mount namespace is required".to_string();
+        return Err(Error::Specification {
+            field: "linux.namespaces",
+            reason,
+        });
+    }
+    Ok(planned)
+}
+
+fn kind(kind: LinuxNamespaceType) -> Result<Namespace> {
+    match kind {
+        LinuxNamespaceType::Mount => Ok(Namespace::Mount),
+        LinuxNamespaceType::Cgroup => Ok(Namespace::Cgroup),
+        LinuxNamespaceType::Uts => Ok(Namespace::Uts),
+        LinuxNamespaceType::Ipc => Ok(Namespace::Ipc),
+        LinuxNamespaceType::Pid => Ok(Namespace::Pid),
+        LinuxNamespaceType::Network => Ok(Namespace::Network),
+        LinuxNamespaceType::User => Err(unsupported("a user namespace")),
+        LinuxNamespaceType::Time => Err(unsupported("a time namespace")),
+    }
+}

@@ -1,0 +1,142 @@
+//! `process`.
+
+use oci_spec::runtime::{Capabilities as OciCapabilities, Process};
+
+use super::{missing, unsupported};
+use crate::capabilities;
+use crate::defaults::UMASK;
+use crate::error::{Error, Result};
+use crate::facts::HostFacts;
+use crate::plan::{Capabilities, FdSlot, Stdio, Step, UserSpec};
+use crate::process::oom_step;
+
+/// Terminal or the runtime's own descriptors.
+pub(super) fn stdio(process: &Process) -> Stdio {
+    if !process.terminal().unwrap_or(false) {
+        return Stdio::Inherit;
+    }
+    let size = |value: Option<u64>| value.and_then(|value| u16::try_from(value).ok()).unwrap_or(0);
+    let console = process.console_size();
+    Stdio::Terminal {
+        rows: size(console.as_ref().map(|size| size.height())),
+        columns: size(console.as_ref().map(|size| size.width())),
+    }
+}
+
+pub(super) fn console(process: &Process) -> Option<Step> {
+    process.terminal().unwrap_or(false).then_some(Step::Console)
+}
+
+pub(super) fn umask(process: &Process) -> u32 {
+    process.user().umask().unwrap_or(UMASK)
+}
+
+/// The steps that end in `Step::Execute`; their order is that of `crate::process::tail`.
+pub(super) fn tail(
+    process: &Process,
+    facts: &HostFacts,
+    filter: Option<Step>,
+    fifo: Option<FdSlot>,
+) -> Result<Vec<Step>> {
+    refuse_unsupported(process)?;
+    let argv = process
+        .args()
+        .clone()
+        .filter(|argv| !argv.is_empty())
+        .ok_or_else(|| missing("process.args"))?;
+    if !process.cwd().is_absolute() {
+        let reason = format!("{:?} is not an absolute path", process.cwd().display().to_string());
+        return Err(Error::Specification {
+            field: "process.cwd",
+            reason,
+        });
+    }
+    let env = process.env().clone().unwrap_or_default();
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+
+    let mut steps: Vec<Step> = process
+        .rlimits()
+        .iter()
+        .flatten()
+        .map(|limit| Step::Rlimit {
+            name: limit.typ().to_string(),
+            soft: limit.soft(),
+            hard: limit.hard(),
+        })
+        .collect();
+    steps.extend(oom_step(process.oom_score_adj())?);
+    steps.push(Step::WorkingDirectory {
+        path: process.cwd().clone(),
+        create: true,
+    });
+    if !no_new_privileges {
+        steps.extend(filter.clone());
+    }
+    let user = process.user();
+    let additional = user.additional_gids().clone().unwrap_or_default();
+    steps.push(Step::User(UserSpec::Ids {
+        uid: user.uid(),
+        gid: user.gid(),
+        additional,
+    }));
+    steps.push(Step::Capabilities(sets(process, facts)));
+    // With the user's own rights, which decide whether a program may be executed.
+    steps.push(Step::FindProgram {
+        program: argv[0].clone(),
+        env: env.clone(),
+    });
+    if no_new_privileges {
+        steps.push(Step::NoNewPrivileges);
+    }
+    // Before a filter that can come late: waiting needs system calls that a profile may not name.
+    steps.extend(fifo.map(|fifo| Step::AwaitStart { fifo }));
+    if no_new_privileges {
+        steps.extend(filter);
+    }
+    steps.push(Step::Execute { argv, env });
+    Ok(steps)
+}
+
+fn sets(process: &Process, facts: &HostFacts) -> Capabilities {
+    let Some(given) = process.capabilities() else {
+        return Capabilities::default();
+    };
+    let set = |names: &Option<OciCapabilities>| {
+        names
+            .iter()
+            .flatten()
+            .filter_map(|name| capabilities::parse(&name.to_string()).ok())
+            .fold(0, |set, bit| set | bit)
+            & facts.capabilities
+    };
+    let (permitted, inheritable) = (set(given.permitted()), set(given.inheritable()));
+    Capabilities {
+        bounding: set(given.bounding()),
+        effective: set(given.effective()) & permitted,
+        permitted,
+        inheritable,
+        // The kernel raises only what is permitted and inheritable (prctl(2), PR_CAP_AMBIENT_RAISE); runc passes over the
+        // rest as well.
+        ambient: set(given.ambient()) & permitted & inheritable,
+    }
+}
+
+fn refuse_unsupported(process: &Process) -> Result<()> {
+    let given = [
+        (
+            "process.apparmorProfile",
+            process.apparmor_profile().as_ref().is_some_and(|name| !name.is_empty()),
+        ),
+        (
+            "process.selinuxLabel",
+            process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()),
+        ),
+        ("process.ioPriority", process.io_priority().is_some()),
+        ("process.scheduler", process.scheduler().is_some()),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((field, _)) => Err(unsupported(*field)),
+        None => Ok(()),
+    }
+}

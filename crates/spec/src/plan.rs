@@ -1,0 +1,423 @@
+//! `InitPlan`: the ordered steps of a container's first process, and `ExecPlan`, those of a later one.
+//!
+//! A plan is data. It is made from a runtime specification (`crate::init_plan`, `crate::exec_plan`), can be
+//! printed and compared, crosses the process boundary as JSON in a sealed memfd, and is carried out by
+//! `conex-launch` between `clone3` and `execve`, one call into `conex-sys` per step.
+//!
+//! ```text
+//!   parent (monitor, runtime)                child
+//!   ------------------------------------    ------------------------------------------------
+//!   make the cgroup, apply its limits
+//!   clone3(plan.namespaces, CLONE_PIDFD) -> steps[0], steps[1], ...
+//!                                            Step::Hold: say "held", wait for the parent's go
+//!   place it, run hooks, say go          ->
+//!   end of file on the status pipe       <-  Step::Execute succeeds (close-on-exec), or
+//!   {step, errno, detail}                <-  any step failed, then _exit
+//! ```
+//!
+//! Descriptors that a plan needs travel beside it; a plan names them by `FdSlot`, their index.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Index into the descriptors that were handed over together with the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdSlot(pub u16);
+
+/// A kind of Linux namespace (namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// cgroup_namespaces(7).
+    Cgroup,
+    /// ipc_namespaces(7).
+    Ipc,
+    /// mount_namespaces(7).
+    Mount,
+    /// network_namespaces(7).
+    Network,
+    /// pid_namespaces(7).
+    Pid,
+    /// time_namespaces(7).
+    Time,
+    /// user_namespaces(7).
+    User,
+    /// uts_namespaces(7).
+    Uts,
+}
+
+/// Everything that the first process of a container does, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitPlan {
+    /// Namespaces that `clone3` makes. `Cgroup` never stands here: it is unshared by a step, after the cgroup was joined.
+    pub namespaces: Vec<Namespace>,
+    /// The cgroup that the parent makes before, and removes after, the process; `None` leaves it where its parent is.
+    pub cgroup: Option<CgroupPlan>,
+    /// Standard input, output and error.
+    pub stdio: Stdio,
+    /// What the child does, in order; the last is `Step::Execute`.
+    pub steps: Vec<Step>,
+}
+
+/// Everything that a process started later in a running container does, in order.
+///
+/// The namespaces and the cgroup are those of the container's first process: the parent opens them by its pidfd
+/// and joins them before the steps run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecPlan {
+    /// Standard input, output and error.
+    pub stdio: Stdio,
+    /// What the child does, in order; the last is `Step::Execute`.
+    pub steps: Vec<Step>,
+}
+
+/// How the standard descriptors of a process are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdio {
+    /// Three pipes; standard input is `/dev/null` unless `stdin` is set.
+    Pipes {
+        /// Whether standard input is a pipe that a client can write to.
+        stdin: bool,
+    },
+    /// A pseudo-terminal of the container's own devpts (pts(4)).
+    Terminal {
+        /// Rows at the start; 0 when unknown.
+        rows: u16,
+        /// Columns at the start; 0 when unknown.
+        columns: u16,
+    },
+    /// Those of the parent, unchanged (the runtime command line without a terminal).
+    Inherit,
+}
+
+/// One step. Paths called `target` are inside the new root and are resolved beneath it
+/// (`openat2` with `RESOLVE_IN_ROOT`), never by a host path that the image could redirect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// `setns(2)` into the namespace behind a descriptor.
+    EnterNamespace {
+        /// Its kind, checked by the kernel.
+        namespace: Namespace,
+        /// The namespace.
+        fd: FdSlot,
+    },
+    /// Move the calling process into the plan's cgroup: on v1 by writing 0 to each `tasks`, nothing where `clone3` did it.
+    JoinCgroup,
+    /// `unshare(CLONE_NEWCGROUP)`, after the cgroup was joined so that it becomes the namespace's root.
+    UnshareCgroup,
+    /// `sethostname(2)`.
+    SetHostname(String),
+    /// `setdomainname(2)`.
+    SetDomainname(String),
+    /// Change the propagation of `/` and all below it, before anything is mounted.
+    SetPropagation(Propagation),
+    /// Attach the root file system at `at`, an existing directory of the host, in the container's mount namespace.
+    AttachRoot {
+        /// Where the root comes from.
+        root: Root,
+        /// An existing directory of the host; afterwards it is the root beneath which all targets are resolved.
+        at: PathBuf,
+    },
+    /// Mount something beneath the new root.
+    Mount(Mount),
+    /// Make a device node beneath the new root, or bind the host's where `mknod` is not permitted.
+    Device(Device),
+    /// Make a symbolic link beneath the new root; one that exists already is left alone.
+    Symlink {
+        /// Path of the link.
+        target: PathBuf,
+        /// What the link says.
+        contents: PathBuf,
+    },
+    /// Open a pseudo-terminal in the container's devpts, send its master to the parent, make the slave the
+    /// controlling terminal and bind it to `/dev/console`.
+    Console,
+    /// `pivot_root(2)` into the new root and detach the old one.
+    PivotRoot,
+    /// Hide a path: `/dev/null` over a file, an empty read-only tmpfs over a directory; absent paths are skipped.
+    Mask(PathBuf),
+    /// Make a path read-only by a bind mount on itself; absent paths are skipped.
+    ReadonlyPath(PathBuf),
+    /// Make the root mount read-only.
+    ReadonlyRoot,
+    /// Write a kernel parameter (sysctl(8)), name with dots.
+    Sysctl {
+        /// Name, for example `net.ipv4.ip_unprivileged_port_start`.
+        name: String,
+        /// Value, written as it is.
+        value: String,
+    },
+    /// `setrlimit(2)` by name (`RLIMIT_NOFILE`).
+    Rlimit {
+        /// Name as in getrlimit(2).
+        name: String,
+        /// Soft limit, `u64::MAX` for none.
+        soft: u64,
+        /// Hard limit, `u64::MAX` for none.
+        hard: u64,
+    },
+    /// Write `/proc/self/oom_score_adj`.
+    OomScoreAdj(i32),
+    /// Tell the parent that everything up to here is done, and wait for its go. Here the systemd driver and OCI `create` hold the process.
+    Hold,
+    /// Join a new session keyring of this name (`KEYCTL_JOIN_SESSION_KEYRING`, keyctl(2)), so that the container does not
+    /// see its parent's keys. A kernel without keyrings (`ENOSYS`, or `EPERM` in a nested sandbox) is passed over.
+    SessionKeyring(String),
+    /// Look the program up as `Execute` would and fail as it would, without executing it. OCI `create` reports a missing
+    /// program this way, before the process waits in `AwaitStart`.
+    FindProgram {
+        /// The program; searched in the `PATH` of `env` when it has no slash.
+        program: String,
+        /// `NAME=value`.
+        env: Vec<String>,
+    },
+    /// Report success to the parent by closing the status pipe, so that its `start` returns with the process alive, then
+    /// block in `read(2)` of one byte from the fifo. The descriptor is open for reading *and* writing (fifo(7)): the read
+    /// blocks although nobody has it open for writing, and outlives the parent. What fails after this step is not
+    /// reported; the process ends with 127 or 126.
+    AwaitStart {
+        /// The fifo.
+        fifo: FdSlot,
+    },
+    /// `setsid(2)`.
+    NewSession,
+    /// Set uid, gid and supplementary groups. Names are looked up in the container's own `/etc/passwd` and `/etc/group`.
+    User(UserSpec),
+    /// `umask(2)`.
+    Umask(u32),
+    /// Set the bounding, permitted, effective, inheritable and ambient sets (capabilities(7)).
+    Capabilities(Capabilities),
+    /// `prctl(PR_SET_NO_NEW_PRIVS)`.
+    NoNewPrivileges,
+    /// Change to the working directory; `create` makes it where it is absent, as Docker does.
+    WorkingDirectory {
+        /// Absolute path in the container.
+        path: PathBuf,
+        /// Whether an absent directory is made.
+        create: bool,
+    },
+    /// Install the seccomp filter behind a descriptor: an array of `struct sock_filter` (seccomp(2)).
+    Seccomp {
+        /// Sealed memfd with the program.
+        filter: FdSlot,
+        /// Flags of `SECCOMP_SET_MODE_FILTER`.
+        flags: u32,
+    },
+    /// `execve(2)`; the program is searched in the `PATH` of `env` when its name has no slash.
+    Execute {
+        /// Arguments; the first names the program.
+        argv: Vec<String>,
+        /// `NAME=value`; `HOME` is added from the user's entry where it is absent.
+        env: Vec<String>,
+    },
+}
+
+/// Propagation of mounts (mount_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Propagation {
+    /// `MS_PRIVATE`, recursively.
+    Private,
+    /// `MS_SLAVE`, recursively.
+    Slave,
+    /// `MS_SHARED`, recursively.
+    Shared,
+}
+
+/// Where a root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// A detached mount (`fsmount(2)`), handed over as a descriptor.
+    Detached(FdSlot),
+    /// An overlay that the child mounts by `mount(2)`, for kernels without `lowerdir+` (before 6.8).
+    /// Layer names are relative to `base`, which keeps the option string within one page.
+    Overlay {
+        /// Directory that all other paths are relative to.
+        base: PathBuf,
+        /// Lower directories, top-most first.
+        lower: Vec<PathBuf>,
+        /// Upper directory.
+        upper: PathBuf,
+        /// Work directory.
+        work: PathBuf,
+        /// Whether `volatile` is set (overlayfs, "Volatile mount").
+        volatile: bool,
+    },
+    /// A directory of the host, bound recursively (an OCI bundle).
+    Directory(PathBuf),
+}
+
+/// One mount beneath the new root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Path in the container; absent components are made.
+    pub target: PathBuf,
+    /// What is mounted.
+    pub source: MountSource,
+    /// Per-mount attributes.
+    pub attributes: MountAttributes,
+    /// Propagation of the new mount, `None` for the default.
+    pub propagation: Option<Propagation>,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A new instance of a file system.
+    FileSystem {
+        /// Type as in filesystems(5).
+        kind: String,
+        /// Device or a name to show.
+        source: String,
+        /// Options of the file system itself, joined by commas (`mode=755,size=65536k`).
+        options: String,
+    },
+    /// A path of the host.
+    Bind {
+        /// The path on the host.
+        path: PathBuf,
+        /// Whether mounts below it come along.
+        recursive: bool,
+    },
+    /// An open file or directory.
+    BindFd {
+        /// The descriptor.
+        fd: FdSlot,
+        /// Whether mounts below it come along.
+        recursive: bool,
+    },
+    /// The container's view of its cgroups: one `cgroup2` mount on v2, one read-only mount per controller on v1.
+    Cgroup,
+}
+
+/// Attributes of one mount (mount_setattr(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountAttributes {
+    /// `MOUNT_ATTR_RDONLY`.
+    pub read_only: bool,
+    /// `MOUNT_ATTR_NOSUID`.
+    pub no_suid: bool,
+    /// `MOUNT_ATTR_NODEV`.
+    pub no_dev: bool,
+    /// `MOUNT_ATTR_NOEXEC`.
+    pub no_exec: bool,
+    /// `MOUNT_ATTR_RELATIME` (false), `MOUNT_ATTR_STRICTATIME` (true).
+    pub strict_atime: bool,
+    /// `MOUNT_ATTR_NOATIME`.
+    pub no_atime: bool,
+    /// Whether the attributes apply to mounts below as well.
+    pub recursive: bool,
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Path in the container.
+    pub target: PathBuf,
+    /// `c`, `b` or `p`.
+    pub kind: char,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Who a process runs as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserSpec {
+    /// As a client typed it: `user`, `uid`, `user:group`, `uid:gid` or empty for root; `additional` are names or numbers.
+    Named {
+        /// The text.
+        user: String,
+        /// Groups beyond those of `/etc/group` (`--group-add`).
+        additional: Vec<String>,
+    },
+    /// Numbers only (an OCI specification).
+    Ids {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Supplementary groups, exactly these.
+        additional: Vec<u32>,
+    },
+}
+
+/// Capability sets as bit masks, bit n for capability number n (capabilities(7)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Bounding set.
+    pub bounding: u64,
+    /// Effective set. Dropped by the kernel at `execve` for a user other than root unless ambient.
+    pub effective: u64,
+    /// Permitted set.
+    pub permitted: u64,
+    /// Inheritable set.
+    pub inheritable: u64,
+    /// Ambient set.
+    pub ambient: u64,
+}
+
+/// A control group and its limits, independent of the kernel's layout; `conex-cgroup` maps it to v1 or v2 files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupPlan {
+    /// Path below each hierarchy's root, for example `/conex/<id>`.
+    pub path: PathBuf,
+    /// The limits.
+    pub resources: Resources,
+}
+
+/// Limits of a control group; `None` leaves the kernel's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// Memory limit in bytes.
+    pub memory: Option<i64>,
+    /// Memory plus swap in bytes, -1 for unlimited.
+    pub memory_swap: Option<i64>,
+    /// Soft memory limit in bytes.
+    pub memory_reservation: Option<i64>,
+    /// Relative CPU weight as v1 shares, 2 to 262144.
+    pub cpu_shares: Option<u64>,
+    /// CFS quota in microseconds per period.
+    pub cpu_quota: Option<i64>,
+    /// CFS period in microseconds.
+    pub cpu_period: Option<u64>,
+    /// CPUs, list format of cpuset(7).
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes, list format of cpuset(7).
+    pub cpuset_mems: Option<String>,
+    /// Number of tasks, -1 for unlimited.
+    pub pids: Option<i64>,
+    /// Device rules in order; the first is usually "deny all".
+    pub devices: Vec<DeviceRule>,
+    /// Raw files of the unified hierarchy, name and value.
+    pub unified: Vec<(String, String)>,
+}
+
+/// One rule of the device controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// Whether access is allowed.
+    pub allow: bool,
+    /// `a`, `b` or `c`.
+    pub kind: char,
+    /// Major number, `None` for all.
+    pub major: Option<u32>,
+    /// Minor number, `None` for all.
+    pub minor: Option<u32>,
+    /// Any of `r`, `w`, `m`.
+    pub access: String,
+}

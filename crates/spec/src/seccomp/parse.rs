@@ -1,0 +1,237 @@
+//! Docker's JSON format of profiles, of which the runtime specification's `linux.seccomp` is a subset.
+
+use serde::Deserialize;
+
+use super::profile::{Action, Architectures, Comparison, Condition, Operator, Profile, Rule};
+use crate::capabilities;
+use crate::error::{Error, Result};
+
+const EPERM: u16 = 1;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    default_action: String,
+    default_errno_ret: Option<u16>,
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
+    #[serde(default)]
+    arch_map: Option<Vec<ArchitectureEntry>>,
+    #[serde(default)]
+    flags: Option<Vec<String>>,
+    #[serde(default)]
+    listener_path: Option<String>,
+    #[serde(default)]
+    syscalls: Option<Vec<Entry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ArchitectureEntry {
+    architecture: String,
+    #[serde(default)]
+    sub_architectures: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    action: String,
+    errno_ret: Option<u16>,
+    #[serde(default)]
+    args: Option<Vec<Argument>>,
+    #[serde(default)]
+    includes: Option<Filter>,
+    #[serde(default)]
+    excludes: Option<Filter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Argument {
+    index: u8,
+    value: u64,
+    #[serde(default)]
+    value_two: Option<u64>,
+    op: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    #[serde(default)]
+    caps: Option<Vec<String>>,
+    #[serde(default)]
+    arches: Option<Vec<String>>,
+    #[serde(default)]
+    min_kernel: Option<String>,
+}
+
+impl Profile {
+    /// Parses a profile.
+    pub fn parse(json: &str) -> Result<Profile> {
+        let document: Document = serde_json::from_str(json).map_err(|error| Error::SeccompDecode {
+            reason: error.to_string(),
+        })?;
+        if document.listener_path.is_some_and(|path| !path.is_empty()) {
+            return Err(Error::Unsupported {
+                feature: "a seccomp listener".to_string(),
+            });
+        }
+        let mut rules = Vec::new();
+        for entry in document.syscalls.unwrap_or_default() {
+            rules.extend(parse_entry(entry)?);
+        }
+        Ok(Profile {
+            default_action: action(&document.default_action, document.default_errno_ret)?,
+            architectures: architectures(document.architectures, document.arch_map)?,
+            flags: flags(&document.flags.unwrap_or_default())?,
+            rules,
+        })
+    }
+}
+
+fn refused(reason: impl Into<String>) -> Error {
+    Error::SeccompProfile { reason: reason.into() }
+}
+
+fn architectures(listed: Option<Vec<String>>, mapped: Option<Vec<ArchitectureEntry>>) -> Result<Architectures> {
+    let listed = listed.unwrap_or_default();
+    let mapped = mapped.unwrap_or_default();
+    if !listed.is_empty() && !mapped.is_empty() {
+        return Err(refused(
+            "both 'architectures' and 'archMap' are specified in the seccomp profile, use either",
+        ));
+    }
+    if mapped.is_empty() {
+        return Ok(Architectures::Listed(listed));
+    }
+    let pair = |entry: ArchitectureEntry| (entry.architecture, entry.sub_architectures.unwrap_or_default());
+    Ok(Architectures::Mapped(mapped.into_iter().map(pair).collect()))
+}
+
+/// Values of seccomp(2). `TSYNC` has no meaning for a process with one thread, and is passed on all the same.
+fn flags(names: &[String]) -> Result<u32> {
+    let mut flags = 0;
+    for name in names {
+        flags |= match name.as_str() {
+            "SECCOMP_FILTER_FLAG_TSYNC" => 1,
+            "SECCOMP_FILTER_FLAG_LOG" => 2,
+            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 4,
+            _ => return Err(refused(format!("unknown flag {name:?}"))),
+        };
+    }
+    Ok(flags)
+}
+
+/// One rule, or one per comparison where an argument is compared twice: libseccomp cannot say "and" of one argument, and
+/// runc takes such an entry as "or".
+fn parse_entry(entry: Entry) -> Result<Vec<Rule>> {
+    let names = match (
+        entry.name.filter(|name| !name.is_empty()),
+        entry.names.unwrap_or_default(),
+    ) {
+        (Some(_), names) if !names.is_empty() => {
+            return Err(refused(
+                "both 'name' and 'names' are specified in the seccomp profile, use either",
+            ));
+        }
+        (Some(name), _) => vec![name],
+        (None, names) => names,
+    };
+    let comparisons = entry
+        .args
+        .unwrap_or_default()
+        .iter()
+        .map(comparison)
+        .collect::<Result<Vec<_>>>()?;
+    let rule = Rule {
+        names,
+        action: action(&entry.action, entry.errno_ret)?,
+        arguments: Vec::new(),
+        condition: condition(entry.includes.unwrap_or_default(), entry.excludes.unwrap_or_default())?,
+    };
+    let twice = comparisons
+        .iter()
+        .enumerate()
+        .any(|(place, one)| comparisons[..place].iter().any(|other| other.index == one.index));
+    if twice {
+        return Ok(comparisons
+            .into_iter()
+            .map(|one| Rule {
+                arguments: vec![one],
+                ..rule.clone()
+            })
+            .collect());
+    }
+    Ok(vec![Rule {
+        arguments: comparisons,
+        ..rule
+    }])
+}
+
+fn action(name: &str, errno: Option<u16>) -> Result<Action> {
+    match name {
+        "SCMP_ACT_ALLOW" => Ok(Action::Allow),
+        "SCMP_ACT_LOG" => Ok(Action::Log),
+        "SCMP_ACT_ERRNO" => Ok(Action::Errno(errno.unwrap_or(EPERM))),
+        "SCMP_ACT_TRACE" => Ok(Action::Trace(errno.unwrap_or(EPERM))),
+        "SCMP_ACT_TRAP" => Ok(Action::Trap),
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Ok(Action::KillThread),
+        "SCMP_ACT_KILL_PROCESS" => Ok(Action::KillProcess),
+        "SCMP_ACT_NOTIFY" => Err(Error::Unsupported {
+            feature: "the seccomp action SCMP_ACT_NOTIFY".to_string(),
+        }),
+        _ => Err(refused(format!("unknown action {name:?}"))),
+    }
+}
+
+fn comparison(argument: &Argument) -> Result<Comparison> {
+    let operator = match argument.op.as_str() {
+        "SCMP_CMP_NE" => Operator::NotEqual,
+        "SCMP_CMP_LT" => Operator::Less,
+        "SCMP_CMP_LE" => Operator::LessOrEqual,
+        "SCMP_CMP_EQ" => Operator::Equal,
+        "SCMP_CMP_GE" => Operator::GreaterOrEqual,
+        "SCMP_CMP_GT" => Operator::Greater,
+        "SCMP_CMP_MASKED_EQ" => Operator::MaskedEqual,
+        other => return Err(refused(format!("unknown operator {other:?}"))),
+    };
+    if argument.index > 5 {
+        return Err(refused(format!("no system call has an argument {}", argument.index)));
+    }
+    let value_two = argument.value_two.unwrap_or(0);
+    Ok(Comparison {
+        index: argument.index,
+        operator,
+        value: argument.value,
+        value_two,
+    })
+}
+
+fn condition(includes: Filter, excludes: Filter) -> Result<Condition> {
+    let set = |names: Option<Vec<String>>| {
+        names
+            .unwrap_or_default()
+            .iter()
+            .try_fold(0, |set, name| capabilities::parse(name).map(|bit| set | bit))
+    };
+    Ok(Condition {
+        capabilities: set(includes.caps)?,
+        without_capabilities: set(excludes.caps)?,
+        architectures: includes.arches.unwrap_or_default(),
+        without_architectures: excludes.arches.unwrap_or_default(),
+        kernel: includes.min_kernel.as_deref().map(kernel_version).transpose()?,
+    })
+}
+
+/// Parses `4.8`.
+fn kernel_version(text: &str) -> Result<(u32, u32)> {
+    text.split_once('.')
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
+        .ok_or_else(|| refused(format!("invalid kernel version {text:?}, expected '<kernel>.<major>'")))
+}

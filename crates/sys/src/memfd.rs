@@ -1,0 +1,35 @@
+//! Sealed memfds (memfd_create(2), fcntl(2) "File Sealing"): bytes that nobody can change any more.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+
+/// A memfd with these contents, sealed against every change.
+pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    seal(file.as_fd())?;
+    Ok(file.into())
+}
+
+/// Seals a memfd against writing, growing, shrinking and further seals.
+pub fn seal(fd: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::fs::fcntl_add_seals(
+        fd,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(())
+}
+
+/// The whole contents, whatever the file offset.
+pub fn read(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(rustix::fs::fstat(fd)?.st_size).map_err(io::Error::other)?;
+    let file = File::from(fd.try_clone_to_owned()?);
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
