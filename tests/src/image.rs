@@ -1,0 +1,119 @@
+//! An image of Debian's busybox, as `docker save` would write it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+/// A layer with these files, as an uncompressed archive. Names are taken as they are, whatever they are.
+pub fn layer_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_mode(0o644);
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        archive.append(&header, *bytes).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// The configuration of an image with these uncompressed layers.
+pub fn config_of(layers: &[&[u8]]) -> String {
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|layer| format!("\"sha256:{}\"", hex(layer)))
+        .collect();
+    format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["sh"],"Env":["PATH=/bin"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+        diff_ids.join(",")
+    )
+}
+
+/// Writes `busybox.tar` into a directory; it loads as `busybox:latest`.
+pub fn busybox_archive(dir: &Path) -> PathBuf {
+    let layer = busybox_layer();
+    let diff_id = hex(&layer);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","config":{{"Cmd":["sh"],"Env":["PATH=/bin","FROM_IMAGE=yes"],"Labels":{{"made":"here"}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}},"history":[]}}"#
+    );
+    let config_name = format!("{}.json", hex(config.as_bytes()));
+    let manifest =
+        format!(r#"[{{"Config":"{config_name}","RepoTags":["busybox:latest"],"Layers":["{diff_id}/layer.tar"]}}]"#);
+    let path = dir.join("busybox.tar");
+    let mut archive = tar::Builder::new(fs::File::create(&path).unwrap());
+    for (name, bytes) in [
+        (format!("{diff_id}/layer.tar"), layer.as_slice()),
+        (config_name, config.as_bytes()),
+        ("manifest.json".to_owned(), manifest.as_bytes()),
+    ] {
+        append(&mut archive, &name, bytes, 0o644);
+    }
+    archive.finish().unwrap();
+    path
+}
+
+/// A layer with busybox and its applets, as an uncompressed archive.
+pub fn busybox_layer() -> Vec<u8> {
+    let busybox = fs::read("/bin/busybox").expect("/bin/busybox (Debian package busybox-static) is needed");
+    let mut archive = tar::Builder::new(Vec::new());
+    for (dir, mode) in [
+        ("bin", 0o755),
+        ("etc", 0o755),
+        ("home", 0o755),
+        ("proc", 0o755),
+        ("sys", 0o755),
+        ("dev", 0o755),
+        ("tmp", 0o1777),
+    ] {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(mode);
+        header.set_size(0);
+        archive
+            .append_data(&mut header, format!("{dir}/"), std::io::empty())
+            .unwrap();
+    }
+    append(&mut archive, "bin/busybox", &busybox, 0o755);
+    append(
+        &mut archive,
+        "etc/passwd",
+        b"root:x:0:0:root:/:/bin/sh\nworker:x:1000:1000::/home:/bin/sh\n",
+        0o644,
+    );
+    append(
+        &mut archive,
+        "etc/group",
+        b"root:x:0:\nworker:x:1000:\naudio:x:29:worker\n",
+        0o644,
+    );
+    append(&mut archive, "etc/secret", b"secret\n", 0o600);
+    let applets = Command::new("/bin/busybox").arg("--list").output().unwrap().stdout;
+    for applet in String::from_utf8(applets)
+        .unwrap()
+        .split_whitespace()
+        .filter(|applet| *applet != "busybox")
+    {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_size(0);
+        archive
+            .append_link(&mut header, format!("bin/{applet}"), "busybox")
+            .unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+fn append<W: std::io::Write>(archive: &mut tar::Builder<W>, name: &str, bytes: &[u8], mode: u32) {
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(mode);
+    header.set_size(bytes.len() as u64);
+    archive.append_data(&mut header, name, bytes).unwrap();
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,12 @@
+//! What client tests share: a scratch daemon in a network namespace and below a cgroup of its own, driven by the real
+//! `docker` CLI; nothing of it may be left behind.
+//!
+//! The daemon is `target/dist/conexd` (`cargo xtask build`). What a test needs and does not find makes it fail.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod image;
+mod sandbox;
+
+pub use crate::image::{busybox_archive, busybox_layer, config_of, layer_of};
+pub use crate::sandbox::{Said, Sandbox, eventually};

@@ -1,0 +1,418 @@
+//! A scratch daemon.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A daemon with its data, its network namespace and its cgroup parent; all of it goes when it is dropped.
+pub struct Sandbox {
+    dir: TempDir,
+    cgroup: String,
+    bridge: String,
+    namespace: Child,
+    daemon: Option<Child>,
+}
+
+/// Where the daemon's network is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Own,
+    Host,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    /// Standard output without white space at its end.
+    pub out: String,
+    /// Standard error without white space at its end.
+    pub err: String,
+    /// Exit code.
+    pub code: i32,
+}
+
+impl Said {
+    fn new(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        Self {
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+}
+
+/// Waits until something holds; panics with its name where it does not within ten seconds.
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "does not come about: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Sandbox {
+    /// A daemon that has the image `busybox:latest`.
+    pub fn new() -> Self {
+        let sandbox = Self::empty();
+        let archive = crate::busybox_archive(sandbox.dir.path());
+        sandbox.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
+        sandbox
+    }
+
+    /// A daemon without images.
+    pub fn empty() -> Self {
+        Self::in_network(Network::Own)
+    }
+
+    /// A daemon without images that reaches registries on the loopback of the host. It makes no bridge.
+    pub fn beside_registries() -> Self {
+        Self::in_network(Network::Host)
+    }
+
+    fn in_network(network: Network) -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = tempfile::tempdir().unwrap();
+        let (program, arguments, bridge): (_, &[&str], _) = match network {
+            Network::Own => (
+                "unshare",
+                &[
+                    "--net",
+                    "sh",
+                    "-c",
+                    "ip link set lo up && echo ready && exec sleep infinity",
+                ],
+                "conexbr0",
+            ),
+            Network::Host => ("sh", &["-c", "echo ready && exec sleep infinity"], "none"),
+        };
+        let mut namespace = Command::new(program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare(1) is needed");
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(namespace.stdout.as_mut().unwrap(), &mut ready).expect("a network namespace");
+        let mut sandbox = Self {
+            cgroup: format!("conex-test-{}-{number}", std::process::id()),
+            bridge: bridge.to_owned(),
+            dir,
+            namespace,
+            daemon: None,
+        };
+        sandbox.start(&[]);
+        sandbox
+    }
+
+    /// The scratch directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("s.sock")
+    }
+
+    /// Starts the daemon with more environment, and waits until it answers.
+    pub fn start(&mut self, environment: &[(&str, &str)]) {
+        let daemon = self.spawn(environment);
+        self.daemon = Some(daemon);
+        self.await_answer();
+    }
+
+    /// Starts the daemon without waiting; for one that dies at a fail point.
+    fn spawn(&self, environment: &[(&str, &str)]) -> Child {
+        let conexd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist/conexd");
+        assert!(conexd.exists(), "{} is needed: cargo xtask build", conexd.display());
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
+        Command::new("nsenter")
+            .arg(format!("--net=/proc/{}/ns/net", self.namespace.id()))
+            .arg(conexd)
+            .arg("--data-root")
+            .arg(self.dir.path().join("data"))
+            .arg("--exec-root")
+            .arg(self.dir.path().join("exec"))
+            .arg("-H")
+            .arg(format!("unix://{}", self.socket().display()))
+            .args([
+                "--cgroup-parent",
+                &format!("/{}", self.cgroup),
+                "--bridge",
+                &self.bridge,
+                "--debug",
+            ])
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn await_answer(&self) {
+        eventually(&format!("an answer of the daemon: {}", self.log()), || {
+            self.command(&["version", "--format", "{{.Server.Version}}"])
+                .output()
+                .is_ok_and(|output| output.status.success())
+        });
+    }
+
+    /// Kills the daemon as `kill -9` does.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// Waits for a daemon that dies by itself.
+    pub fn await_death(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        eventually("the daemon's death", || {
+            Path::new(&format!("/proc/{}/stat", daemon.id())).exists()
+        });
+        daemon.wait().unwrap();
+    }
+
+    /// Whether the daemon is still there.
+    pub fn is_alive(&mut self) -> bool {
+        self.daemon
+            .as_mut()
+            .is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .args(arguments);
+        command
+    }
+
+    /// Runs the `docker` CLI.
+    pub fn docker(&self, arguments: &[&str]) -> Said {
+        let output = self
+            .command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the docker client is needed");
+        Said::new(&output)
+    }
+
+    /// Runs the `docker` CLI, which must succeed; returns what it printed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let said = self.docker(arguments);
+        assert!(said.code == 0, "docker {arguments:?}: {said:?}\n{}", self.log());
+        said.out
+    }
+
+    /// Runs a script in a new container of busybox, which must succeed.
+    pub fn run(&self, options: &[&str], script: &str) -> String {
+        let arguments: Vec<&str> = ["run", "--rm"]
+            .into_iter()
+            .chain(options.iter().copied())
+            .chain(["busybox", "sh", "-c", script])
+            .collect();
+        self.ok(&arguments)
+    }
+
+    /// Runs the `docker` CLI with this input.
+    pub fn with_input(&self, arguments: &[&str], input: &[u8]) -> Said {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        // A process that does not read its input is the test's business.
+        let _ = writer.join().unwrap();
+        Said::new(&output)
+    }
+
+    /// Runs the `docker` CLI on a terminal, typing each line after the pause before it.
+    pub fn on_terminal(&self, arguments: &[&str], typed: &[(Duration, &str)]) -> Said {
+        let mut child = self.spawn_on_terminal(arguments);
+        let mut stdin = child.stdin.take().unwrap();
+        for (pause, text) in typed {
+            thread::sleep(*pause);
+            stdin.write_all(text.as_bytes()).unwrap();
+            stdin.flush().unwrap();
+        }
+        // script(1) ends its session at the end of its input; the pause lets the answer come first.
+        thread::sleep(Duration::from_millis(500));
+        drop(stdin);
+        Said::new(&child.wait_with_output().unwrap())
+    }
+
+    /// Starts the `docker` CLI on a terminal.
+    pub fn spawn_on_terminal(&self, arguments: &[&str]) -> Child {
+        let quoted: Vec<String> = arguments
+            .iter()
+            .map(|argument| format!("'{}'", argument.replace('\'', "'\\''")))
+            .collect();
+        Command::new("script")
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .args([
+                "--quiet",
+                "--return",
+                "--flush",
+                "--command",
+                &format!("docker {}", quoted.join(" ")),
+                "/dev/null",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("script(1) is needed")
+    }
+
+    /// Starts the `docker` CLI and returns at once.
+    pub fn background(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs a program in the daemon's network namespace.
+    pub fn in_namespace(&self, program: &str, arguments: &[&str]) -> Said {
+        let output = Command::new("nsenter")
+            .arg(format!("--net=/proc/{}/ns/net", self.namespace.id()))
+            .arg(program)
+            .args(arguments)
+            .output()
+            .unwrap();
+        Said::new(&output)
+    }
+
+    /// What the daemon logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Directories of containers' cgroups.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            let parent = hierarchy.path().join(&self.cgroup);
+            found.extend(
+                fs::read_dir(parent)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_dir()),
+            );
+        }
+        let parent = Path::new("/sys/fs/cgroup").join(&self.cgroup);
+        found.extend(
+            fs::read_dir(parent)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir()),
+        );
+        found
+    }
+
+    /// Everything that is left of containers: processes, cgroups, run-time files, interfaces.
+    pub fn remains(&self) -> Vec<String> {
+        let mut remains: Vec<String> = self.cgroups().iter().map(|path| path.display().to_string()).collect();
+        let run = self.dir.path().join("exec/containers");
+        remains.extend(
+            fs::read_dir(run)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path().display().to_string()),
+        );
+        let data = self.dir.path().join("data/containers");
+        remains.extend(
+            fs::read_dir(data)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path().display().to_string()),
+        );
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let ours = self.dir.path().to_str().unwrap().to_owned();
+        remains.extend(mounts.lines().filter(|line| line.contains(&ours)).map(str::to_owned));
+        if self.bridge != "none" {
+            let links = self.in_namespace("ip", &["-o", "link", "show", "type", "veth"]).out;
+            remains.extend(links.lines().map(str::to_owned));
+        }
+        remains
+    }
+
+    /// Ends the daemon in order and checks that nothing is left.
+    fn close(&mut self) -> Vec<String> {
+        let ids = self.docker(&["ps", "-aq"]).out;
+        for id in ids.lines() {
+            self.docker(&["rm", "-f", id]);
+        }
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = Command::new("kill").arg(daemon.id().to_string()).status();
+            let _ = daemon.wait();
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut remains = self.remains();
+        while !remains.is_empty() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+            remains = self.remains();
+        }
+        if self.bridge == "none" {
+            return remains;
+        }
+        let links = self.in_namespace("ip", &["-o", "link", "show", "type", "bridge"]).out;
+        remains.extend(links.lines().map(str::to_owned));
+        remains.extend(
+            self.in_namespace("nft", &["list", "tables"])
+                .out
+                .lines()
+                .map(str::to_owned),
+        );
+        remains
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let remains = self.close();
+        let _ = self.namespace.kill();
+        let _ = self.namespace.wait();
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(hierarchy.path().join(&self.cgroup));
+        }
+        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(&self.cgroup));
+        if !thread::panicking() {
+            assert!(remains.is_empty(), "left behind: {remains:#?}\n{}", self.log());
+        }
+    }
+}

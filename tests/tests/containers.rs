@@ -1,0 +1,282 @@
+//! The life of containers, driven by the `docker` CLI.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::time::Duration;
+
+use conex_tests::{Sandbox, eventually};
+
+#[test]
+fn a_container_runs_says_something_and_is_gone() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.ok(&["run", "--rm", "busybox", "echo", "hi"]), "hi");
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn standard_output_and_error_are_told_apart() {
+    let sandbox = Sandbox::new();
+    let said = sandbox.docker(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2"]);
+    assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("out", "err", 0));
+}
+
+#[test]
+fn standard_input_reaches_the_process_whole_and_its_end_too() {
+    let sandbox = Sandbox::new();
+    let input: Vec<u8> = (0..3_000_000_u32)
+        .flat_map(|number| number.to_le_bytes())
+        .take(4_000_000)
+        .collect();
+    let said = sandbox.with_input(&["run", "--rm", "-i", "busybox", "sh", "-c", "wc -c"], &input);
+    assert_eq!((said.out.as_str(), said.code), ("4000000", 0), "{said:?}");
+}
+
+#[test]
+fn exit_codes_are_those_of_docker() {
+    let sandbox = Sandbox::new();
+    let code = |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["run", "--rm"].into_iter().chain(arguments.iter().copied()).collect();
+        sandbox.docker(&arguments).code
+    };
+    assert_eq!(code(&["busybox", "sh", "-c", "exit 42"]), 42);
+    assert_eq!(code(&["busybox", "no-such-program"]), 127);
+    assert_eq!(code(&["busybox", "/etc/passwd"]), 126);
+    assert_eq!(code(&["--no-such-flag", "busybox", "true"]), 125);
+    assert_eq!(code(&["-u", "ghost", "busybox", "true"]), 125);
+    assert_eq!(code(&["busybox", "sh", "-c", "sh -c 'kill -TERM $$'; exit $?"]), 143);
+}
+
+#[test]
+fn a_detached_container_is_listed_inspected_stopped_and_removed() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(&[
+        "run", "-d", "--name", "web", "--label", "a=b", "busybox", "sleep", "1000",
+    ]);
+    assert_eq!(sandbox.ok(&["ps", "-q", "--no-trunc"]), id);
+    assert_eq!(
+        sandbox.ok(&["ps", "--filter", "label=a=b", "--format", "{{.Names}}"]),
+        "web"
+    );
+    assert_eq!(
+        sandbox.ok(&["ps", "--filter", "label=a=c", "--format", "{{.Names}}"]),
+        ""
+    );
+    assert_eq!(
+        sandbox.ok(&[
+            "inspect",
+            "--format",
+            "{{.State.Status}} {{.Path}} {{.Config.Labels.made}}",
+            "web"
+        ]),
+        "running sleep here"
+    );
+    let refused = sandbox.docker(&["rm", "web"]);
+    assert!(
+        refused
+            .err
+            .contains("stop the container before removing or force remove"),
+        "{refused:?}"
+    );
+    assert_eq!(sandbox.ok(&["stop", "-t", "1", "web"]), "web");
+    assert_eq!(
+        sandbox.ok(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "web"]),
+        "exited 137"
+    );
+    assert_eq!(sandbox.ok(&["start", "web"]), "web");
+    assert_eq!(sandbox.ok(&["kill", "web"]), "web");
+    assert_eq!(sandbox.ok(&["wait", "web"]), "137");
+    assert_eq!(sandbox.ok(&["rm", "web"]), "web");
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_process_that_handles_the_stop_signal_ends_by_itself() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "polite",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done",
+    ]);
+    eventually("the trap", || sandbox.ok(&["logs", "polite"]) == "ready");
+    sandbox.ok(&["stop", "polite"]);
+    assert_eq!(
+        sandbox.ok(&["inspect", "--format", "{{.State.ExitCode}}", "polite"]),
+        "3"
+    );
+}
+
+#[test]
+fn the_log_is_kept_tailed_and_followed() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&[
+        "run",
+        "--name",
+        "talk",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo line $i; done; echo err >&2",
+    ]);
+    assert_eq!(
+        sandbox
+            .ok(&["logs", "talk"])
+            .lines()
+            .filter(|line| line.starts_with("line"))
+            .count(),
+        3
+    );
+    assert_eq!(sandbox.docker(&["logs", "--tail", "1", "talk"]).err, "err");
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "count",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done",
+    ]);
+    assert_eq!(sandbox.ok(&["logs", "-f", "count"]), "1\n2\n3\n4\n5");
+    let stamped = sandbox.ok(&["logs", "-t", "--tail", "1", "count"]);
+    assert!(stamped.starts_with("20") && stamped.ends_with("Z 5"), "{stamped}");
+}
+
+#[test]
+fn command_entrypoint_and_environment_are_overridden() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        sandbox.ok(&["run", "--rm", "--entrypoint", "echo", "busybox", "mine"]),
+        "mine"
+    );
+    assert_eq!(
+        sandbox.run(&["-e", "A=1", "-e", "FROM_IMAGE=no"], "echo $A $FROM_IMAGE"),
+        "1 no"
+    );
+    assert_eq!(
+        sandbox.run(&["-w", "/made/here", "-u", "worker"], "pwd; id -un; echo $HOME; id -G"),
+        "/made/here\nworker\n/home\n1000 29"
+    );
+    assert_eq!(sandbox.run(&["-h", "box"], "hostname; cat /etc/hostname"), "box\nbox");
+}
+
+#[test]
+fn a_later_process_runs_beside_the_first() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "host", "-e", "A=1", "busybox", "sleep", "1000"]);
+    assert_eq!(
+        sandbox
+            .ok(&[
+                "exec",
+                "host",
+                "sh",
+                "-c",
+                "echo $A; cat /proc/1/cmdline | tr '\\0' ' '"
+            ])
+            .trim_end(),
+        "1\nsleep 1000"
+    );
+    assert_eq!(sandbox.docker(&["exec", "host", "sh", "-c", "exit 9"]).code, 9);
+    assert_eq!(sandbox.docker(&["exec", "host", "nosuch"]).code, 127);
+    assert_eq!(
+        sandbox.with_input(&["exec", "-i", "host", "cat"], b"through").out,
+        "through"
+    );
+    assert_eq!(
+        sandbox.ok(&["exec", "-u", "worker", "-w", "/tmp", "host", "sh", "-c", "id -u; pwd"]),
+        "1000\n/tmp"
+    );
+    sandbox.ok(&["exec", "-d", "host", "touch", "/tmp/made"]);
+    eventually("the detached exec", || {
+        sandbox.docker(&["exec", "host", "ls", "/tmp/made"]).code == 0
+    });
+    sandbox.ok(&["stop", "-t", "0", "host"]);
+    let refused = sandbox.docker(&["exec", "host", "true"]);
+    assert!(refused.err.contains("is not running"), "{refused:?}");
+}
+
+#[test]
+fn a_terminal_is_one_and_detaches_by_its_keys() {
+    let sandbox = Sandbox::new();
+    let said = sandbox.on_terminal(
+        &["run", "--name", "tty", "-it", "busybox", "sh"],
+        &[
+            (Duration::from_millis(800), "tty; echo sum-$((40+2))\n"),
+            (Duration::from_millis(500), "\x10\x11"),
+        ],
+    );
+    assert!(
+        said.out.contains("/dev/pts/0") && said.out.contains("sum-42"),
+        "{said:?}"
+    );
+    assert_eq!(
+        sandbox.ok(&["inspect", "--format", "{{.State.Running}}", "tty"]),
+        "true"
+    );
+    let said = sandbox.on_terminal(&["attach", "tty"], &[(Duration::from_millis(500), "exit 4\n")]);
+    assert!(said.out.contains("exit 4"), "{said:?}");
+    assert_eq!(sandbox.ok(&["wait", "tty"]), "4");
+    sandbox.ok(&["start", "tty"]);
+    let said = sandbox.on_terminal(&["exec", "-it", "tty", "sh", "-c", "tty && stty size && echo end"], &[]);
+    assert!(said.out.contains("/dev/pts/1") && said.out.contains("end"), "{said:?}");
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte() {
+    let sandbox = Sandbox::new();
+    let script = "i=0; while [ $i -lt 200000 ]; do echo line-$i; i=$((i+1)); done";
+    let mut child = sandbox.background(&["run", "--rm", "busybox", "sh", "-c", script]);
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut out = String::new();
+    std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut out).unwrap();
+    assert!(child.wait().unwrap().success());
+    let numbers = out
+        .lines()
+        .map(|line| line.trim_start_matches("line-").parse::<u32>().unwrap());
+    assert!(numbers.eq(0..200_000));
+}
+
+#[test]
+fn names_and_ids_are_resolved_and_told_apart() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(&["create", "--name", "one", "busybox"]);
+    assert_eq!(sandbox.ok(&["inspect", "--format", "{{.Name}}", &id[..8]]), "/one");
+    let taken = sandbox.docker(&["create", "--name", "one", "busybox"]);
+    assert!(
+        taken
+            .err
+            .contains("The container name \"/one\" is already in use by container"),
+        "{taken:?}"
+    );
+    let wrong = sandbox.docker(&["create", "--name", "a b", "busybox"]);
+    assert!(wrong.err.contains("Invalid container name"), "{wrong:?}");
+    let none = sandbox.docker(&["inspect", "nosuch"]);
+    assert!(none.err.contains("No such object: nosuch"), "{none:?}");
+    assert!(
+        sandbox
+            .docker(&["start", "nosuch"])
+            .err
+            .contains("No such container: nosuch")
+    );
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name() {
+    let sandbox = Sandbox::new();
+    for (options, words) in [
+        (["-p", "80:80"], "publishing ports is not supported yet"),
+        (
+            ["--restart", "always"],
+            "the restart policy always is not supported yet",
+        ),
+        (["-v", "data:/data"], "the named volume \"data\" is not supported yet"),
+        (["--network", "mine"], "network mine not found"),
+    ] {
+        let said = sandbox.docker(&["create", options[0], options[1], "busybox", "true"]);
+        assert!(said.err.contains(words) && said.code == 1, "{options:?}: {said:?}");
+    }
+}

@@ -1,0 +1,156 @@
+//! `kill -9` at every named point and at any moment: what ran goes on, what ended is known, nothing is left over.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::io::Write;
+use std::time::Duration;
+
+use conex_protocol::fail_points;
+use conex_tests::{Sandbox, eventually};
+
+const COUNTER: &str = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done";
+
+fn assert_no_gap(log: &str) {
+    let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(
+        numbers.iter().copied().eq(0..u32::try_from(numbers.len()).unwrap()),
+        "a gap in {log}"
+    );
+}
+
+#[test]
+fn what_runs_outlives_the_daemon_and_what_ended_meanwhile_is_known() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "counter", "busybox", "sh", "-c", COUNTER]);
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "short",
+        "busybox",
+        "sh",
+        "-c",
+        "sleep 0.5; exit 5",
+    ]);
+    let mut terminal = sandbox.spawn_on_terminal(&["run", "--name", "tty", "-it", "busybox", "sh"]);
+    eventually("the terminal's container", || {
+        sandbox.ok(&["ps", "--format", "{{.Names}}"]).contains("tty")
+    });
+    sandbox.kill();
+    std::thread::sleep(Duration::from_millis(700));
+    sandbox.start(&[]);
+    assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]).lines().count(), 2);
+    assert_eq!(sandbox.ok(&["wait", "short"]), "5");
+    assert_eq!(sandbox.ok(&["exec", "counter", "echo", "in"]), "in");
+    let mut stdin = terminal.stdin.take().unwrap();
+    stdin.write_all(b"echo alive-$((40+2))\n").unwrap();
+    eventually("the terminal's answer", || {
+        sandbox.ok(&["logs", "tty"]).contains("alive-42")
+    });
+    drop(stdin);
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    sandbox.ok(&["stop", "-t", "0", "counter"]);
+    assert_no_gap(&sandbox.ok(&["logs", "counter"]));
+}
+
+#[test]
+fn a_daemon_killed_at_a_named_point_leaves_a_state_that_the_next_one_understands() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "counter", "busybox", "sh", "-c", COUNTER]);
+    for point in fail_points::DAEMON {
+        sandbox.kill();
+        sandbox.start(&[("CONEX_FAIL_POINT", point)]);
+        let id = sandbox.docker(&["create", "--name", "victim", "busybox", "sleep", "1000"]);
+        if id.code == 0 {
+            sandbox.docker(&["start", "victim"]);
+            sandbox.docker(&["exec", "victim", "true"]);
+            sandbox.docker(&["kill", "victim"]);
+            sandbox.docker(&["rm", "victim"]);
+        }
+        eventually(point, || !is_alive(&sandbox));
+        sandbox.await_death();
+        sandbox.start(&[]);
+        assert_eq!(
+            sandbox.ok(&["inspect", "--format", "{{.State.Running}}", "counter"]),
+            "true",
+            "{point}"
+        );
+        // Whatever the victim is now, it can be removed, or was never there.
+        let left = sandbox.ok(&["ps", "-a", "--filter", "name=victim", "--format", "{{.Names}}"]);
+        if !left.is_empty() {
+            sandbox.ok(&["rm", "-f", "victim"]);
+        }
+        let counters = sandbox.cgroups().len();
+        eventually(&format!("only the counter's cgroups after {point}"), || {
+            sandbox.cgroups().len() <= counters
+        });
+    }
+    sandbox.ok(&["stop", "-t", "0", "counter"]);
+    assert_no_gap(&sandbox.ok(&["logs", "counter"]));
+}
+
+fn is_alive(sandbox: &Sandbox) -> bool {
+    sandbox.docker(&["version", "--format", "{{.Server.Version}}"]).code == 0
+}
+
+#[test]
+fn a_monitor_or_template_killed_at_a_named_point_leaves_nothing() {
+    for point in fail_points::MONITOR.iter().chain(fail_points::TEMPLATE) {
+        let mut sandbox = Sandbox::new();
+        sandbox.kill();
+        sandbox.start(&[("CONEX_FAIL_POINT", point)]);
+        sandbox.docker(&["create", "--name", "victim", "busybox", "sleep", "1000"]);
+        sandbox.docker(&["start", "victim"]);
+        sandbox.docker(&["exec", "victim", "true"]);
+        sandbox.docker(&["kill", "victim"]);
+        eventually(&format!("the end of the container after {point}"), || {
+            sandbox.ok(&["inspect", "--format", "{{.State.Running}}", "victim"]) == "false"
+        });
+        sandbox.kill();
+        sandbox.start(&[]);
+        sandbox.ok(&["rm", "-f", "victim"]);
+    }
+}
+
+#[test]
+fn random_kills_lose_nothing() {
+    let rounds: u32 = std::env::var("CONEX_CRASH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
+    let mut sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "counter", "busybox", "sh", "-c", COUNTER]);
+    for round in 0..rounds {
+        let name = format!("r{round}");
+        let mut client = sandbox.background(&["run", "--name", &name, "busybox", "sh", "-c", "exit 3"]);
+        // Another moment of the run in each round.
+        std::thread::sleep(Duration::from_micros(u64::from(round * 7919 % 120) * 1000));
+        sandbox.kill();
+        client.wait().unwrap();
+        sandbox.start(&[]);
+        assert_eq!(
+            sandbox.ok(&["inspect", "--format", "{{.State.Running}}", "counter"]),
+            "true",
+            "round {round}"
+        );
+        let left = sandbox.ok(&[
+            "ps",
+            "-a",
+            "--filter",
+            &format!("name=^/{name}$"),
+            "--format",
+            "{{.Names}}",
+        ]);
+        if !left.is_empty() {
+            eventually("the end of the container", || {
+                sandbox.ok(&["inspect", "--format", "{{.State.Running}}", &name]) == "false"
+            });
+            let state = sandbox.ok(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", &name]);
+            assert!(
+                ["created 0", "exited 3"].contains(&state.as_str()),
+                "round {round}: {state}"
+            );
+            sandbox.ok(&["rm", &name]);
+        }
+    }
+    sandbox.ok(&["stop", "-t", "0", "counter"]);
+    assert_no_gap(&sandbox.ok(&["logs", "counter"]));
+}

@@ -1,0 +1,91 @@
+//! The crates' edges are those of the table in `ARCHITECTURE.md`, and the rules about them hold.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Edges = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Rows of the form: crate, layer, what, `depends on:` and names in backquotes.
+fn table() -> Edges {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let names = cells.get(3)?.strip_prefix("depends on:")?;
+        let names = names
+            .split(',')
+            .map(|name| name.trim().trim_matches('`').to_owned())
+            .filter(|name| !name.is_empty());
+        Some((cells[0].trim_matches('`').to_owned(), names.collect()))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+fn metadata() -> Edges {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ours = |name: &serde_json::Value| name.as_str().unwrap().strip_prefix("conex-").map(str::to_owned);
+    let packages = value["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|package| package["name"] != "conex-tests");
+    packages
+        .filter_map(|package| {
+            let dependencies = package["dependencies"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|edge| edge["kind"].is_null());
+            Some((
+                ours(&package["name"])?,
+                dependencies.filter_map(|edge| ours(&edge["name"])).collect(),
+            ))
+        })
+        .collect()
+}
+
+#[test]
+fn every_edge_stands_in_the_table() {
+    let (table, found) = (table(), metadata());
+    for (name, edges) in &found {
+        assert_eq!(table.get(name), Some(edges), "the row of {name}");
+    }
+    assert_eq!(table.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn unsafe_stands_in_sys_alone() {
+    fn search(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                search(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && std::fs::read_to_string(&path)
+                    .unwrap()
+                    .lines()
+                    .any(|line| line.contains("unsafe {") || line.contains("unsafe fn"))
+            {
+                found.push(path);
+            }
+        }
+    }
+    for entry in std::fs::read_dir(root().join("crates")).unwrap().flatten() {
+        if entry.file_name() != "sys" {
+            let mut found = Vec::new();
+            search(&entry.path().join("src"), &mut found);
+            assert!(found.is_empty(), "{found:?}");
+        }
+    }
+}

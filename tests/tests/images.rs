@@ -1,0 +1,306 @@
+//! Images: pulled from registries of every kind, loaded, listed, tagged, removed.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "../../crates/registry/tests/support/registries.rs"]
+mod registries;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use conex_tests::{Sandbox, busybox_archive, busybox_layer, config_of, eventually, layer_of};
+use registries::faulty::{Fault, Faulty};
+use registries::http::Gate;
+use registries::image::{
+    Content, DOCKER_CONFIG, DOCKER_LAYER, Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, index,
+};
+use registries::real::{Access, Protocol, RealRegistry};
+use registries::tokens::{Policy, TokenServer};
+
+fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .arg("-c")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = bytes.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
+    let output = child.wait_with_output().unwrap().stdout;
+    writer.join().unwrap();
+    output
+}
+
+fn image(config_type: &str, layers: &[(&str, &str, &[u8])]) -> Image {
+    let plain: Vec<&[u8]> = layers.iter().map(|(_, _, bytes)| *bytes).collect();
+    Image {
+        config: Content::new(config_type, config_of(&plain)),
+        layers: layers
+            .iter()
+            .map(|(media_type, program, bytes)| Content::new(media_type, compressed(program, bytes)))
+            .collect(),
+    }
+}
+
+fn open_registry(sandbox: &Sandbox) -> RealRegistry {
+    RealRegistry::start(&sandbox.dir().join("registry"), &Access::Open, &Protocol::Http)
+}
+
+#[test]
+fn an_image_is_pulled_and_runs_and_the_second_time_it_is_there() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = open_registry(&sandbox);
+    let busybox = image(
+        OCI_CONFIG,
+        &[
+            (OCI_LAYER_GZIP, "gzip", &busybox_layer()),
+            (OCI_LAYER_ZSTD, "zstd", &layer_of(&[("etc/second", b"zstd\n")])),
+        ],
+    );
+    registry.pusher("team/busybox", None).image(&busybox, "latest");
+    let name = format!("{}/team/busybox", registry.domain());
+    let run = ["run", "--rm", "--network", "none", &name, "cat", "/etc/second"];
+    let said = sandbox.docker(&run);
+    assert_eq!((said.out.as_str(), said.code), ("zstd", 0), "{said:?}");
+    for words in [
+        "Unable to find image",
+        "Pulling from team/busybox",
+        "Pull complete",
+        "Digest: sha256:",
+        "Status: Downloaded newer image for",
+    ] {
+        assert!(said.err.contains(words), "{words}: {said:?}");
+    }
+    assert_eq!(sandbox.docker(&run).err, "");
+    assert!(sandbox.ok(&["pull", &name]).contains("Status: Image is up to date for"));
+    let listed = sandbox.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert_eq!(listed, format!("{name}:latest"));
+}
+
+#[test]
+fn docker_manifests_and_indexes_are_understood() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = open_registry(&sandbox);
+    let pusher = registry.pusher("multi", None);
+    let ours = image(DOCKER_CONFIG, &[(DOCKER_LAYER, "gzip", &busybox_layer())]);
+    let other = image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &layer_of(&[("other", b"x")]))]);
+    let (ours, other) = (pusher.image(&ours, "ours"), pusher.image(&other, "other"));
+    let both = index(
+        OCI_INDEX,
+        &[(&other, "linux", "s390x", ""), (&ours, "linux", "amd64", "")],
+    );
+    pusher.manifest(&both, "latest");
+    let name = format!("{}/multi", registry.domain());
+    assert_eq!(
+        sandbox.ok(&["run", "--rm", "--network", "none", &name, "echo", "ours"]),
+        "ours"
+    );
+    let refused = sandbox.docker(&["pull", "--platform", "linux/riscv64", &name]);
+    assert!(
+        refused.err.contains("no matching manifest for linux/riscv64"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn registries_that_want_to_know_who_asks_are_told() {
+    let sandbox = Sandbox::beside_registries();
+    let busybox = image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &busybox_layer())]);
+    let basic = RealRegistry::start(
+        &sandbox.dir().join("basic"),
+        &Access::Basic {
+            username: "me",
+            password: "pass",
+        },
+        &Protocol::Http,
+    );
+    basic
+        .pusher("private", Some(&registries::encoding::basic("me", "pass")))
+        .image(&busybox, "latest");
+    let name = format!("{}/private", basic.domain());
+    let refused = sandbox.docker(&["pull", &name]);
+    assert!(
+        refused.err.contains("no basic auth credentials") || refused.err.contains("unauthorized"),
+        "{refused:?}"
+    );
+    let config = format!(r#"{{"auths":{{"{}":{{"auth":"bWU6cGFzcw=="}}}}}}"#, basic.domain());
+    std::fs::write(sandbox.dir().join("config.json"), config).unwrap();
+    let pulled = sandbox.docker(&["--config", sandbox.dir().to_str().unwrap(), "pull", &name]);
+    assert!(pulled.out.contains("Downloaded newer image"), "{pulled:?}");
+
+    let tokens = TokenServer::start(&sandbox.dir().join("tokens"), Policy::Anonymous);
+    let bearer = RealRegistry::start(&sandbox.dir().join("bearer"), &Access::Bearer(&tokens), &Protocol::Http);
+    bearer
+        .pusher("shared", Some(&tokens.authorization("shared")))
+        .image(&busybox, "latest");
+    assert!(
+        sandbox
+            .ok(&["pull", &format!("{}/shared", bearer.domain())])
+            .contains("Downloaded newer image")
+    );
+}
+
+fn staged(sandbox: &Sandbox, file: &str) -> bool {
+    let layers = std::fs::read_dir(sandbox.dir().join("data/layers")).unwrap();
+    layers.flatten().any(|layer| layer.path().join(file).exists())
+}
+
+#[test]
+fn a_layer_is_unpacked_while_another_still_arrives() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = Faulty::start();
+    let parts = image(
+        OCI_CONFIG,
+        &[
+            (OCI_LAYER_GZIP, "gzip", &layer_of(&[("first", b"1")])),
+            (OCI_LAYER_GZIP, "gzip", &layer_of(&[("second", b"2")])),
+        ],
+    );
+    registry.add("parts", "latest", &parts);
+    let gate = Gate::default();
+    registry.order(
+        &parts.layers[0].digest().to_string(),
+        Fault::WithholdLastByte(gate.clone()),
+        1,
+    );
+    let mut pull = sandbox.background(&["pull", &format!("{}/parts", registry.domain())]);
+    eventually("the second layer, unpacked", || staged(&sandbox, "second"));
+    gate.open();
+    assert!(pull.wait().unwrap().success());
+}
+
+#[test]
+fn the_first_files_of_a_layer_are_on_disk_while_it_stalls() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = Faulty::start();
+    // Random enough that half of the blob is half of the archive.
+    let noise: Vec<u8> = (0..4_000_000_u64)
+        .map(|n| (n.wrapping_mul(6_364_136_223_846_793_005) >> 33) as u8 ^ (n * n % 251) as u8)
+        .collect();
+    let large = image(
+        OCI_CONFIG,
+        &[(
+            OCI_LAYER_GZIP,
+            "gzip",
+            &layer_of(&[("early", b"there"), ("large", &noise)]),
+        )],
+    );
+    registry.add("large", "latest", &large);
+    let gate = Gate::default();
+    let half = large.layers[0].bytes.len() / 2;
+    registry.order(
+        &large.layers[0].digest().to_string(),
+        Fault::StallAfter(half, gate.clone()),
+        1,
+    );
+    let mut pull = sandbox.background(&["pull", &format!("{}/large", registry.domain())]);
+    eventually("the first file", || staged(&sandbox, "early"));
+    gate.open();
+    assert!(pull.wait().unwrap().success());
+}
+
+#[test]
+fn what_a_registry_does_wrong_is_told_and_nothing_is_left() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = Faulty::start();
+    let domain = registry.domain();
+    let refused = |name: &str| {
+        let said = sandbox.docker(&["pull", &format!("{domain}/{name}")]);
+        assert_ne!(said.code, 0, "{said:?}");
+        format!("{}{}", said.out, said.err)
+    };
+    let good = image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &layer_of(&[("file", b"x")]))]);
+
+    assert!(refused("nosuch").contains("nosuch"), "{}", refused("nosuch"));
+    let mut wrong = good.clone();
+    wrong.config = Content::new(OCI_CONFIG, config_of(&[b"something else"]));
+    registry.add("diff-id", "latest", &wrong);
+    assert!(
+        refused("diff-id").contains("layer verification failed"),
+        "{}",
+        refused("diff-id")
+    );
+    registry.add("corrupt", "latest", &good);
+    registry.order(&good.layers[0].digest().to_string(), Fault::Corrupt, 100);
+    let said = refused("corrupt");
+    assert!(said.contains("failed"), "{said}");
+    registry.add_manifest(
+        "no-json",
+        "latest",
+        &Content::new("application/vnd.oci.image.manifest.v1+json", "no json"),
+    );
+    assert!(
+        refused("no-json").contains("invalid manifest"),
+        "{}",
+        refused("no-json")
+    );
+    for (name, path) in [("climbs", "../outside"), ("absolute", "/outside")] {
+        registry.add(
+            name,
+            "latest",
+            &image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &layer_of(&[(path, b"x")]))]),
+        );
+        if name == "climbs" {
+            assert!(refused(name).contains("outside"), "{}", refused(name));
+        }
+    }
+    assert_eq!(sandbox.ok(&["images", "-aq"]), "");
+    eventually("an empty layer store", || {
+        std::fs::read_dir(sandbox.dir().join("data/layers")).unwrap().count() == 0
+    });
+    assert!(!sandbox.dir().join("data/outside").exists());
+}
+
+#[test]
+fn a_registry_that_is_down_is_told() {
+    let sandbox = Sandbox::beside_registries();
+    let said = sandbox.docker(&["pull", "127.0.0.1:1/x"]);
+    assert!(said.err.contains("connection refused"), "{said:?}");
+}
+
+#[test]
+fn an_archive_is_loaded_tagged_and_removed() {
+    let sandbox = Sandbox::empty();
+    let archive = busybox_archive(sandbox.dir());
+    assert_eq!(
+        sandbox.ok(&["load", "-i", archive.to_str().unwrap()]),
+        "Loaded image: busybox:latest"
+    );
+    sandbox.ok(&["tag", "busybox", "mine:1"]);
+    let ids: Vec<String> = sandbox
+        .ok(&["images", "--format", "{{.ID}}"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+    assert_eq!(
+        sandbox.ok(&[
+            "inspect",
+            "--format",
+            "{{.Os}} {{index .Config.Labels \"made\"}}",
+            &ids[0]
+        ]),
+        "linux here"
+    );
+    assert_eq!(sandbox.ok(&["rmi", "busybox"]), "Untagged: busybox:latest");
+    sandbox.ok(&["create", "--name", "user", "mine:1"]);
+    let refused = sandbox.docker(&["rmi", "mine:1"]);
+    assert!(
+        refused
+            .err
+            .contains("conflict: unable to remove repository reference \"mine:1\" (must force)"),
+        "{refused:?}"
+    );
+    sandbox.ok(&["rm", "user"]);
+    let removed = sandbox.ok(&["rmi", "mine:1"]);
+    assert!(
+        removed.contains("Untagged: mine:1") && removed.contains("Deleted: sha256:"),
+        "{removed}"
+    );
+    assert_eq!(sandbox.ok(&["images", "-aq"]), "");
+    assert!(sandbox.docker(&["rmi", "mine:1"]).err.contains("No such image: mine:1"));
+    let broken = sandbox.dir().join("broken.tar");
+    std::fs::write(&broken, b"no archive at all").unwrap();
+    assert_ne!(sandbox.docker(&["load", "-i", broken.to_str().unwrap()]).code, 0);
+}

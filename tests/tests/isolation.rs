@@ -1,0 +1,194 @@
+//! What a container is kept from, each with the same thing allowed beside it.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use conex_tests::Sandbox;
+
+#[test]
+fn namespaces_are_the_containers_own() {
+    let sandbox = Sandbox::new();
+    for kind in ["pid", "ipc", "mnt", "uts", "net"] {
+        let host = std::fs::read_link(format!("/proc/self/ns/{kind}"))
+            .unwrap()
+            .display()
+            .to_string();
+        assert_ne!(
+            sandbox.run(&[], &format!("readlink /proc/self/ns/{kind}")),
+            host,
+            "{kind}"
+        );
+    }
+    let host = std::fs::read_link("/proc/self/ns/pid").unwrap().display().to_string();
+    assert_eq!(sandbox.run(&["--pid", "host"], "readlink /proc/self/ns/pid"), host);
+}
+
+#[test]
+fn capabilities_are_dockers_default_ones_unless_asked_for() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        sandbox.run(&[], "grep CapEff /proc/self/status"),
+        "CapEff:\t00000000a80425fb"
+    );
+    assert_eq!(
+        sandbox.run(&["--cap-drop", "ALL"], "grep CapEff /proc/self/status"),
+        "CapEff:\t0000000000000000"
+    );
+    assert_eq!(
+        sandbox.run(&["-u", "worker"], "grep CapEff /proc/self/status"),
+        "CapEff:\t0000000000000000"
+    );
+    let mount = "mkdir -p /mnt && mount -t tmpfs none /mnt && echo mounted";
+    assert_ne!(sandbox.docker(&["run", "--rm", "busybox", "sh", "-c", mount]).code, 0);
+    assert_eq!(sandbox.run(&["--privileged"], mount), "mounted");
+    let unknown = sandbox.docker(&["run", "--rm", "--cap-add", "NOSUCH", "busybox", "true"]);
+    assert!(
+        unknown.err.contains("unknown capability: \"CAP_NOSUCH\""),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn system_calls_are_filtered() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.run(&[], "grep Seccomp: /proc/self/status"), "Seccomp:\t2");
+    assert_eq!(
+        sandbox.run(
+            &["--security-opt", "seccomp=unconfined"],
+            "grep Seccomp: /proc/self/status"
+        ),
+        "Seccomp:\t0"
+    );
+    let unshare = "unshare -U true && echo allowed";
+    assert_ne!(sandbox.docker(&["run", "--rm", "busybox", "sh", "-c", unshare]).code, 0);
+    assert_eq!(
+        sandbox.run(&["--security-opt", "seccomp=unconfined"], unshare),
+        "allowed"
+    );
+}
+
+#[test]
+fn kernel_interfaces_are_masked_and_read_only() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.run(&[], "wc -c < /proc/keys"), "0");
+    assert_ne!(
+        sandbox
+            .docker(&["run", "--rm", "busybox", "sh", "-c", "echo 1 > /proc/sys/kernel/panic"])
+            .code,
+        0
+    );
+    assert_ne!(
+        sandbox
+            .docker(&["run", "--rm", "busybox", "sh", "-c", "touch /sys/x"])
+            .code,
+        0
+    );
+    assert_ne!(
+        sandbox
+            .docker(&["run", "--rm", "--read-only", "busybox", "touch", "/x"])
+            .code,
+        0
+    );
+    assert_eq!(
+        sandbox.run(&["--read-only", "--tmpfs", "/t"], "touch /t/x && echo written"),
+        "written"
+    );
+    assert_eq!(sandbox.run(&[], "touch /x && echo written"), "written");
+}
+
+#[test]
+fn devices_are_the_few_that_programs_need() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        sandbox.run(&[], "echo x > /dev/null && head -c 4 /dev/zero | wc -c"),
+        "4"
+    );
+    let open = "mknod /tmp/d c 1 1 && head -c 1 /tmp/d";
+    assert_ne!(sandbox.docker(&["run", "--rm", "busybox", "sh", "-c", open]).code, 0);
+    assert_eq!(
+        sandbox.run(
+            &["--device", "/dev/null:/dev/mine"],
+            "echo x > /dev/mine && echo written"
+        ),
+        "written"
+    );
+}
+
+#[test]
+fn memory_is_limited() {
+    let sandbox = Sandbox::new();
+    let eat = "head -c 64000000 /dev/zero | tail -c 64000000 | wc -c";
+    let said = sandbox.docker(&[
+        "run",
+        "--name",
+        "eater",
+        "-m",
+        "16m",
+        "--memory-swap",
+        "16m",
+        "busybox",
+        "sh",
+        "-c",
+        eat,
+    ]);
+    assert_ne!(said.out, "64000000", "{said:?}");
+    assert_eq!(
+        sandbox.ok(&["inspect", "--format", "{{.State.OOMKilled}}", "eater"]),
+        "true"
+    );
+    assert_eq!(sandbox.run(&["-m", "256m"], eat), "64000000");
+    let least = sandbox.docker(&["run", "--rm", "-m", "1m", "busybox", "true"]);
+    assert!(least.err.contains("Minimum memory limit allowed is 6MB"), "{least:?}");
+}
+
+#[test]
+fn tasks_and_cpus_are_limited() {
+    let sandbox = Sandbox::new();
+    let fork = "for i in 1 2 3 4 5 6 7 8; do sleep 0.2 & done; wait; echo all";
+    assert_ne!(
+        sandbox
+            .docker(&["run", "--rm", "--pids-limit", "4", "busybox", "sh", "-c", fork])
+            .code,
+        0
+    );
+    assert_eq!(sandbox.run(&["--pids-limit", "64"], fork), "all");
+    let id = sandbox.ok(&["run", "-d", "--cpus", "0.5", "busybox", "sleep", "1000"]);
+    let quota = sandbox
+        .cgroups()
+        .into_iter()
+        .filter(|path| path.ends_with(&id))
+        .find_map(|path| {
+            std::fs::read_to_string(path.join("cpu.cfs_quota_us"))
+                .or_else(|_| std::fs::read_to_string(path.join("cpu.max")))
+                .ok()
+        });
+    assert!(quota.unwrap().starts_with("50000"));
+}
+
+#[test]
+fn nothing_of_the_daemon_is_inside() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.run(&[], "ls /proc/self/fd | wc -l"), "4");
+    assert_eq!(sandbox.run(&[], "ps | grep -c [c]onex || true"), "0");
+}
+
+#[test]
+fn a_bind_shows_the_hosts_files_writable_or_not() {
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.dir().join("file"), "from the host").unwrap();
+    let bind = format!("{}:/host", sandbox.dir().display());
+    assert_eq!(
+        sandbox.run(&["-v", &bind], "cat /host/file && touch /host/made && echo"),
+        "from the host"
+    );
+    assert!(sandbox.dir().join("made").exists());
+    let refused = sandbox.docker(&[
+        "run",
+        "--rm",
+        "-v",
+        &format!("{bind}:ro"),
+        "busybox",
+        "touch",
+        "/host/other",
+    ]);
+    assert!(refused.err.contains("Read-only file system"), "{refused:?}");
+}

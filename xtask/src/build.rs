@@ -1,0 +1,63 @@
+//! The four programs, side by side in `target/dist`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::run::{Outcome, cargo, output, root, run};
+
+/// Where the programs are.
+pub(crate) fn dist() -> PathBuf {
+    root().join("target/dist")
+}
+
+/// Builds them. What runs in containers' vicinity is linked statically: it must not depend on files of the host.
+pub(crate) fn build() -> Outcome {
+    run(cargo().args([
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "conex-daemon",
+        "-p",
+        "conex-cli",
+    ]))?;
+    let target = host_target()?;
+    run(cargo()
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "conex-shim",
+            "-p",
+            "conex-runtime",
+            "--target",
+            &target,
+        ])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    fs::create_dir_all(dist()).map_err(|error| format!("create {}: {error}", dist().display()))?;
+    let target_dir = root().join("target");
+    for (dir, name) in [
+        (target_dir.join("release"), "conexd"),
+        (target_dir.join("release"), "conex"),
+        (target_dir.join(&target).join("release"), "conex-shim"),
+        (target_dir.join(&target).join("release"), "conex-runtime"),
+    ] {
+        place(&dir.join(name), &dist().join(name))?;
+    }
+    Ok(())
+}
+
+/// Replaces a program by rename: one that runs keeps its own file.
+fn place(from: &std::path::Path, to: &std::path::Path) -> Outcome {
+    let new = to.with_extension("new");
+    fs::copy(from, &new).map_err(|error| format!("copy {}: {error}", from.display()))?;
+    fs::rename(&new, to).map_err(|error| format!("rename to {}: {error}", to.display()))
+}
+
+fn host_target() -> Outcome<String> {
+    let text = output(std::process::Command::new("rustc").arg("-vV"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    line.map(str::to_owned)
+        .ok_or_else(|| "rustc -vV names no host".to_owned())
+}

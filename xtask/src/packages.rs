@@ -1,0 +1,58 @@
+//! Debian packages, installed where they are missing.
+
+use std::process::Command;
+
+use crate::run::{Outcome, run};
+
+/// What running containers needs: nft(8) for the bridge.
+pub(crate) const RUN: [(&str, &str); 1] = [("/usr/sbin/nft", "nftables")];
+
+/// What an own image and registry need.
+pub(crate) const REGISTRY: [(&str, &str); 3] = [
+    ("/usr/bin/docker-registry", "docker-registry"),
+    ("/bin/busybox", "busybox-static"),
+    ("/usr/bin/curl", "curl"),
+];
+
+/// What the tests need besides.
+pub(crate) const TEST: [(&str, &str); 7] = [
+    ("/usr/bin/htpasswd", "apache2-utils"),
+    ("/usr/sbin/runc", "runc"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/bin/script", "bsdutils"),
+    ("/usr/bin/nsenter", "util-linux"),
+    ("/sbin/ip", "iproute2"),
+    ("/usr/bin/zstd", "zstd"),
+];
+
+/// Installs the packages whose file is not there.
+pub(crate) fn install(wanted: &[(&str, &str)]) -> Outcome {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(file, _)| !std::path::Path::new(file).exists())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt
+    };
+    run(apt().arg("update"))?;
+    run(apt()
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(missing))
+}
+
+/// The `docker` client: the one that is in `PATH`, else Debian's.
+pub(crate) fn install_docker_client() -> Outcome {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("docker").is_file()));
+    if found {
+        Ok(())
+    } else {
+        install(&[("/usr/bin/docker", "docker.io")])
+    }
+}

@@ -1,0 +1,31 @@
+//! Everything that is checked, in the order of what fails fastest.
+
+use crate::run::{Outcome, cargo, output, run};
+use crate::{build, packages};
+
+/// Installs what the tests need and runs them all.
+pub(crate) fn test() -> Outcome {
+    packages::install(&packages::RUN)?;
+    packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::TEST)?;
+    packages::install_docker_client()?;
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    for small in ["conex-shim", "conex-runtime"] {
+        let tree = output(cargo().args(["tree", "--locked", "-p", small, "-e", "normal"]))?;
+        if tree.contains("tokio") {
+            return Err(format!("tokio is in the tree of {small}"));
+        }
+    }
+    run(cargo().args([
+        "clippy",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    build::build()?;
+    run(cargo().args(["test", "--release", "--locked", "--workspace"]))
+}
