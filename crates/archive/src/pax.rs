@@ -91,7 +91,7 @@ mod tests {
     fn records_are_read_and_later_ones_win() {
         let mut extension = Extension::default();
         extension
-            .read(b"9 path=a\n9 path=b\n25 SCHILY.xattr.user.a=x\ny\n12 size=123\n")
+            .read(b"9 path=a\n9 path=b\n27 SCHILY.xattr.user.a=x\ny\n12 size=123\n")
             .unwrap();
         assert_eq!(extension.path.as_deref(), Some(b"b".as_slice()));
         assert_eq!(extension.size, Some(123));

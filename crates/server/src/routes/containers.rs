@@ -14,12 +14,13 @@ use crate::router::Call;
 
 /// `POST /containers/create`.
 pub(crate) async fn create(mut call: Call) -> Answer {
+    // The body is taken first: a refusal while the client still writes would be lost with the connection.
+    let request = call.body::<ContainerCreateRequest>().await?;
+    let request = request.ok_or_else(|| Failure::bad_request("invalid JSON: got EOF while reading request body"))?;
     let name = call.query.some("name");
     if let Some(name) = &name {
         names::parse(name)?;
     }
-    let request = call.body::<ContainerCreateRequest>().await?;
-    let request = request.ok_or_else(|| Failure::bad_request("invalid JSON: got EOF while reading request body"))?;
     let config = Config::from_request(request)?;
     Ok(json(StatusCode::CREATED, &call.engine.create(name, config).await?))
 }
