@@ -12,6 +12,7 @@ use axum::response::Response;
 use conex_engine::ClientConnection;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::answer::{Answer, Failure};
@@ -57,11 +58,8 @@ where
     F: FnOnce(ClientConnection) -> Fut + Send + 'static,
     Fut: Future<Output = Result<(), conex_engine::Error>> + Send + 'static,
 {
-    let wants_upgrade = request.headers().contains_key(header::UPGRADE);
-    if !wants_upgrade {
-        return Err(Failure::bad_request(
-            "unable to upgrade to tcp, received 200: the request has no Upgrade header",
-        ));
+    if !request.headers().contains_key(header::UPGRADE) {
+        return stream(content, connect);
     }
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(hand_over(upgrade, content, connect));
@@ -73,6 +71,40 @@ where
         .body(Body::empty());
     response.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
+
+/// For clients that ask for no upgrade and only read: the output as the body of the answer. Its input is at its end.
+fn stream<F, Fut>(content: Content, connect: F) -> Answer
+where
+    F: FnOnce(ClientConnection) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), conex_engine::Error>> + Send + 'static,
+{
+    let failed = |error: std::io::Error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+    ours.shutdown(std::net::Shutdown::Write).map_err(failed)?;
+    ours.set_nonblocking(true).map_err(failed)?;
+    let ours = UnixStream::from_std(ours).map_err(failed)?;
+    tokio::spawn(serve(
+        ClientConnection {
+            socket: theirs.into(),
+            preread: bytes::Bytes::new(),
+        },
+        content,
+        connect,
+    ));
+    let chunks = futures_util::stream::try_unfold(ours, |mut ours| async move {
+        let mut chunk = vec![0; CHUNK];
+        let count = ours.read(&mut chunk).await?;
+        chunk.truncate(count);
+        Ok::<_, std::io::Error>((count > 0).then_some((chunk, ours)))
+    });
+    let response = Response::builder()
+        .header(header::CONTENT_TYPE, content.media_type())
+        .body(Body::from_stream(chunks));
+    response.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// Bytes of an answer's body that are read at once.
+const CHUNK: usize = 16 * 1024;
 
 async fn hand_over<F, Fut>(upgrade: OnUpgrade, content: Content, connect: F)
 where
@@ -87,6 +119,14 @@ where
         // The client went away before the answer was out.
         Err(error) => return tracing::debug!(%error, "upgrade a connection"),
     };
+    serve(client, content, connect).await;
+}
+
+async fn serve<F, Fut>(client: ClientConnection, content: Content, connect: F)
+where
+    F: FnOnce(ClientConnection) -> Fut,
+    Fut: Future<Output = Result<(), conex_engine::Error>>,
+{
     // What goes wrong now can only be told on the connection itself, whose end the client sees.
     let words = client.socket.try_clone();
     if let Err(error) = connect(client).await {
