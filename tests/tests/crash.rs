@@ -113,6 +113,26 @@ fn a_monitor_or_template_killed_at_a_named_point_leaves_nothing() {
     }
 }
 
+/// A monitor that dies between the record of the exit and its own cleaning is cleaned up after by the daemon, and does
+/// not hold up the next start.
+#[test]
+fn a_monitor_killed_after_the_exit_does_not_hold_up_the_next_start() {
+    let mut sandbox = Sandbox::new();
+    sandbox.kill();
+    sandbox.start(&[("CONEX_FAIL_POINT", "monitor.after-exit-record")]);
+    sandbox.docker(&["run", "--name", "again", "busybox", "sh", "-c", "exit 4"]);
+    eventually("the end of the container", || {
+        sandbox.ok(&["inspect", "--format", "{{.State.Running}}", "again"]) == "false"
+    });
+    let started = std::time::Instant::now();
+    sandbox.ok(&["start", "again"]);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    eventually("the second end", || {
+        sandbox.ok(&["inspect", "--format", "{{.State.ExitCode}}", "again"]) == "4"
+    });
+    eventually("no cgroup", || sandbox.cgroups().is_empty());
+}
+
 #[test]
 fn random_kills_lose_nothing() {
     let rounds: u32 = std::env::var("CONEX_CRASH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());

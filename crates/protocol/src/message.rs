@@ -11,6 +11,9 @@ pub const MAX_DATAGRAM: usize = 64 * 1024;
 /// Number that pairs an answer with its request, chosen by the daemon.
 pub type Request = u64;
 
+/// Request number of a message that is not answered: a client that is handed over before the start.
+pub const NO_ANSWER: Request = 0;
+
 /// Daemon to template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -20,9 +23,12 @@ pub enum ToTemplate {
         /// The daemon's version.
         version: u32,
     },
-    /// Fork a monitor. Descriptors: `[order, channel]`: a sealed memfd with a `MonitorOrder` as JSON, and the
-    /// monitor's end of a socket pair on which `ToMonitor` messages may be waiting already. The descriptors of
-    /// the order's plan follow them.
+    /// Fork a monitor. Descriptors: `[order, channel, directory]`: a sealed memfd with a `MonitorOrder` as JSON; the
+    /// monitor's end of a socket pair on which `ToMonitor` messages may be waiting already; and the run's directory,
+    /// `<exec-root>/containers/<id>`, made by the daemon. The monitor binds `control.sock` in it and publishes
+    /// `monitor.json` (a `MonitorRecord`) by rename. It holds the directory and not its name: a monitor that comes too
+    /// late for a daemon that has given it up cannot get into the way of the next run. The descriptors of the order's
+    /// plan follow.
     Fork {
         /// Pairs the answer.
         request: Request,
@@ -61,9 +67,6 @@ pub enum FromTemplate {
 pub struct MonitorOrder {
     /// The container's id, 64 hexadecimal digits.
     pub container: String,
-    /// Directory for run-time state, made by the daemon: `<exec-root>/containers/<id>`. The monitor binds
-    /// `control.sock` in it and publishes `monitor.json` (a `MonitorRecord`) by rename; both go when it ends.
-    pub run_dir: String,
     /// Where the exit is recorded, by rename: an `ExitRecord` as JSON.
     pub exit_file: String,
     /// Log file in Docker's `json-file` format, appended to; `None` writes no log.
@@ -174,7 +177,7 @@ pub enum ToMonitor {
         columns: u16,
     },
     /// Attach a client to the first process. Descriptor: `[client]`. Those that wait on the channel before the
-    /// start see the first byte.
+    /// start (with `NO_ANSWER`) see the first byte.
     Attach {
         /// Pairs the answer.
         request: Request,
@@ -190,6 +193,11 @@ pub enum ToMonitor {
         exec: String,
         /// The client, `None` for a detached exec.
         attachment: Option<Attachment>,
+    },
+    /// Answer, after everything that happened before.
+    Sync {
+        /// Pairs the answer.
+        request: Request,
     },
     /// Forget an exec that has ended; its exit is known to the daemon.
     ForgetExec {
@@ -295,6 +303,16 @@ pub struct Failure {
     pub reason: FailureReason,
     /// Words: the step, its object and the error.
     pub message: String,
+}
+
+impl Failure {
+    /// One that no exit code of Docker's is kept for.
+    pub fn other(message: &str) -> Self {
+        Self {
+            reason: FailureReason::Other,
+            message: message.to_owned(),
+        }
+    }
 }
 
 /// What kind of failure.

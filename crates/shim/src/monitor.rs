@@ -16,6 +16,7 @@ mod execs;
 mod finish;
 mod output;
 mod process;
+mod run_dir;
 mod start;
 mod state;
 mod time;
@@ -25,9 +26,16 @@ use std::os::fd::OwnedFd;
 use conex_sys::process::exit;
 use conex_sys::seqpacket::Socket;
 
-/// The life of a monitor; never returns.
-pub(crate) fn run(order: OwnedFd, channel: Socket, fds: Vec<OwnedFd>) -> ! {
-    match start::start(order, channel, fds) {
+use crate::monitor::run_dir::RunDir;
+
+/// The life of a monitor with the descriptors of its fork: order, channel, directory, and those of the plan. Never
+/// returns.
+pub(crate) fn run(fds: Vec<OwnedFd>) -> ! {
+    let mut fds = fds.into_iter();
+    let (Some(order), Some(channel), Some(directory)) = (fds.next(), fds.next(), fds.next()) else {
+        exit(1)
+    };
+    match start::start(order, Socket::from(channel), RunDir::new(directory), fds.collect()) {
         Ok(mut monitor) => {
             let code = i32::from(monitor.serve().is_err());
             exit(code)

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use conex_protocol::message::{FromTemplate, ToTemplate, VERSION};
+use conex_protocol::message::{FromTemplate, VERSION};
+use conex_protocol::template::{Action, Template, forked};
 use conex_protocol::{decode, encode};
 use conex_sys::process::{self, CloneRequest, Cloned, ExecStrings, SingleThreaded};
 use conex_sys::seqpacket::Socket;
@@ -28,35 +29,32 @@ pub(crate) fn run() -> io::Result<()> {
     let daemon = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     rustix::io::fcntl_setfd(&daemon, rustix::io::FdFlags::CLOEXEC)?;
     let proof = SingleThreaded::verify()?;
+    let mut template = Template::default();
     while let Some((bytes, fds)) = daemon.receive()? {
-        match decode(&bytes).map_err(io::Error::other)? {
-            ToTemplate::Hello { .. } => {
+        match template.on(&decode(&bytes).map_err(io::Error::other)?, fds.len()) {
+            Action::Greet => {
                 let pid = rustix::process::getpid().as_raw_nonzero().get();
                 tell(&daemon, &FromTemplate::Hello { version: VERSION, pid }, None)?;
             }
-            ToTemplate::Fork { request } => {
+            Action::Fork { request } => {
                 failpoint::hit("template.before-fork");
-                let mut fds = fds.into_iter();
-                let (Some(order), Some(channel)) = (fds.next(), fds.next()) else {
-                    let message = "a fork needs an order and a channel".to_owned();
-                    tell(&daemon, &FromTemplate::ForkFailed { request, message }, None)?;
-                    continue;
-                };
                 match process::clone(&proof, &CloneRequest::default()) {
                     Ok(Cloned::Child) => {
                         drop(daemon);
-                        monitor::run(order, Socket::from(channel), fds.collect())
+                        monitor::run(fds)
                     }
                     Ok(Cloned::Parent { pid, pidfd }) => {
                         failpoint::hit("template.after-fork");
-                        tell(&daemon, &FromTemplate::Forked { request, pid }, Some(&pidfd))?;
+                        tell(&daemon, &forked(request, Ok(pid)), Some(&pidfd))?;
                     }
                     Err(error) => {
-                        let message = format!("fork a monitor: {error}");
-                        tell(&daemon, &FromTemplate::ForkFailed { request, message }, None)?;
+                        let why = format!("fork a monitor: {error}");
+                        tell(&daemon, &forked(request, Err(why)), None)?;
                     }
                 }
             }
+            Action::Answer(message) => tell(&daemon, &message, None)?,
+            Action::End => break,
         }
     }
     Ok(())

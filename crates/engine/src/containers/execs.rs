@@ -20,6 +20,9 @@ use crate::requests::{ClientConnection, ExecStart};
 /// How long an exec that ended can still be inspected.
 const KEPT: Duration = Duration::from_secs(300);
 
+/// How long a monitor may take to tell whether an exec still runs.
+const SYNC: Duration = Duration::from_secs(1);
+
 /// Where an exec is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -183,9 +186,16 @@ impl Engine {
         )))
     }
 
-    /// What is known of an exec.
+    /// What is known of an exec. A client whose stream has ended finds the exit: the monitor is asked before an exec is
+    /// called running.
     pub async fn exec_inspect(&self, exec: &str) -> Result<api::ExecInspect> {
-        let (container, config, life) = self.inner.execs.find(exec)?;
+        let (container, config, mut life) = self.inner.execs.find(exec)?;
+        if matches!(life, Life::Running { .. }) {
+            let synced = container.order(|reply| Order::Sync { reply });
+            // One that is stopped by a debugger, or ends meanwhile, does not answer; what is known is told then.
+            let _ = tokio::time::timeout(SYNC, synced).await;
+            life = self.inner.execs.find(exec)?.2;
+        }
         let config = config.unwrap_or_default();
         let (entrypoint, arguments) = config
             .cmd

@@ -17,7 +17,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use conex_container::state::Exit;
-use conex_protocol::message::{Attachment, Failure, FailureReason, FromMonitor, MonitorOrder, ToMonitor};
+use conex_protocol::daemon::{self, Event, News, NotStarted};
+use conex_protocol::message::{Attachment, Failure, FailureReason, FromMonitor, MonitorOrder, NO_ANSWER, ToMonitor};
 use conex_snapshot::{OverlayMethod, Rootfs, Writable};
 use conex_spec::plan::{FdSlot, Root};
 use conex_sys::{memfd, seqpacket};
@@ -144,23 +145,27 @@ async fn try_launch(
     before: Option<&Exit>,
     early: Vec<(Attachment, OwnedFd)>,
 ) -> std::result::Result<Launched, Failed> {
-    let prepared = {
+    let mut prepared = {
         let (engine, container, before) = (engine.clone(), container.clone(), before.cloned());
         tokio::task::spawn_blocking(move || prepare(&engine, &container, before))
             .await
             .map_err(|error| own_failure(Error::new(ErrorKind::System, format!("prepare the start: {error}"))))?
             .map_err(own_failure)?
     };
-    let outcome = fork(engine, &container.id, &prepared, &early).await;
+    let outcome = fork(engine, container, &mut prepared, &early).await;
     if outcome.is_err() {
-        // A monitor that was never forked leaves its directory behind.
-        let _ = fs::remove_dir(engine.files.run_dir(&container.id));
+        recovery::bury(engine, container);
     }
     match outcome {
-        Ok((link, pid, started_at)) => {
+        Ok(Started {
+            link,
+            protocol,
+            pid,
+            started_at,
+        }) => {
             let endpoint = prepared.connection.and_then(Connection::into_endpoint);
             Ok(Launched {
-                run: Run::new(link, endpoint),
+                run: Run::new(link, protocol, endpoint),
                 pid,
                 started_at,
             })
@@ -177,6 +182,7 @@ async fn try_launch(
 /// What a start has made ready.
 struct Prepared {
     order: OwnedFd,
+    run_dir: OwnedFd,
     fds: Vec<OwnedFd>,
     connection: Option<Connection>,
 }
@@ -184,7 +190,7 @@ struct Prepared {
 fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Result<Prepared> {
     let files = &engine.files;
     let id = container.id.as_str();
-    await_previous_run(engine, id)?;
+    let run_dir = create_run_dir(engine, container)?;
     let root = mount_root(engine, container)?;
     let connection = engine.network.connect(container)?;
     let endpoint = connection.as_ref().and_then(Connection::endpoint).cloned();
@@ -203,7 +209,6 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
     let plan = plan::init_plan(engine, container, root, connection.as_ref(), &mut slots)?;
     let order = MonitorOrder {
         container: id.to_owned(),
-        run_dir: files.run_dir(id).display().to_string(),
         exit_file: files.exit_file(id).display().to_string(),
         log_file: container
             .config
@@ -217,6 +222,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
     undo.endpoint = None;
     Ok(Prepared {
         order,
+        run_dir,
         fds: slots.fds,
         connection,
     })
@@ -256,29 +262,22 @@ impl Slots {
     }
 }
 
-/// A monitor that is still cleaning up after an earlier run owns the run's directory; it is gone in a moment.
-fn await_previous_run(engine: &Inner, id: &str) -> Result<()> {
-    let dir = engine.files.run_dir(id);
-    for attempt in 0..PREVIOUS_RUN_ATTEMPTS {
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if attempt > 0 && fs::remove_dir(&dir).is_ok() {
-                    continue;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(2));
-            }
-            Err(error) => return Err(system(format!("create {}", dir.display()))(error)),
+/// Makes the run's directory; one that a dead monitor left is removed with all that it left.
+fn create_run_dir(engine: &Inner, container: &Container) -> Result<OwnedFd> {
+    let dir = engine.files.run_dir(&container.id);
+    let create = || DirBuilder::new().mode(0o700).create(&dir);
+    let created = match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            recovery::clean(engine, container);
+            create()
         }
-    }
-    Err(Error::new(
-        ErrorKind::System,
-        format!("the previous run of container {id} does not end"),
-    ))
+        outcome => outcome,
+    };
+    created
+        .and_then(|()| fs::File::open(&dir))
+        .map(OwnedFd::from)
+        .map_err(system(format!("create {}", dir.display())))
 }
-
-/// Ten seconds.
-const PREVIOUS_RUN_ATTEMPTS: u32 = 5_000;
 
 fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
     let image = engine.find_image(&container.image)?;
@@ -322,14 +321,10 @@ pub(crate) enum OwnedRoot {
     Plan(Root),
 }
 
-/// From here on the daemon that comes next takes the run into account.
+/// From here on the daemon that comes next takes the run into account. The earlier exit goes last: until then it is what
+/// is found.
 fn begin_run(engine: &Inner, id: &str, before: Option<Exit>, run: RunRecord) -> io::Result<()> {
-    if before.is_some() {
-        match fs::remove_file(engine.files.exit_file(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
+    let again = before.is_some();
     recovery::publish(
         &engine.files.state_file(id),
         &StateRecord {
@@ -337,76 +332,111 @@ fn begin_run(engine: &Inner, id: &str, before: Option<Exit>, run: RunRecord) -> 
             run: Some(run),
             failed: None,
         },
-    )
+    )?;
+    if !again {
+        return Ok(());
+    }
+    match fs::remove_file(engine.files.exit_file(id)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A run that was started.
+struct Started {
+    link: Link,
+    protocol: daemon::Run,
+    pid: i32,
+    started_at: String,
 }
 
 async fn fork(
     engine: &Inner,
-    id: &str,
-    prepared: &Prepared,
+    container: &Container,
+    prepared: &mut Prepared,
     early: &[(Attachment, OwnedFd)],
-) -> std::result::Result<(Link, i32, String), Failed> {
+) -> std::result::Result<Started, Failed> {
+    let id = &container.id;
     for attempt in 1..=FORK_ATTEMPTS {
-        let lost = own_failure(Error::new(
-            ErrorKind::System,
-            format!("the monitor of container {id} was lost at its start"),
-        ));
-        match fork_once(engine, prepared, early)
+        let outcome = fork_once(engine, prepared, early)
             .await
-            .map_err(|error| own_failure(system("start a monitor")(error)))?
-        {
-            Fork::Started { link, pid, started_at } => return Ok((link, pid, started_at)),
-            Fork::Failed(failure) => return Err((start_error(&failure), exit_code(failure.reason))),
-            Fork::Refused(message) => return Err(own_failure(Error::new(ErrorKind::System, message))),
-            Fork::Lost if attempt == FORK_ATTEMPTS => return Err(lost),
-            Fork::Lost => tracing::warn!(container = %id, "the template was lost in a fork; once more"),
+            .map_err(|error| own_failure(system("start a monitor")(error)))?;
+        match outcome {
+            Ok(started) => return Ok(started),
+            Err(NotStarted::Failed(failure)) => return Err((start_error(&failure), exit_code(failure.reason))),
+            Err(NotStarted::NotForked(message)) => return Err(own_failure(Error::new(ErrorKind::System, message))),
+            Err(NotStarted::TemplateLost) if attempt < FORK_ATTEMPTS => {
+                tracing::warn!(container = %id, "the template was lost in a fork; once more");
+                recovery::clean(engine, container);
+                prepared.run_dir = create_run_dir(engine, container).map_err(own_failure)?;
+            }
+            Err(NotStarted::MonitorLost | NotStarted::TemplateLost) => {
+                recovery::clean(engine, container);
+                break;
+            }
         }
     }
-    unreachable!("the last attempt returns")
+    Err(own_failure(Error::new(
+        ErrorKind::System,
+        format!("the monitor of container {id} was lost at its start"),
+    )))
 }
 
-enum Fork {
-    Started { link: Link, pid: i32, started_at: String },
-    Failed(Failure),
-    Refused(String),
-    Lost,
-}
-
-async fn fork_once(engine: &Inner, prepared: &Prepared, early: &[(Attachment, OwnedFd)]) -> io::Result<Fork> {
+async fn fork_once(
+    engine: &Inner,
+    prepared: &Prepared,
+    early: &[(Attachment, OwnedFd)],
+) -> io::Result<std::result::Result<Started, NotStarted>> {
     let (ours, theirs) = seqpacket::pair()?;
     let link = Link::new(ours)?;
-    for (request, (attachment, client)) in early.iter().enumerate() {
-        // Request numbers of these are never waited for; the run counts from 1.
+    for (attachment, client) in early {
         let message = ToMonitor::Attach {
-            request: u64::MAX - request as u64,
+            request: NO_ANSWER,
             attachment: attachment.clone(),
         };
         link.send(&message, &[client.as_fd()]).await?;
     }
-    let fds = prepared
-        .fds
-        .iter()
+    let fds = std::iter::once(&prepared.run_dir)
+        .chain(&prepared.fds)
         .map(OwnedFd::try_clone)
         .collect::<io::Result<Vec<_>>>()?;
     conex_sys::failpoint::hit("start.before-fork");
     let mut forked = engine.template.fork(prepared.order.try_clone()?, theirs.into(), fds);
-    let mut answered = false;
+    let mut protocol = daemon::Run::launch();
+    let (mut answered, mut ended) = (false, false);
     loop {
-        tokio::select! {
+        let event = tokio::select! {
             answer = &mut forked, if !answered => {
                 answered = true;
                 match answer {
-                    Ok(Forked::Yes) => conex_sys::failpoint::hit("start.after-fork"),
-                    Ok(Forked::Unknown) => {}
-                    Ok(Forked::No(message)) => return Ok(Fork::Refused(message)),
-                    Err(_) => return Ok(Fork::Refused("the engine ends".into())),
+                    Ok(Forked::Yes) => {
+                        conex_sys::failpoint::hit("start.after-fork");
+                        Event::Forked
+                    }
+                    Ok(Forked::Unknown) => Event::TemplateLost,
+                    Ok(Forked::No(message)) => Event::ForkFailed(message),
+                    Err(_) => Event::ForkFailed("the engine ends".into()),
                 }
             }
-            news = link.receive::<FromMonitor>() => match news? {
-                Some((FromMonitor::Started { pid, started_at }, _)) => return Ok(Fork::Started { link, pid, started_at }),
-                Some((FromMonitor::StartFailed(failure), _)) => return Ok(Fork::Failed(failure)),
-                Some(_) => {}
-                None => return Ok(Fork::Lost),
+            message = link.receive::<FromMonitor>(), if !ended => {
+                let message = message?;
+                ended = message.is_none();
+                message.map_or(Event::ChannelEnded, |(message, _)| Event::Message(message))
+            }
+        };
+        for news in protocol.on(event) {
+            match news {
+                News::Started { pid, started_at, .. } => {
+                    return Ok(Ok(Started {
+                        link,
+                        protocol,
+                        pid,
+                        started_at,
+                    }));
+                }
+                News::NotStarted(why) => return Ok(Err(why)),
+                News::Held { .. } => link.send(&ToMonitor::Go, &[]).await?,
+                _ => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use conex_protocol::{decode, encode};
 use conex_sys::seqpacket::Socket;
@@ -11,9 +12,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A `SOCK_SEQPACKET` socket in the daemon's event loop.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Link {
-    socket: AsyncFd<Descriptor>,
+    socket: Arc<AsyncFd<Descriptor>>,
 }
 
 #[derive(Debug)]
@@ -34,7 +35,9 @@ impl Link {
             reason = "its successor is unsafe; `Descriptor` owns its descriptor and never changes it"
         )]
         let socket = AsyncFd::with_interest(Descriptor(socket), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket: Arc::new(socket),
+        })
     }
 
     /// Sends one message.

@@ -12,20 +12,22 @@
 //!   none of it                                        created
 //! ```
 //!
-//! `exit.json` is removed before each start, so one that exists always belongs to the latest run.
+//! `exit.json` is removed after a run is noted in `state.json` and before its monitor is forked: one that exists is that
+//! of the latest run, or of the one before where the latest never got that far.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use conex_container::state::{Exit, State};
+use conex_protocol::daemon::{Traces, Verdict, judge};
 use conex_protocol::message::{ExitRecord, MonitorRecord};
 use conex_sys::seqpacket::Socket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::containers::files::{RunRecord, StateRecord};
-use crate::containers::{Container, files};
+use crate::containers::Container;
+use crate::containers::files::{self, RunRecord, StateRecord};
 use crate::engine::Inner;
 
 /// Exit code of a run whose end nobody saw.
@@ -61,25 +63,30 @@ pub(crate) fn find(engine: &Inner, container: &Container) -> io::Result<Found> {
     {
         return Ok(Found::Monitor(socket, Box::new(run.clone())));
     }
-    let recorded: Option<ExitRecord> = load(&engine.files.exit_file(&container.id))?;
-    let state = match (recorded, &record) {
-        (Some(recorded), _) => State::Exited(exit(recorded)),
-        (
-            None,
-            StateRecord {
-                run: Some(run), before, ..
-            },
-        ) => dead_run(engine, container, run, before.clone())?,
-        (
-            None,
-            StateRecord {
-                failed: Some(failed), ..
-            },
-        ) => State::Exited(failed.clone()),
-        (None, StateRecord { before, .. }) => still(before.clone()),
+    settle(engine, container).map(Found::Still)
+}
+
+/// Settles a run that has no monitor any more by what it left, and removes that.
+pub(crate) fn settle(engine: &Inner, container: &Container) -> io::Result<State> {
+    let id = &container.id;
+    let record: StateRecord = load(&engine.files.state_file(id))?.unwrap_or_default();
+    let monitor: Option<MonitorRecord> = load(&engine.files.monitor_file(id))?;
+    let verdict = judge(Traces {
+        begun: record.run.is_some(),
+        this_boot: record
+            .run
+            .as_ref()
+            .is_some_and(|run| run.boot_id == engine.host.boot_id),
+        exit: load(&engine.files.exit_file(id))?,
+        monitor: monitor.map(|monitor| monitor.started_at),
+    });
+    let state = match verdict {
+        Verdict::Ended(record) => State::Exited(exit(record)),
+        Verdict::Unknown(started_at) => State::Exited(unknown(engine, container, started_at)?),
+        Verdict::AsBefore => record.failed.or(record.before).map_or(State::Created, State::Exited),
     };
     clean(engine, container);
-    Ok(Found::Still(state))
+    Ok(state)
 }
 
 /// Connects to a monitor, or makes sure that there is none: one that was forked but has not bound its socket yet
@@ -98,21 +105,6 @@ fn connect(engine: &Inner, id: &str) -> Option<Socket> {
         }
     }
     None
-}
-
-fn still(before: Option<Exit>) -> State {
-    before.map_or(State::Created, State::Exited)
-}
-
-fn dead_run(engine: &Inner, container: &Container, run: &RunRecord, before: Option<Exit>) -> io::Result<State> {
-    if run.boot_id != engine.host.boot_id {
-        return Ok(State::Exited(unknown(engine, container, None)?));
-    }
-    let monitor: Option<MonitorRecord> = load(&engine.files.monitor_file(&container.id))?;
-    match monitor {
-        Some(monitor) => Ok(State::Exited(unknown(engine, container, Some(monitor.started_at))?)),
-        None => Ok(still(before)),
-    }
 }
 
 /// Records an exit as unknown, so that the next daemon finds the same.
@@ -161,6 +153,15 @@ pub(crate) fn clean(engine: &Inner, container: &Container) {
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(container = %container.id, %error, "remove {}", run_dir.display());
+    }
+}
+
+/// After a monitor's end: it has removed everything but the directory, or died before it could.
+pub(crate) fn bury(engine: &Inner, container: &Container) {
+    match fs::remove_dir(engine.files.run_dir(&container.id)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => clean(engine, container),
     }
 }
 

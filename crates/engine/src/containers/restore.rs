@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use conex_container::state::State;
+use conex_protocol::daemon::{self, Event, News};
 use conex_protocol::message::{FromMonitor, ToMonitor, VERSION};
 use conex_sys::seqpacket::Socket;
 
@@ -76,13 +77,15 @@ async fn greet(
     run: RunRecord,
 ) -> std::result::Result<(Run, State), State> {
     match try_greet(engine, container, socket).await {
-        Ok(Some((link, pid, started_at))) => Ok((Run::new(link, run.endpoint), State::Running { pid, started_at })),
+        Ok(Some((link, protocol, state))) => Ok((Run::new(link, protocol, run.endpoint), state)),
         outcome => {
             if let Err(error) = outcome {
                 tracing::warn!(container = %container.id, %error, "greet a monitor");
             }
-            let exit = recovery::exit_after_loss(engine, container);
-            Err(State::Exited(exit))
+            Err(recovery::settle(engine, container).unwrap_or_else(|error| {
+                tracing::error!(container = %container.id, %error, "settle a run");
+                State::Created
+            }))
         }
     }
 }
@@ -91,24 +94,27 @@ async fn try_greet(
     engine: &Arc<Inner>,
     container: &Arc<Container>,
     socket: Socket,
-) -> std::io::Result<Option<(Link, i32, String)>> {
+) -> std::io::Result<Option<(Link, daemon::Run, State)>> {
     let link = Link::new(socket)?;
+    let mut protocol = daemon::Run::reconnect();
     link.send(&ToMonitor::Hello { version: VERSION }, &[]).await?;
-    while let Some((message, _)) = link.receive().await? {
-        match message {
-            // A monitor answers only once its container runs; until then the connection waits.
-            FromMonitor::Hello {
-                pid, started_at, execs, ..
-            } if pid > 0 => {
-                engine.execs.adopt(container, execs);
-                return Ok(Some((link, pid, started_at)));
+    // A monitor answers once its container runs; until then the connection waits.
+    loop {
+        let event = match link.receive::<FromMonitor>().await? {
+            Some((message, _)) => Event::Message(message),
+            None => Event::ChannelEnded,
+        };
+        for news in protocol.on(event) {
+            match news {
+                News::Started { pid, started_at, execs } => {
+                    engine.execs.adopt(container, execs);
+                    return Ok(Some((link, protocol, State::Running { pid, started_at })));
+                }
+                News::NotStarted(_) => return Ok(None),
+                _ => {}
             }
-            FromMonitor::Started { pid, started_at } => return Ok(Some((link, pid, started_at))),
-            FromMonitor::Exited(_) | FromMonitor::StartFailed(_) => return Ok(None),
-            _ => {}
         }
     }
-    Ok(None)
 }
 
 /// Discards directories of containers that are not in the store: their removal was cut off after the record was gone.

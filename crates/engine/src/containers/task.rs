@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use conex_container::state::{Event, Exit, Refusal, State};
-use conex_protocol::message::{Attachment, ExitRecord, FromMonitor, Request, ToMonitor};
+use conex_protocol::daemon::{self, News};
+use conex_protocol::message::{Attachment, FromMonitor, Request, ToMonitor};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::containers::launch::{self, StartFailure};
@@ -42,6 +44,8 @@ pub(crate) enum Order {
         client: OwnedFd,
         reply: Reply<()>,
     },
+    /// Take what the monitor knows by now.
+    Sync { reply: Reply<()> },
     /// Start another process; the answer is its pid.
     Exec { exec: ExecOrder, reply: Reply<i32> },
     /// Let the monitor forget an exec that ended.
@@ -94,32 +98,34 @@ enum Pending {
     Exec(Reply<i32>),
 }
 
+impl Pending {
+    fn settle(self, outcome: Result<i32>) {
+        match self {
+            Self::Answer(reply) => answer(reply, outcome.map(|_| ())),
+            Self::Exec(reply) => answer(reply, outcome),
+        }
+    }
+}
+
 /// A container's running monitor.
 pub(crate) struct Run {
     /// Connection to the monitor.
     pub(crate) link: Link,
     /// Released when the run ends.
     pub(crate) endpoint: Option<Endpoint>,
+    protocol: daemon::Run,
     pending: HashMap<Request, Pending>,
-    next: Request,
 }
 
 impl Run {
     /// A run that nothing was asked of yet.
-    pub(crate) fn new(link: Link, endpoint: Option<Endpoint>) -> Self {
+    pub(crate) fn new(link: Link, protocol: daemon::Run, endpoint: Option<Endpoint>) -> Self {
         Self {
             link,
             endpoint,
+            protocol,
             pending: HashMap::new(),
-            next: 1,
         }
-    }
-
-    fn expect(&mut self, pending: Pending) -> Request {
-        let request = self.next;
-        self.next += 1;
-        self.pending.insert(request, pending);
-        request
     }
 }
 
@@ -130,6 +136,8 @@ pub(crate) struct Task {
     orders: mpsc::UnboundedReceiver<Order>,
     view: watch::Sender<View>,
     run: Option<Run>,
+    /// The connection to a monitor that has told the exit and is cleaning up.
+    ending: Option<Link>,
     /// Clients that attached before the start.
     early: Vec<(Attachment, OwnedFd)>,
 }
@@ -150,6 +158,7 @@ impl Task {
                 orders,
                 view,
                 run,
+                ending: None,
                 early: Vec::new(),
             }
             .serve(),
@@ -163,14 +172,11 @@ impl Task {
                     Some(order) => self.carry_out(order).await,
                     None => return,
                 },
-                news = receive(self.run.as_ref()) => match news {
-                    Ok(Some((message, _))) => self.on_news(message).await,
-                    Ok(None) => self.on_loss().await,
-                    Err(error) => {
-                        tracing::error!(container = %self.container.id, %error, "read from the monitor");
-                        self.on_loss().await;
-                    }
-                },
+                event = receive(self.run.as_ref(), &self.container.id) => self.on_event(event).await,
+                () = end_of(self.ending.as_ref()) => {
+                    self.ending = None;
+                    recovery::bury(&self.engine, &self.container);
+                }
             }
         }
     }
@@ -190,7 +196,14 @@ impl Task {
                 answer(reply, outcome);
             }
             Order::Signal { signal, reply } => {
-                self.ask(reply, &[], |request| ToMonitor::Signal { request, signal })
+                self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Signal {
+                    request,
+                    signal,
+                })
+                .await;
+            }
+            Order::Sync { reply } => {
+                self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Sync { request })
                     .await;
             }
             Order::Resize {
@@ -199,7 +212,7 @@ impl Task {
                 columns,
                 reply,
             } => {
-                self.ask(reply, &[], |request| ToMonitor::Resize {
+                self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Resize {
                     request,
                     exec,
                     rows,
@@ -230,24 +243,26 @@ impl Task {
         )
     }
 
-    /// Asks the monitor; its answer goes to `reply` when it comes.
-    async fn ask(&mut self, reply: Reply<()>, fds: &[BorrowedFd<'_>], message: impl FnOnce(Request) -> ToMonitor) {
-        let Some(run) = &mut self.run else {
-            return answer(reply, Err(self.not_running()));
+    /// Asks the monitor; its answer goes to `pending` when it comes.
+    async fn ask(&mut self, pending: Pending, fds: &[BorrowedFd<'_>], message: impl FnOnce(Request) -> ToMonitor) {
+        let Some((run, request)) = self
+            .run
+            .as_mut()
+            .and_then(|run| run.protocol.ask().map(|request| (run, request)))
+        else {
+            return pending.settle(Err(self.not_running()));
         };
-        let request = run.expect(Pending::Answer(reply));
-        if let Err(error) = run.link.send(&message(request), fds).await
-            && let Some(Pending::Answer(reply)) = run.pending.remove(&request)
-        {
+        run.pending.insert(request, pending);
+        if let Err(error) = run.link.send(&message(request), fds).await {
             tracing::debug!(container = %self.container.id, %error, "send to the monitor");
-            answer(reply, Err(self.not_running()));
+            self.on_event(daemon::Event::SendFailed(request)).await;
         }
     }
 
     async fn attach(&mut self, attachment: Attachment, client: OwnedFd, reply: Reply<()>) {
         match self.state() {
             State::Running { .. } => {
-                self.ask(reply, &[client.as_fd()], |request| ToMonitor::Attach {
+                self.ask(Pending::Answer(reply), &[client.as_fd()], |request| ToMonitor::Attach {
                     request,
                     attachment,
                 })
@@ -262,10 +277,6 @@ impl Task {
     }
 
     async fn exec(&mut self, exec: ExecOrder, reply: Reply<i32>) {
-        let Some(run) = &mut self.run else {
-            return answer(reply, Err(self.not_running()));
-        };
-        let request = run.expect(Pending::Exec(reply));
         let (attachment, client) = exec.client.unzip();
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(&exec.plan)
             .chain(&client)
@@ -273,17 +284,12 @@ impl Task {
             .map(AsFd::as_fd)
             .collect();
         conex_sys::failpoint::hit("exec.before-send");
-        let message = ToMonitor::Exec {
+        self.ask(Pending::Exec(reply), &fds, |request| ToMonitor::Exec {
             request,
             exec: exec.exec,
             attachment,
-        };
-        if let Err(error) = run.link.send(&message, &fds).await
-            && let Some(Pending::Exec(reply)) = run.pending.remove(&request)
-        {
-            tracing::debug!(container = %self.container.id, %error, "send an exec to the monitor");
-            answer(reply, Err(self.not_running()));
-        }
+        })
+        .await;
     }
 
     async fn start(&mut self) -> Result<()> {
@@ -293,6 +299,10 @@ impl Task {
             .map_err(|refusal| refused(refusal, &self.container))?;
         let before = self.view.borrow().last.clone();
         self.publish(starting);
+        if let Some(link) = self.ending.take() {
+            end_of(Some(&link)).await;
+            recovery::bury(&self.engine, &self.container);
+        }
         let early = std::mem::take(&mut self.early);
         match launch::launch(&self.engine, &self.container, before.as_ref(), early).await {
             Ok(launched) => {
@@ -342,13 +352,14 @@ impl Task {
     /// Kills the run and takes its exit.
     async fn kill_and_wait(&mut self) {
         let (reply, _) = oneshot::channel();
-        self.ask(reply, &[], |request| ToMonitor::Signal { request, signal: 9 })
-            .await;
-        while let Some(run) = &self.run {
-            match run.link.receive().await {
-                Ok(Some((message, _))) => self.on_news(message).await,
-                Ok(None) | Err(_) => self.on_loss().await,
-            }
+        self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Signal {
+            request,
+            signal: 9,
+        })
+        .await;
+        while self.run.is_some() {
+            let event = receive(self.run.as_ref(), &self.container.id).await;
+            self.on_event(event).await;
         }
     }
 
@@ -361,59 +372,75 @@ impl Task {
             self.publish(before);
             return Err(error);
         }
+        if let Some(link) = self.ending.take() {
+            let (engine, container) = (self.engine.clone(), self.container.clone());
+            tokio::spawn(async move {
+                end_of(Some(&link)).await;
+                recovery::bury(&engine, &container);
+            });
+        }
         self.engine.execs.forget_container(&self.container.id);
         self.engine.events.container(&self.container, "destroy", &[]);
         self.publish(State::Gone);
         Ok(())
     }
 
-    async fn on_news(&mut self, message: FromMonitor) {
-        match message {
-            FromMonitor::Exited(record) => self.on_exit(record).await,
-            FromMonitor::Done { request } => self.settle(request, Ok(0)),
-            FromMonitor::Refused { request, message, .. } => {
+    /// Feeds the protocol, and takes what it tells. (Boxed: a request that cannot be sent is such an event, too.)
+    fn on_event(&mut self, event: daemon::Event) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let news = self.run.as_mut().map(|run| run.protocol.on(event));
+            for news in news.into_iter().flatten() {
+                self.on_news(news).await;
+            }
+        })
+    }
+
+    async fn on_news(&mut self, news: News) {
+        match news {
+            News::Exited(record) => {
+                let link = self.run.as_mut().map(|run| run.link.clone());
+                self.ending = link;
+                self.end_run(Event::Exited(recovery::exit(record))).await;
+            }
+            News::Lost => self.on_loss().await,
+            News::Done { request } => self.settle(request, Ok(0)),
+            News::Refused { request, message } => {
                 self.settle(request, Err(Error::new(ErrorKind::System, message)));
             }
-            FromMonitor::ExecStarted { request, exec, pid } => {
+            News::Unanswered { request } => {
+                let error = self.not_running();
+                self.settle(request, Err(error));
+            }
+            News::ExecStarted { request, exec, pid } => {
                 conex_sys::failpoint::hit("exec.after-started");
                 self.engine.execs.started(&exec, pid);
                 self.settle(request, Ok(pid));
             }
-            FromMonitor::ExecFailed { request, exec, failure } => {
+            News::ExecFailed { request, exec, failure } => {
                 self.engine.execs.exited(&exec, launch::exit_code(failure.reason));
                 self.settle(request, Err(launch::failure_error(&failure)));
             }
-            FromMonitor::ExecExited { exec, code } => {
+            News::ExecEnded { exec, code } => {
                 self.engine.execs.exited(&exec, code);
                 execs::forget_later(&self.engine, &self.container, exec.clone());
                 let details = [("execID", exec), ("exitCode", code.to_string())];
                 self.engine.events.container(&self.container, "exec_die", &details);
             }
-            FromMonitor::Detached { exec: None } => self.engine.events.container(&self.container, "detach", &[]),
-            FromMonitor::Detached { exec: Some(exec) } => {
+            News::Detached { exec: None } => self.engine.events.container(&self.container, "detach", &[]),
+            News::Detached { exec: Some(exec) } => {
                 self.engine
                     .events
                     .container(&self.container, "exec_detach", &[("execID", exec)]);
             }
-            FromMonitor::Hello { .. }
-            | FromMonitor::Held { .. }
-            | FromMonitor::Started { .. }
-            | FromMonitor::StartFailed(_) => {
-                tracing::debug!(container = %self.container.id, "the monitor repeats itself");
-            }
+            // Learned by whoever launched the run or found it again.
+            News::Held { .. } | News::Started { .. } | News::NotStarted(_) => {}
         }
     }
 
     fn settle(&mut self, request: Request, outcome: Result<i32>) {
-        match self.run.as_mut().and_then(|run| run.pending.remove(&request)) {
-            Some(Pending::Answer(reply)) => answer(reply, outcome.map(|_| ())),
-            Some(Pending::Exec(reply)) => answer(reply, outcome),
-            None => {}
+        if let Some(pending) = self.run.as_mut().and_then(|run| run.pending.remove(&request)) {
+            pending.settle(outcome);
         }
-    }
-
-    async fn on_exit(&mut self, record: ExitRecord) {
-        self.end_run(Event::Exited(recovery::exit(record))).await;
     }
 
     /// The monitor is gone: its record tells the exit; without one the exit is unknown, and everything is killed.
@@ -434,12 +461,6 @@ impl Task {
             self.engine
                 .events
                 .network("disconnect", &endpoint.plan.bridge, &self.container.id);
-        }
-        for (_, pending) in run.pending {
-            match pending {
-                Pending::Answer(reply) => answer(reply, Err(self.not_running())),
-                Pending::Exec(reply) => answer(reply, Err(self.not_running())),
-            }
         }
         self.engine.execs.container_exited(&self.container.id);
         self.after_end(state, died).await;
@@ -471,11 +492,27 @@ impl Task {
     }
 }
 
-async fn receive(run: Option<&Run>) -> std::io::Result<Option<(FromMonitor, Vec<OwnedFd>)>> {
-    match run {
-        Some(run) => run.link.receive().await,
-        None => std::future::pending().await,
+/// What the run's channel says next; nothing ever where there is no run. Cancel-safe.
+async fn receive(run: Option<&Run>, container: &str) -> daemon::Event {
+    let Some(run) = run else {
+        return std::future::pending().await;
+    };
+    match run.link.receive::<FromMonitor>().await {
+        Ok(Some((message, _))) => daemon::Event::Message(message),
+        Ok(None) => daemon::Event::ChannelEnded,
+        Err(error) => {
+            tracing::error!(container, %error, "read from the monitor");
+            daemon::Event::ChannelEnded
+        }
     }
+}
+
+/// The end of a monitor that has nothing to say any more. Cancel-safe.
+async fn end_of(link: Option<&Link>) {
+    let Some(link) = link else {
+        return std::future::pending().await;
+    };
+    while let Ok(Some(_)) = link.receive::<FromMonitor>().await {}
 }
 
 /// Answers; a client that went away meanwhile is no error.

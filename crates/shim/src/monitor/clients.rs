@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use conex_protocol::message::{Attachment, Framing, FromMonitor};
+use conex_protocol::message::{Attachment, Framing};
+use conex_protocol::monitor::Input;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -106,7 +107,7 @@ impl Monitor {
             .processes
             .get(&client.process)
             .and_then(|process| process.exec.clone());
-        self.tell(&FromMonitor::Detached { exec });
+        self.step(Input::Detached { exec });
         self.let_go(number);
     }
 

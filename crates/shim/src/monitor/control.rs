@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use conex_protocol::message::{FromMonitor, ToMonitor, VERSION};
+use conex_protocol::message::{Attachment, FromMonitor, Request};
+use conex_protocol::monitor::{Input, Output};
 use conex_protocol::{decode, encode};
 use conex_sys::seqpacket::Socket;
 use conex_sys::{process, pty};
@@ -12,8 +13,54 @@ use crate::monitor::events::{READ, Source};
 use crate::monitor::state::{FIRST, Monitor};
 
 impl Monitor {
-    /// Tells the daemon, where there is one; the next one asks.
-    pub(crate) fn tell(&mut self, message: &FromMonitor) {
+    /// Feeds the protocol, and carries out what it decides.
+    pub(crate) fn step(&mut self, input: Input) {
+        self.step_with(input, Vec::new());
+    }
+
+    /// As `step`, with the descriptors of a message.
+    fn step_with(&mut self, input: Input, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        for output in self.protocol.on(input) {
+            match output {
+                Output::Tell(message) => self.tell(&message),
+                Output::Signal { request, signal } => {
+                    let outcome = match self.processes.get(&FIRST) {
+                        Some(process) => process::signal(process.pidfd.as_fd(), signal),
+                        None => Ok(()),
+                    };
+                    self.settle(request, outcome);
+                }
+                Output::Resize {
+                    request,
+                    exec,
+                    rows,
+                    columns,
+                } => {
+                    let outcome = self.resize(exec.as_deref(), rows, columns);
+                    self.settle(request, outcome);
+                }
+                Output::Attach { request, attachment } => {
+                    let outcome = self.attach_next(attachment, fds.next());
+                    self.settle(request, outcome);
+                }
+                Output::Exec {
+                    request,
+                    exec,
+                    attachment,
+                } => self.exec(request, exec, attachment, fds.by_ref().collect()),
+                // Newcomers are seen to where they came in, and the first process runs already.
+                Output::TakeOver | Output::SendAway | Output::Keep(_) | Output::Release => {}
+            }
+        }
+    }
+
+    fn settle(&mut self, request: Request, outcome: io::Result<()>) {
+        let outcome = outcome.map_err(|error| (error.raw_os_error().unwrap_or(0), error.to_string()));
+        self.step(Input::Settled { request, outcome });
+    }
+
+    fn tell(&mut self, message: &FromMonitor) {
         let Some(daemon) = &self.daemon else { return };
         let sent = encode(message)
             .map_err(io::Error::other)
@@ -25,15 +72,18 @@ impl Monitor {
 
     /// Takes a connection into the event loop.
     pub(crate) fn serve_daemon(&mut self, socket: Socket) -> io::Result<()> {
-        self.lose_daemon();
+        if let Some(earlier) = self.daemon.take() {
+            self.events.remove(&earlier);
+        }
         self.events.add(&socket, Source::Daemon, READ)?;
         self.daemon = Some(socket);
         Ok(())
     }
 
-    fn lose_daemon(&mut self) {
+    pub(crate) fn lose_daemon(&mut self) {
         if let Some(daemon) = self.daemon.take() {
             self.events.remove(&daemon);
+            self.step(Input::DaemonLost);
         }
     }
 
@@ -44,7 +94,11 @@ impl Monitor {
             Ok(Some((bytes, fds))) => {
                 // A message of a newer version is for the daemon to repeat in words that we know.
                 if let Ok(message) = decode(&bytes) {
-                    self.carry_out(message, fds);
+                    let input = Input::Message {
+                        message,
+                        fds: fds.len(),
+                    };
+                    self.step_with(input, fds);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -54,7 +108,8 @@ impl Monitor {
 
     /// A daemon connects to `control.sock`.
     pub(crate) fn on_listener(&mut self) -> io::Result<()> {
-        match self.listener.accept() {
+        let Some(listener) = &self.listener else { return Ok(()) };
+        match listener.accept() {
             Ok(socket) => {
                 let number = self.number();
                 self.events.add(&socket, Source::Newcomer(number), READ)?;
@@ -73,75 +128,33 @@ impl Monitor {
         };
         self.events.remove(&socket);
         let greeting = socket.receive().ok().flatten();
-        let Some(Ok(ToMonitor::Hello { version })) = greeting.map(|(bytes, _)| decode(&bytes)) else {
+        let Some(Ok(greeting)) = greeting.map(|(bytes, _)| decode(&bytes)) else {
             return Ok(());
         };
-        if version.abs_diff(VERSION) > 1 {
-            return Ok(());
+        let mut newcomer = Some(socket);
+        for output in self.protocol.on(Input::Greeting(greeting)) {
+            match (output, newcomer.take()) {
+                (Output::TakeOver, Some(socket)) => self.serve_daemon(socket)?,
+                (Output::Tell(message), None) => self.tell(&message),
+                _ => {}
+            }
         }
-        self.serve_daemon(socket)?;
-        let hello = FromMonitor::Hello {
-            version: VERSION,
-            container: self.order.container.clone(),
-            pid: self.processes.get(&FIRST).map_or(0, |process| process.pid),
-            started_at: self.started_at.clone(),
-            execs: self.execs.clone(),
-        };
-        self.tell(&hello);
         Ok(())
     }
 
-    fn carry_out(&mut self, message: ToMonitor, fds: Vec<OwnedFd>) {
-        match message {
-            ToMonitor::Hello { .. } | ToMonitor::Go => {}
-            ToMonitor::Signal { request, signal } => {
-                let outcome = match self.processes.get(&FIRST) {
-                    Some(process) => process::signal(process.pidfd.as_fd(), signal),
-                    None => Ok(()),
-                };
-                self.answer(request, outcome);
-            }
-            ToMonitor::Resize {
-                request,
-                exec,
-                rows,
-                columns,
-            } => {
-                let terminal = self
-                    .processes
-                    .values()
-                    .find(|process| process.exec == exec && process.terminal);
-                let outcome = match terminal.and_then(|process| process.input.as_ref()) {
-                    Some(input) => pty::set_size(input.fd.as_fd(), rows, columns),
-                    None => Err(io::Error::new(io::ErrorKind::NotFound, "the process has no terminal")),
-                };
-                self.answer(request, outcome);
-            }
-            ToMonitor::Attach { request, attachment } => {
-                let outcome = match fds.into_iter().next() {
-                    Some(client) => self.attach(FIRST, attachment, client),
-                    None => Err(io::Error::new(io::ErrorKind::InvalidInput, "an attach needs a client")),
-                };
-                self.answer(request, outcome);
-            }
-            ToMonitor::Exec {
-                request,
-                exec,
-                attachment,
-            } => self.exec(request, exec, attachment, fds),
-            ToMonitor::ForgetExec { exec } => self.execs.retain(|state| state.exec != exec || state.code.is_none()),
+    fn resize(&self, exec: Option<&str>, rows: u16, columns: u16) -> io::Result<()> {
+        let terminal = self
+            .processes
+            .values()
+            .find(|process| process.exec.as_deref() == exec && process.terminal);
+        match terminal.and_then(|process| process.input.as_ref()) {
+            Some(input) => pty::set_size(input.fd.as_fd(), rows, columns),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "the process has no terminal")),
         }
     }
 
-    fn answer(&mut self, request: u64, outcome: io::Result<()>) {
-        let answer = match outcome {
-            Ok(()) => FromMonitor::Done { request },
-            Err(error) => FromMonitor::Refused {
-                request,
-                errno: error.raw_os_error().unwrap_or(0),
-                message: error.to_string(),
-            },
-        };
-        self.tell(&answer);
+    fn attach_next(&mut self, attachment: Attachment, client: Option<OwnedFd>) -> io::Result<()> {
+        let client = client.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an attach needs a client"))?;
+        self.attach(FIRST, attachment, client)
     }
 }

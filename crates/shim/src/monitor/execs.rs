@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use conex_launch::{Reason, StartError};
-use conex_protocol::message::{Attachment, ExecState, Failure, FailureReason, FromMonitor, Request};
+use conex_protocol::message::{Attachment, Failure, FailureReason, Request};
+use conex_protocol::monitor::Input;
 use conex_spec::plan::ExecPlan;
 use conex_sys::process::Status;
 use conex_sys::{failpoint, memfd};
@@ -14,42 +15,40 @@ impl Monitor {
     /// Starts a process as the daemon asked for, and tells how it went.
     pub(crate) fn exec(&mut self, request: Request, exec: String, attachment: Option<Attachment>, fds: Vec<OwnedFd>) {
         match self.try_exec(&exec, attachment, fds) {
-            Ok(pid) => self.tell(&FromMonitor::ExecStarted { request, exec, pid }),
-            Err(failure) => self.tell(&FromMonitor::ExecFailed { request, exec, failure }),
+            Ok(pid) => self.step(Input::ExecStarted { request, exec, pid }),
+            Err(failure) => self.step(Input::ExecFailed { request, exec, failure }),
         }
     }
 
     fn try_exec(&mut self, exec: &str, attachment: Option<Attachment>, fds: Vec<OwnedFd>) -> Result<i32, Failure> {
         let mut fds = fds.into_iter();
-        let plan = fds.next().ok_or_else(|| other("an exec needs a plan"))?;
+        let plan = fds.next().ok_or_else(|| Failure::other("an exec needs a plan"))?;
         let client = match &attachment {
-            Some(_) => Some(fds.next().ok_or_else(|| other("an attached exec needs a client"))?),
+            Some(_) => Some(
+                fds.next()
+                    .ok_or_else(|| Failure::other("an attached exec needs a client"))?,
+            ),
             None => None,
         };
-        let bytes = memfd::read(plan.as_fd()).map_err(|error| other(&error.to_string()))?;
-        let plan: ExecPlan = serde_json::from_slice(&bytes).map_err(|error| other(&error.to_string()))?;
+        let bytes = memfd::read(plan.as_fd()).map_err(|error| Failure::other(&error.to_string()))?;
+        let plan: ExecPlan = serde_json::from_slice(&bytes).map_err(|error| Failure::other(&error.to_string()))?;
         let first = self
             .processes
             .get(&FIRST)
-            .ok_or_else(|| other("the container has ended"))?;
+            .ok_or_else(|| Failure::other("the container has ended"))?;
         let fds: Vec<OwnedFd> = fds.collect();
         let execed = conex_launch::exec(&plan, first.pid, first.pidfd.as_fd(), self.cgroup.as_ref(), &fds)
             .map_err(|error| failure(&error))?;
         failpoint::hit("monitor.exec-after-fork");
         let key = self.number();
-        self.execs.push(ExecState {
-            exec: exec.to_owned(),
-            pid: execed.pid,
-            code: None,
-        });
         self.adopt(key, Some(exec.to_owned()), (execed.pid, execed.pidfd), execed.stdio)
-            .map_err(|error| other(&error.to_string()))?;
+            .map_err(|error| Failure::other(&error.to_string()))?;
         match (attachment, client) {
             (Some(attachment), Some(client)) => {
                 // A client that is not attached to its input leaves the process without any.
                 let wants_input = attachment.streams.stdin;
                 self.attach(key, attachment, client)
-                    .map_err(|error| other(&error.to_string()))?;
+                    .map_err(|error| Failure::other(&error.to_string()))?;
                 if !wants_input {
                     self.end_input(key);
                 }
@@ -66,22 +65,11 @@ impl Monitor {
             return;
         };
         let exec = process.exec.unwrap_or_default();
-        if let Some(state) = self.execs.iter_mut().find(|state| state.exec == exec) {
-            state.pid = 0;
-            state.code = Some(status.code());
-        }
-        self.tell(&FromMonitor::ExecExited {
+        self.step(Input::ExecEnded {
             exec,
             code: status.code(),
         });
         self.finish_clients(key);
-    }
-}
-
-fn other(message: &str) -> Failure {
-    Failure {
-        reason: FailureReason::Other,
-        message: message.to_owned(),
     }
 }
 

@@ -7,21 +7,21 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use conex_protocol::message::{ExitRecord, FromMonitor};
+use conex_protocol::message::ExitRecord;
+use conex_protocol::monitor::Input;
 use conex_sys::failpoint;
 use conex_sys::process::{self, Status};
 use rustix::event::epoll::EventFlags;
 use serde_json::to_vec;
 
 use crate::monitor::events::Source;
-use crate::monitor::start::remove_run_dir;
 use crate::monitor::state::{FIRST, Monitor};
 use crate::monitor::time;
 
 impl Monitor {
     /// Serves until the container has ended and its clients have taken everything.
     pub(crate) fn serve(&mut self) -> io::Result<()> {
-        while !(self.ended && self.clients.is_empty()) {
+        while !(self.protocol.is_over() && self.clients.is_empty()) {
             for (source, flags) in self.events.wait()? {
                 self.on(source, flags)?;
             }
@@ -87,7 +87,7 @@ impl Monitor {
         failpoint::hit("monitor.before-exit-record");
         publish(Path::new(&self.order.exit_file), &to_vec(&record)?)?;
         failpoint::hit("monitor.after-exit-record");
-        self.tell(&FromMonitor::Exited(record));
+        self.step(Input::Ended(record));
         self.remove_remains();
         Ok(())
     }
@@ -106,11 +106,16 @@ impl Monitor {
             // The next start of the daemon removes what could not be removed now.
             let _ = cgroup.remove();
         }
-        self.events.remove(&self.listener);
-        remove_run_dir(Path::new(&self.order.run_dir));
+        // Whoever has connected and was not served finds the exit on disk.
+        if let Some(listener) = self.listener.take() {
+            self.events.remove(&listener);
+        }
+        self.newcomers.clear();
+        self.run_dir.clear();
         self.namespaces.clear();
         self.log = None;
-        self.ended = true;
+        // The end of the channel says that nothing of the run is left but clients.
+        self.lose_daemon();
     }
 }
 

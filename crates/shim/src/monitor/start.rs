@@ -8,48 +8,40 @@ use std::path::Path;
 
 use conex_launch::{Reason, StartError, Started};
 use conex_log::Writer;
-use conex_protocol::message::{Attachment, FromMonitor, MonitorOrder, MonitorRecord, ToMonitor, VERSION};
+use conex_protocol::message::{Attachment, FromMonitor, MonitorOrder, MonitorRecord, VERSION};
+use conex_protocol::monitor::{self, Input, Output};
 use conex_protocol::{decode, encode};
 use conex_spec::plan::{InitPlan, Namespace};
-use conex_sys::seqpacket::{Listener, Socket};
+use conex_sys::seqpacket::Socket;
 use conex_sys::{failpoint, memfd, process};
 
 use crate::monitor::events::{Events, READ, Source};
 use crate::monitor::execs::failure;
-use crate::monitor::finish::publish;
+use crate::monitor::run_dir::RunDir;
 use crate::monitor::state::{FIRST, Monitor, Order};
 use crate::monitor::time;
 
 /// Starts the container. On an error everything is undone, and the daemon has been told where it could be told.
-pub(crate) fn start(order: OwnedFd, channel: Socket, fds: Vec<OwnedFd>) -> io::Result<Monitor> {
+pub(crate) fn start(order: OwnedFd, channel: Socket, run_dir: RunDir, fds: Vec<OwnedFd>) -> io::Result<Monitor> {
     become_independent()?;
     let (order, plan) = read_order(order)?;
     // A daemon that has given this run up has removed the directory, and nothing is started.
-    let run_dir = Path::new(&order.run_dir);
-    let listener = Listener::bind(&run_dir.join("control.sock"))?;
+    let listener = run_dir.listen()?;
     let log = order
         .log_file
         .as_deref()
         .map(|path| Writer::open(Path::new(path)))
         .transpose()?;
-    let early = early_clients(&channel)?;
+    let mut protocol = monitor::Monitor::new(order.container.clone());
+    let early = early_clients(&mut protocol, &channel)?;
     // Blocked before there is a child: the signal of one that ends at once must not be lost.
     let children = conex_sys::signal::child_signals()?;
 
     failpoint::hit("monitor.before-clone");
     let started_at = time::now();
-    let started = match conex_launch::start(&plan, &fds, &mut |pid| hold(&channel, pid)) {
-        Ok(started) => started,
-        Err(error) => {
-            // Told or not: the run is over, and the directory goes.
-            let _ = send(&channel, &FromMonitor::StartFailed(failure(&error)));
-            remove_run_dir(run_dir);
-            return Err(io::Error::other(error));
-        }
-    };
+    let started = launch(&plan, fds, &mut protocol, &channel, &run_dir)?;
     failpoint::hit("monitor.after-clone");
-    drop(fds);
-    record(&order.run_dir, &order.container, &started, &started_at)?;
+    run_dir.record(&record(&order.container, &started, &started_at)?)?;
     failpoint::hit("monitor.after-record");
 
     let pid = started.pid;
@@ -57,32 +49,31 @@ pub(crate) fn start(order: OwnedFd, channel: Socket, fds: Vec<OwnedFd>) -> io::R
     drop(plan);
     let mut monitor = Monitor {
         order: Order {
-            container: order.container,
-            run_dir: order.run_dir,
             exit_file: order.exit_file,
             keep_stdin_open: order.keep_stdin_open,
         },
+        run_dir,
+        protocol,
         events: Events::new()?,
         daemon: None,
         newcomers: BTreeMap::new(),
-        listener,
+        listener: None,
         children,
         processes: BTreeMap::new(),
         clients: BTreeMap::new(),
-        execs: Vec::new(),
         log,
         cgroup: started.cgroup,
         namespaces: started.namespaces,
         started_at: started_at.clone(),
         own_pid_namespace,
         next: FIRST,
-        ended: false,
     };
-    monitor.events.add(&monitor.listener, Source::Listener, READ)?;
+    monitor.events.add(&listener, Source::Listener, READ)?;
+    monitor.listener = Some(listener);
     monitor.events.add(&monitor.children, Source::Children, READ)?;
     monitor.adopt(FIRST, None, (pid, started.pidfd), started.stdio)?;
     monitor.serve_daemon(channel)?;
-    monitor.tell(&FromMonitor::Started { pid, started_at });
+    monitor.step(Input::Started { pid, started_at });
     for (attachment, client) in early {
         // A client that cannot be served is let go; the container runs.
         let _ = monitor.attach(FIRST, attachment, client);
@@ -90,12 +81,24 @@ pub(crate) fn start(order: OwnedFd, channel: Socket, fds: Vec<OwnedFd>) -> io::R
     Ok(monitor)
 }
 
-/// Removes what a monitor has in its run's directory, and the directory.
-pub(crate) fn remove_run_dir(run_dir: &Path) {
-    for name in ["control.sock", "monitor.json"] {
-        let _ = std::fs::remove_file(run_dir.join(name));
-    }
-    let _ = std::fs::remove_dir(run_dir);
+/// Makes the first process; where that fails, nothing of the run is left when the daemon is told.
+fn launch(
+    plan: &InitPlan,
+    fds: Vec<OwnedFd>,
+    protocol: &mut monitor::Monitor,
+    channel: &Socket,
+    run_dir: &RunDir,
+) -> io::Result<Started> {
+    conex_launch::start(plan, &fds, &mut |pid| hold(protocol, channel, pid)).map_err(|error| {
+        run_dir.clear();
+        for output in protocol.on(Input::StartFailed(failure(&error))) {
+            if let Output::Tell(message) = output {
+                // A daemon that is gone is told by the channel's end.
+                let _ = send(channel, &message);
+            }
+        }
+        io::Error::other(error)
+    })
 }
 
 /// What is to be done; the memfd is closed, and nothing of its text is kept.
@@ -118,14 +121,19 @@ fn become_independent() -> io::Result<()> {
 }
 
 /// Clients that the daemon put into the channel before the fork.
-fn early_clients(channel: &Socket) -> io::Result<Vec<(Attachment, OwnedFd)>> {
+fn early_clients(protocol: &mut monitor::Monitor, channel: &Socket) -> io::Result<Vec<(Attachment, OwnedFd)>> {
     let mut clients = Vec::new();
     channel.set_nonblocking(true)?;
     loop {
         match channel.receive() {
             Ok(Some((bytes, fds))) => {
-                if let (Ok(ToMonitor::Attach { attachment, .. }), Some(client)) =
-                    (decode(&bytes), fds.into_iter().next())
+                let Ok(message) = decode(&bytes) else { continue };
+                let input = Input::Message {
+                    message,
+                    fds: fds.len(),
+                };
+                if let (Some(Output::Keep(attachment)), Some(client)) =
+                    (protocol.on(input).pop(), fds.into_iter().next())
                 {
                     clients.push((attachment, client));
                 }
@@ -140,21 +148,28 @@ fn early_clients(channel: &Socket) -> io::Result<Vec<(Attachment, OwnedFd)>> {
 }
 
 /// The first process waits to be placed; the daemon says when.
-fn hold(channel: &Socket, pid: i32) -> Result<(), StartError> {
+fn hold(protocol: &mut monitor::Monitor, channel: &Socket, pid: i32) -> Result<(), StartError> {
     let lost = |message: String| StartError {
         reason: Reason::Other,
         errno: 0,
         message,
     };
-    send(channel, &FromMonitor::Held { pid }).map_err(|error| lost(error.to_string()))?;
+    let mut input = Input::Held { pid };
     loop {
-        let received = channel.receive().map_err(|error| lost(error.to_string()))?;
-        let Some((bytes, _)) = received else {
-            return Err(lost("the daemon was lost while the process was held".into()));
-        };
-        if let Ok(ToMonitor::Go) = decode(&bytes) {
-            return Ok(());
+        for output in protocol.on(input) {
+            match output {
+                Output::Tell(message) => send(channel, &message).map_err(|error| lost(error.to_string()))?,
+                Output::Release => return Ok(()),
+                _ => {}
+            }
         }
+        let received = channel.receive().map_err(|error| lost(error.to_string()))?;
+        let (bytes, fds) = received.ok_or_else(|| lost("the daemon was lost while the process was held".into()))?;
+        let message = decode(&bytes).map_err(|error| lost(error.to_string()))?;
+        input = Input::Message {
+            message,
+            fds: fds.len(),
+        };
     }
 }
 
@@ -162,11 +177,11 @@ fn send(channel: &Socket, message: &FromMonitor) -> io::Result<()> {
     channel.send(&encode(message).map_err(io::Error::other)?, &[])
 }
 
-/// Publishes what a new daemon needs when this monitor does not answer any more.
-fn record(run_dir: &str, container: &str, started: &Started, started_at: &str) -> io::Result<()> {
+/// What a new daemon needs when this monitor does not answer any more.
+fn record(container: &str, started: &Started, started_at: &str) -> io::Result<MonitorRecord> {
     let monitor_pid = rustix::process::getpid().as_raw_nonzero().get();
     let directories = started.cgroup.iter().flat_map(|cgroup| cgroup.directories());
-    let record = MonitorRecord {
+    Ok(MonitorRecord {
         version: VERSION,
         container: container.to_owned(),
         monitor_pid,
@@ -176,6 +191,5 @@ fn record(run_dir: &str, container: &str, started: &Started, started_at: &str) -
         boot_id: process::boot_id()?,
         started_at: started_at.to_owned(),
         cgroup_dirs: directories.map(|directory| directory.display().to_string()).collect(),
-    };
-    publish(&Path::new(run_dir).join("monitor.json"), &serde_json::to_vec(&record)?)
+    })
 }

@@ -5,11 +5,13 @@ use std::os::fd::OwnedFd;
 
 use conex_cgroup::Cgroup;
 use conex_log::Writer;
-use conex_protocol::message::{ExecState, Framing, Streams};
+use conex_protocol::message::{Framing, Streams};
+use conex_protocol::monitor;
 use conex_sys::seqpacket::{Listener, Socket};
 
 use crate::monitor::detach::Detach;
 use crate::monitor::events::Events;
+use crate::monitor::run_dir::RunDir;
 
 /// Number of a process: the container's first one is 0, execs count on.
 pub(crate) type ProcessKey = u32;
@@ -19,8 +21,6 @@ pub(crate) const FIRST: ProcessKey = 0;
 
 /// Paths and settings of the order that outlive the start.
 pub(crate) struct Order {
-    pub(crate) container: String,
-    pub(crate) run_dir: String,
     pub(crate) exit_file: String,
     pub(crate) keep_stdin_open: bool,
 }
@@ -28,17 +28,19 @@ pub(crate) struct Order {
 /// A monitor of a container that runs.
 pub(crate) struct Monitor {
     pub(crate) order: Order,
+    pub(crate) run_dir: RunDir,
+    /// What is said to whom, and what the next daemon has to know.
+    pub(crate) protocol: monitor::Monitor,
     pub(crate) events: Events,
     /// The connection to the daemon, while there is one.
     pub(crate) daemon: Option<Socket>,
     pub(crate) newcomers: BTreeMap<u32, Socket>,
-    pub(crate) listener: Listener,
+    /// `control.sock`, until the container has ended.
+    pub(crate) listener: Option<Listener>,
     /// Readable when a child has ended.
     pub(crate) children: OwnedFd,
     pub(crate) processes: BTreeMap<ProcessKey, Process>,
     pub(crate) clients: BTreeMap<u32, Client>,
-    /// Execs that were not forgotten yet.
-    pub(crate) execs: Vec<ExecState>,
     pub(crate) log: Option<Writer>,
     pub(crate) cgroup: Option<Cgroup>,
     /// Held so that the exit does not wait for the kernel to take them down.
@@ -47,8 +49,6 @@ pub(crate) struct Monitor {
     /// Whether everything of the container dies with its first process by itself: it has a pid namespace of its own.
     pub(crate) own_pid_namespace: bool,
     pub(crate) next: u32,
-    /// The exit is recorded; only clients are left to be served.
-    pub(crate) ended: bool,
 }
 
 impl Monitor {
