@@ -1,13 +1,13 @@
-//! An image of Debian's busybox, pushed to a registry with curl.
+//! Images that are pushed to a registry with curl: Debian's busybox, and a large one for the benchmark of a pull.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{Outcome, output, run};
 
-/// Makes the image in `dir` and pushes it as `busybox:latest`.
-pub(crate) fn push(dir: &Path, registry: &str) -> Outcome {
+/// Makes an image of busybox in `dir` and pushes it as `busybox:latest`.
+pub(crate) fn push_busybox(dir: &Path, registry: &str) -> Outcome {
     let root = dir.join("rootfs");
     fs::create_dir_all(root.join("bin")).map_err(|error| format!("create {}: {error}", root.display()))?;
     fs::copy("/bin/busybox", root.join("bin/busybox")).map_err(|error| format!("copy /bin/busybox: {error}"))?;
@@ -16,20 +16,51 @@ pub(crate) fn push(dir: &Path, registry: &str) -> Outcome {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).map_err(|error| error.to_string())?;
         }
     }
-    let (tar, layer) = (dir.join("layer.tar"), dir.join("layer.tar.gz"));
-    run(Command::new("tar")
-        .args(["--numeric-owner", "-C"])
-        .arg(&root)
-        .arg("-cf")
-        .arg(&tar)
-        .arg("."))?;
-    let compressed = Command::new("gzip")
-        .arg("-nc")
-        .arg(&tar)
-        .output()
-        .map_err(|error| format!("gzip: {error}"))?;
-    fs::write(&layer, compressed.stdout).map_err(|error| format!("write {}: {error}", layer.display()))?;
+    push(dir, registry, "busybox", &[(root, ".")])
+}
 
+/// Parts of this machine that become a layer each.
+const PARTS: [&str; 7] = [
+    "usr/bin",
+    "usr/sbin",
+    "usr/include",
+    "usr/lib/gcc",
+    "usr/lib/python3",
+    "usr/share/doc",
+    "usr/lib/git-core",
+];
+
+/// Makes an image of parts of this machine, a layer each, and pushes it as `large:latest`.
+pub(crate) fn push_large(registry: &str) -> Outcome {
+    let dir = std::env::temp_dir().join(format!("conex-large-{}", std::process::id()));
+    fs::create_dir_all(&dir).map_err(|error| format!("create {}: {error}", dir.display()))?;
+    let parts: Vec<(PathBuf, &str)> = PARTS
+        .iter()
+        .filter(|part| Path::new("/").join(part).is_dir())
+        .map(|part| (PathBuf::from("/"), *part))
+        .collect();
+    let pushed = push(&dir, registry, "large", &parts);
+    fs::remove_dir_all(&dir).map_err(|error| format!("remove {}: {error}", dir.display()))?;
+    pushed
+}
+
+/// Pushes an image with a layer of each part: a member of a directory.
+fn push(dir: &Path, registry: &str, name: &str, parts: &[(PathBuf, &str)]) -> Outcome {
+    let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
+    for (number, (root, member)) in parts.iter().enumerate() {
+        let tar = dir.join(format!("layer{number}.tar"));
+        run(Command::new("tar")
+            .args(["--numeric-owner", "-C"])
+            .arg(root)
+            .arg("-cf")
+            .arg(&tar)
+            .arg(member))?;
+        diff_ids.push(format!("\"{}\"", digest(&tar)?));
+        run(Command::new("gzip").arg("-n").arg(&tar))?;
+        let layer = dir.join(format!("layer{number}.tar.gz"));
+        push_blob(registry, name, &layer)?;
+        layers.push(descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &layer)?);
+    }
     let config = dir.join("config.json");
     let architecture = if cfg!(target_arch = "aarch64") {
         "arm64"
@@ -39,23 +70,21 @@ pub(crate) fn push(dir: &Path, registry: &str) -> Outcome {
     write(
         &config,
         &format!(
-            r#"{{"architecture":"{architecture}","os":"linux","config":{{"Cmd":["sh"],"Env":["PATH=/bin"]}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
-            digest(&tar)?
+            r#"{{"architecture":"{architecture}","os":"linux","config":{{"Cmd":["sh"],"Env":["PATH=/bin"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+            diff_ids.join(",")
         ),
     )?;
-    for blob in [&config, &layer] {
-        push_blob(registry, blob)?;
-    }
+    push_blob(registry, name, &config)?;
     let manifest = dir.join("manifest.json");
     write(
         &manifest,
         &format!(
             r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{},"layers":[{}]}}"#,
             descriptor("application/vnd.oci.image.config.v1+json", &config)?,
-            descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &layer)?
+            layers.join(",")
         ),
     )?;
-    let url = format!("http://{registry}/v2/busybox/manifests/latest");
+    let url = format!("http://{registry}/v2/{name}/manifests/latest");
     let body = format!("@{}", manifest.display());
     let content_type = format!("Content-Type: {MANIFEST}");
     run(Command::new("curl").args(["-sSf", "-X", "PUT", "-H", &content_type, "--data-binary", &body, &url]))
@@ -82,8 +111,8 @@ fn descriptor(media_type: &str, path: &Path) -> Outcome<String> {
     ))
 }
 
-fn push_blob(registry: &str, path: &Path) -> Outcome {
-    let uploads = format!("http://{registry}/v2/busybox/blobs/uploads/");
+fn push_blob(registry: &str, name: &str, path: &Path) -> Outcome {
+    let uploads = format!("http://{registry}/v2/{name}/blobs/uploads/");
     let answer = output(Command::new("curl").args(["-sSf", "-X", "POST", "-D", "-", "-o", "/dev/null", &uploads]))?;
     let location = answer.lines().find_map(|line| line.strip_prefix("Location: "));
     let location = location.ok_or("the registry names no place for the upload")?.trim();

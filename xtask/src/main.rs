@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask build | quickstart | test`.
+//! The project's own commands: `cargo xtask build | quickstart | test | push-large-image REGISTRY`.
 //!
 //! They do all the set-up on a fresh Debian machine with Rust and root. Standard library only, so that they start fast.
 
@@ -17,8 +17,12 @@ fn main() -> ExitCode {
         Some("build") => build::build(),
         Some("quickstart") => quickstart::quickstart(),
         Some("test") => test::test(),
+        Some("push-large-image") => match std::env::args().nth(2) {
+            Some(registry) => image::push_large(&registry),
+            None => Err("the registry is missing: cargo xtask push-large-image 127.0.0.1:5000".into()),
+        },
         _ => {
-            eprintln!("usage: cargo xtask build | quickstart | test");
+            eprintln!("usage: cargo xtask build | quickstart | test | push-large-image REGISTRY");
             return ExitCode::from(2);
         }
     };

@@ -103,7 +103,7 @@ impl Scratch {
             .stderr(Stdio::null());
         let registry = Running(command.spawn().map_err(|error| format!("{command:?}: {error}"))?);
         wait_until(|| TcpStream::connect(&address).is_ok(), "the registry")?;
-        image::push(&self.dir, &address)?;
+        image::push_busybox(&self.dir, &address)?;
         Ok((format!("{address}/busybox"), registry))
     }
 }
