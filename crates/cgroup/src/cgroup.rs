@@ -169,12 +169,12 @@ impl Cgroup {
             Version::V1 => "memory.oom_control",
             Version::V2 => "memory.events",
         };
-        self.directories.iter().any(|directory| {
-            let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
-            text.lines()
-                .filter_map(|line| line.strip_prefix("oom_kill "))
-                .any(|count| count.trim() != "0")
-        })
+        let mut texts = self.directories.iter().map(|directory| fs::read(directory.join(file)));
+        let text = texts.find_map(Result::ok).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "))
+            .any(|count| count.trim() != "0")
     }
 
     /// Kills every process in it.
@@ -273,14 +273,35 @@ fn processes(directory: &Path) -> io::Result<Vec<i32>> {
 
 /// Writes one value.
 pub(crate) fn write(directory: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
-    let file = directory.join(file);
-    let written = OpenOptions::new()
-        .write(true)
-        .open(&file)
-        .and_then(|mut open| open.write_all(value.as_bytes()));
-    written.map_err(|source| CgroupError::Write {
-        file,
-        value: value.to_owned(),
-        source,
-    })
+    Lines::open(directory, file)?.write(value)
+}
+
+/// A file of a cgroup that takes one value with each write(2).
+pub(crate) struct Lines {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Lines {
+    pub(crate) fn open(directory: &Path, file: &str) -> Result<Self, CgroupError> {
+        let path = directory.join(file);
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(CgroupError::Write {
+                file: path,
+                value: String::new(),
+                source,
+            }),
+        }
+    }
+
+    pub(crate) fn write(&mut self, value: &str) -> Result<(), CgroupError> {
+        self.file
+            .write_all(value.as_bytes())
+            .map_err(|source| CgroupError::Write {
+                file: self.path.clone(),
+                value: value.to_owned(),
+                source,
+            })
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use conex_spec::plan::{CgroupPlan, DeviceRule, Resources};
 
-use crate::cgroup::{CgroupError, write};
+use crate::cgroup::{CgroupError, Lines, write};
 
 /// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
 const ALWAYS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
@@ -36,6 +36,9 @@ pub(crate) fn directories(
     }
     directories.sort();
     directories.dedup();
+    // The memory controller tells of kills (`oom_killed`), so it is asked first.
+    let memory = controllers.get("memory").map(|point| below(point, &plan.path));
+    directories.sort_by_key(|directory| Some(directory) != memory.as_ref());
     Ok(directories)
 }
 
@@ -128,17 +131,20 @@ fn apply_cpuset(point: &Path, path: &Path, resources: &Resources) -> Result<(), 
 }
 
 fn apply_devices(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let (mut deny, mut allow) = (
+        Lines::open(directory, "devices.deny")?,
+        Lines::open(directory, "devices.allow")?,
+    );
     for rule in rules {
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         let text = match rule.kind {
             'a' => "a".to_owned(),
             kind => format!("{kind} {}:{} {}", number(rule.major), number(rule.minor), rule.access),
         };
-        write(
-            directory,
-            if rule.allow { "devices.allow" } else { "devices.deny" },
-            &text,
-        )?;
+        if rule.allow { &mut allow } else { &mut deny }.write(&text)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use conex_protocol::message::{FromTemplate, Request, ToTemplate, VERSION};
 use conex_sys::seqpacket;
@@ -28,9 +29,9 @@ pub(crate) enum Forked {
 }
 
 struct Fork {
-    order: OwnedFd,
+    order: Arc<OwnedFd>,
     channel: OwnedFd,
-    fds: Vec<OwnedFd>,
+    fds: Vec<Arc<OwnedFd>>,
     reply: oneshot::Sender<Forked>,
 }
 
@@ -50,7 +51,12 @@ impl Template {
     }
 
     /// Asks for a monitor; the answer arrives on the receiver, which errs only when the engine ends.
-    pub(crate) fn fork(&self, order: OwnedFd, channel: OwnedFd, fds: Vec<OwnedFd>) -> oneshot::Receiver<Forked> {
+    pub(crate) fn fork(
+        &self,
+        order: Arc<OwnedFd>,
+        channel: OwnedFd,
+        fds: Vec<Arc<OwnedFd>>,
+    ) -> oneshot::Receiver<Forked> {
         let (reply, answer) = oneshot::channel();
         // A closed queue drops the request and with it `reply`, which the receiver sees.
         let _ = self.forks.send(Fork {
@@ -94,7 +100,7 @@ impl Live {
         self.pending.insert(request, fork.reply);
         let fds: Vec<BorrowedFd<'_>> = [fork.order.as_fd(), fork.channel.as_fd()]
             .into_iter()
-            .chain(fork.fds.iter().map(AsFd::as_fd))
+            .chain(fork.fds.iter().map(|fd| fd.as_fd()))
             .collect();
         self.link.send(&ToTemplate::Fork { request }, &fds).await
     }

@@ -33,6 +33,8 @@ pub(crate) struct Child<'a> {
     pub(crate) stdio: Stdio,
     /// The new root, once it is attached; until then the root that was inherited.
     pub(crate) root: Option<OwnedFd>,
+    /// Makes what the plan asks for below `/dev`.
+    pub(crate) maker: conex_sys::path::Maker,
     /// Whether the terminal is also `/dev/console`: the first process's is, a later one's would outlive it there.
     pub(crate) is_first: bool,
     /// Home of the user, once it is known.
@@ -66,6 +68,8 @@ pub(crate) fn run(mut child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> !
     if let Err(failure) = prepared {
         child.fail(None, failure);
     }
+    // Modes are exactly those of the plan, which sets the container's umask in a step.
+    rustix::process::umask(rustix::fs::Mode::empty());
     for (index, step) in steps.iter().enumerate() {
         if let Err(failure) = child.step(step) {
             child.fail(Some(index), failure);
@@ -145,6 +149,7 @@ impl Child<'_> {
                 Ok(())
             }
             Step::Mount(wanted) => {
+                self.maker.forget();
                 let bound = match wanted.source {
                     conex_spec::plan::MountSource::BindFd { fd, .. } => Some(
                         self.fd(fd)?
@@ -156,9 +161,18 @@ impl Child<'_> {
                 let cgroup = self.cgroup;
                 mounts::mount(self.root()?, wanted, bound, cgroup)
             }
-            Step::Device(device) => mounts::device(self.root()?, device),
-            Step::Symlink { target, contents } => conex_sys::path::make_symlink_in(self.root()?, target, contents)
-                .map_err(Failure::on(format!("symlink {}", target.display()))),
+            Step::Device(device) => {
+                let mut maker = std::mem::take(&mut self.maker);
+                let made = mounts::device(self.root()?, &mut maker, device);
+                self.maker = maker;
+                made
+            }
+            Step::Symlink { target, contents } => {
+                let mut maker = std::mem::take(&mut self.maker);
+                let made = maker.symlink(self.root()?, target, contents);
+                self.maker = maker;
+                made.map_err(Failure::on(format!("symlink {}", target.display())))
+            }
             Step::Console => self.console(),
             Step::PivotRoot => mount::pivot_into(self.root()?).map_err(Failure::on("pivot_root")),
             Step::Mask(path) => mounts::mask(self.root()?, path),

@@ -67,6 +67,7 @@ pub fn exec(
                 status: &theirs,
                 stdio: plan.stdio,
                 root: None,
+                maker: conex_sys::path::Maker::default(),
                 is_first: false,
                 home: None,
             };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use conex_cgroup::{Cgroup, Version};
 use conex_spec::plan::{Device, Mount, MountAttributes, MountSource, Root};
 use conex_sys::mount::{self, Attributes};
-use conex_sys::path::{self, DeviceNode};
+use conex_sys::path::{self, DeviceNode, Maker};
 use rustix::fs::{FileType, OFlags};
 
 use crate::child::{Failure, propagation_flags};
@@ -166,11 +166,9 @@ fn mount_cgroup(
     let place = path::make_dirs_in(root, target)?;
     mount::attach(tmpfs.as_fd(), place.as_fd())?;
     for (directory, controller) in places {
-        let source = path::open_dir(directory)?;
-        let tree = mount::clone_tree(source.as_fd(), false)?;
+        let tree = mount::clone_tree_of(directory)?;
         mount::set_attributes(tree.as_fd(), attributes, None, false)?;
-        let place = path::open_in(root, &target.join(controller), OFlags::PATH | OFlags::DIRECTORY)?;
-        mount::attach(tree.as_fd(), place.as_fd())?;
+        mount::attach_in(tree.as_fd(), tmpfs.as_fd(), &controller)?;
     }
     if attributes.contains(Attributes::READ_ONLY) {
         mount::set_attributes(tmpfs.as_fd(), Attributes::READ_ONLY, None, false)?;
@@ -189,7 +187,7 @@ fn controller_name(directory: &Path) -> Option<PathBuf> {
 }
 
 /// Makes a device node, or binds the host's where the kernel does not let us make one.
-pub(crate) fn device(root: BorrowedFd<'_>, device: &Device) -> Result<(), Failure> {
+pub(crate) fn device(root: BorrowedFd<'_>, maker: &mut Maker, device: &Device) -> Result<(), Failure> {
     let on = || Failure::on(format!("make device {}", device.target.display()));
     let kind = match device.kind {
         'b' => FileType::BlockDevice,
@@ -204,7 +202,7 @@ pub(crate) fn device(root: BorrowedFd<'_>, device: &Device) -> Result<(), Failur
         uid: device.uid,
         gid: device.gid,
     };
-    match path::make_device_in(root, &device.target, &node) {
+    match maker.device(root, &device.target, &node) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let source = path::open_place(&device.target).map_err(on())?;
             let place = path::make_file_in(root, &device.target).map_err(on())?;

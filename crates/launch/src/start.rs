@@ -113,6 +113,7 @@ fn launch(
                 status: &theirs,
                 stdio: plan.stdio,
                 root: None,
+                maker: conex_sys::path::Maker::default(),
                 is_first: true,
                 home: None,
             };

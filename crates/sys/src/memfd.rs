@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -28,8 +27,13 @@ pub fn seal(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// The whole contents, whatever the file offset.
 pub fn read(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let length = usize::try_from(rustix::fs::fstat(fd)?.st_size).map_err(io::Error::other)?;
-    let file = File::from(fd.try_clone_to_owned()?);
     let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, 0)?;
+    let mut filled = 0;
+    while filled < length {
+        match rustix::io::pread(fd, &mut bytes[filled..], filled as u64)? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            count => filled += count,
+        }
+    }
     Ok(bytes)
 }

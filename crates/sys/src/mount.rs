@@ -122,6 +122,18 @@ pub fn clone_tree(place: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd>
     Ok(rustix::mount::open_tree(place, "", flags)?)
 }
 
+/// As `clone_tree`, of a directory of the host that no container controls.
+pub fn clone_tree_of(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(rustix::mount::open_tree(CWD, path, flags)?)
+}
+
+/// Attaches a detached mount at a name in a directory that no container controls.
+pub fn attach_in(mount: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(mount, "", directory, name, flags)?)
+}
+
 /// Attaches a detached mount at a place.
 pub fn attach(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -46,18 +46,11 @@ pub fn make_dirs_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
-    let mut walked = OsString::from("/");
-    for component in path.components() {
-        let Component::Normal(name) = component else { continue };
-        let parent = open_in(root, Path::new(&walked), flags)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        walked.push(name);
-        walked.push("/");
+    let (parent, name) = parent_in(root, path)?;
+    match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => open_in(root, path, flags),
+        Err(error) => Err(error.into()),
     }
-    open_in(root, path, flags)
 }
 
 /// Opens a file beneath a root as a place for a mount, making it and its directories where they are absent.
@@ -73,27 +66,6 @@ pub fn make_file_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
         Err(error) => return Err(error.into()),
     }
     open_in(root, path, OFlags::PATH)
-}
-
-/// Makes a device node beneath a root, with exactly this mode and owner.
-pub fn make_device_in(root: BorrowedFd<'_>, path: &Path, device: &DeviceNode) -> io::Result<()> {
-    let (parent, name) = parent_in(root, path)?;
-    let number = rustix::fs::makedev(device.major, device.minor);
-    match rustix::fs::mknodat(&parent, &name, device.kind, Mode::from_raw_mode(device.mode), number) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
-    // The umask has been taken off the mode.
-    rustix::fs::chmodat(&parent, &name, Mode::from_raw_mode(device.mode), AtFlags::empty())?;
-    if (device.uid, device.gid) != (0, 0) {
-        let (uid, gid) = (
-            rustix::fs::Uid::from_raw(device.uid),
-            rustix::fs::Gid::from_raw(device.gid),
-        );
-        rustix::fs::chownat(&parent, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    Ok(())
 }
 
 /// A device node to make.
@@ -113,12 +85,55 @@ pub struct DeviceNode {
     pub gid: u32,
 }
 
-/// Makes a symbolic link beneath a root; one that exists is left alone.
-pub fn make_symlink_in(root: BorrowedFd<'_>, path: &Path, contents: &Path) -> io::Result<()> {
-    let (parent, name) = parent_in(root, path)?;
-    match rustix::fs::symlinkat(contents, &parent, &name) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(error.into()),
+/// Makes device nodes and links. Most of them go to one directory, which is kept open between them.
+#[derive(Debug, Default)]
+pub struct Maker {
+    last: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Maker {
+    /// Makes a device node; one that is there stays. The umask is taken off its mode (mknod(2)).
+    pub fn device(&mut self, root: BorrowedFd<'_>, path: &Path, device: &DeviceNode) -> io::Result<()> {
+        let (parent, name) = self.parent(root, path)?;
+        let number = rustix::fs::makedev(device.major, device.minor);
+        match rustix::fs::mknodat(parent, name, device.kind, Mode::from_raw_mode(device.mode), number) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if (device.uid, device.gid) != (0, 0) {
+            let (uid, gid) = (
+                rustix::fs::Uid::from_raw(device.uid),
+                rustix::fs::Gid::from_raw(device.gid),
+            );
+            rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a symbolic link; what is there stays.
+    pub fn symlink(&mut self, root: BorrowedFd<'_>, path: &Path, contents: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(root, path)?;
+        match rustix::fs::symlinkat(contents, parent, name) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A mount may have covered the directory.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    fn parent<'a>(&mut self, root: BorrowedFd<'_>, path: &'a Path) -> io::Result<(BorrowedFd<'_>, &'a OsStr)> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+        let name = path.file_name().ok_or_else(invalid)?;
+        let parent = path.parent().ok_or_else(invalid)?;
+        let last = match self.last.take() {
+            Some(last) if last.0 == parent => last,
+            _ => (parent.to_owned(), make_dirs_in(root, parent)?),
+        };
+        Ok((self.last.insert(last).1.as_fd(), name))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -295,7 +295,7 @@ pub fn enter_namespaces(pidfd: BorrowedFd<'_>, namespaces: i32) -> io::Result<()
 
 /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)).
 pub fn start_time(pid: i32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = read_small(&format!("/proc/{pid}/stat"))?;
     // The name in parentheses may contain anything, so fields are counted from behind its end.
     let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
     after_name
@@ -311,7 +311,15 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
 
 /// Identifies the boot of the host (random(4)).
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(read_small("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// A file of proc(5) that is shorter than a page and comes in one read.
+fn read_small(path: &str) -> io::Result<String> {
+    let mut bytes = vec![0; 4096];
+    let length = fs::File::open(path)?.read(&mut bytes)?;
+    bytes.truncate(length);
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn to_pid(pid: i32) -> io::Result<Pid> {

@@ -181,9 +181,9 @@ async fn try_launch(
 
 /// What a start has made ready.
 struct Prepared {
-    order: OwnedFd,
-    run_dir: OwnedFd,
-    fds: Vec<OwnedFd>,
+    order: Arc<OwnedFd>,
+    run_dir: Arc<OwnedFd>,
+    fds: Vec<Arc<OwnedFd>>,
     connection: Option<Connection>,
 }
 
@@ -221,9 +221,9 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
     let order = seal("monitor-order", &order)?;
     undo.endpoint = None;
     Ok(Prepared {
-        order,
-        run_dir,
-        fds: slots.fds,
+        order: order.into(),
+        run_dir: run_dir.into(),
+        fds: slots.fds.into_iter().map(Arc::new).collect(),
         connection,
     })
 }
@@ -368,7 +368,7 @@ async fn fork(
             Err(NotStarted::TemplateLost) if attempt < FORK_ATTEMPTS => {
                 tracing::warn!(container = %id, "the template was lost in a fork; once more");
                 recovery::clean(engine, container);
-                prepared.run_dir = create_run_dir(engine, container).map_err(own_failure)?;
+                prepared.run_dir = create_run_dir(engine, container).map_err(own_failure)?.into();
             }
             Err(NotStarted::MonitorLost | NotStarted::TemplateLost) => {
                 recovery::clean(engine, container);
@@ -398,10 +398,10 @@ async fn fork_once(
     }
     let fds = std::iter::once(&prepared.run_dir)
         .chain(&prepared.fds)
-        .map(OwnedFd::try_clone)
-        .collect::<io::Result<Vec<_>>>()?;
+        .cloned()
+        .collect();
     conex_sys::failpoint::hit("start.before-fork");
-    let mut forked = engine.template.fork(prepared.order.try_clone()?, theirs.into(), fds);
+    let mut forked = engine.template.fork(prepared.order.clone(), theirs.into(), fds);
     let mut protocol = daemon::Run::launch();
     let (mut answered, mut ended) = (false, false);
     loop {
