@@ -50,9 +50,11 @@ impl Said {
     }
 }
 
-/// Waits until something holds; panics with its name where it does not within ten seconds.
+/// Waits until something holds; panics with its name where it does not within ten seconds, or those of
+/// `CONEX_TEST_PATIENCE` on a machine that is emulated.
 pub fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let patience = std::env::var("CONEX_TEST_PATIENCE").map_or(10, |seconds| seconds.parse().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(patience);
     while !holds() {
         assert!(Instant::now() < deadline, "does not come about: {what}");
         thread::sleep(Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask build | quickstart | test | push-large-image REGISTRY`.
+//! The project's own commands: `cargo xtask build | quickstart | test | vm [--small] | push-large-image REGISTRY`.
 //!
 //! They do all the set-up on a fresh Debian machine with Rust and root. Standard library only, so that they start fast.
 
@@ -8,6 +8,7 @@ mod packages;
 mod quickstart;
 mod run;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -17,12 +18,16 @@ fn main() -> ExitCode {
         Some("build") => build::build(),
         Some("quickstart") => quickstart::quickstart(),
         Some("test") => test::test(),
+        Some("vm") => vm::vm(match std::env::args().nth(2).as_deref() {
+            Some("--small") => vm::Extent::Small,
+            _ => vm::Extent::All,
+        }),
         Some("push-large-image") => match std::env::args().nth(2) {
             Some(registry) => image::push_large(&registry),
             None => Err("the registry is missing: cargo xtask push-large-image 127.0.0.1:5000".into()),
         },
         _ => {
-            eprintln!("usage: cargo xtask build | quickstart | test | push-large-image REGISTRY");
+            eprintln!("usage: cargo xtask build | quickstart | test | vm [--small] | push-large-image REGISTRY");
             return ExitCode::from(2);
         }
     };

@@ -25,6 +25,14 @@ pub(crate) const TEST: [(&str, &str); 7] = [
     ("/usr/bin/zstd", "zstd"),
 ];
 
+/// What the virtual machine needs.
+pub(crate) const VM: [(&str, &str); 4] = [
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/sbin/depmod", "kmod"),
+    ("/bin/busybox", "busybox-static"),
+];
+
 /// Installs the packages whose file is not there.
 pub(crate) fn install(wanted: &[(&str, &str)]) -> Outcome {
     let missing: Vec<&str> = wanted

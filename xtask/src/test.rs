@@ -1,7 +1,7 @@
 //! Everything that is checked, in the order of what fails fastest.
 
 use crate::run::{Outcome, cargo, output, run};
-use crate::{build, packages};
+use crate::{build, packages, vm};
 
 /// Installs what the tests need and runs them all.
 pub(crate) fn test() -> Outcome {
@@ -27,5 +27,6 @@ pub(crate) fn test() -> Outcome {
         "warnings",
     ]))?;
     build::build()?;
-    run(cargo().args(["test", "--release", "--locked", "--workspace"]))
+    run(cargo().args(["test", "--release", "--locked", "--workspace"]))?;
+    vm::vm(vm::Extent::Small)
 }

@@ -33,6 +33,10 @@ pub(crate) fn program(rules: &[DeviceRule]) -> Vec<u64> {
     ];
     for rule in rules.iter().rev() {
         code.extend(block(rule));
+        if rule.kind == 'a' {
+            // It decides everything; the kernel refuses a program with instructions behind it that nothing reaches.
+            return code;
+        }
     }
     code.extend([instruction(MOV_K, 0, 0, 0, 0), instruction(EXIT, 0, 0, 0, 0)]);
     code
@@ -134,6 +138,39 @@ mod tests {
             major,
             minor,
             access: access.into(),
+        }
+    }
+
+    /// Instructions that no path reaches.
+    fn unreachable(code: &[u64]) -> Vec<usize> {
+        let mut reached = vec![false; code.len()];
+        let mut paths = vec![0];
+        while let Some(at) = paths.pop() {
+            if std::mem::replace(&mut reached[at], true) {
+                continue;
+            }
+            let bytes = code[at].to_ne_bytes();
+            let offset = usize::try_from(i16::from_ne_bytes([bytes[2], bytes[3]])).unwrap_or(0);
+            match bytes[0] {
+                EXIT => {}
+                JNE_K | JNE_X => paths.extend([at + 1, at + 1 + offset]),
+                _ => paths.push(at + 1),
+            }
+        }
+        (0..code.len()).filter(|at| !reached[*at]).collect()
+    }
+
+    #[test]
+    fn the_verifier_finds_nothing_unreachable() {
+        let everything = rule(false, 'a', None, None, "rwm");
+        let null = rule(true, 'c', Some(1), Some(3), "rwm");
+        for rules in [
+            vec![],
+            vec![null.clone()],
+            vec![everything.clone(), null.clone()],
+            vec![null, everything],
+        ] {
+            assert_eq!(unreachable(&program(&rules)), Vec::<usize>::new(), "{rules:?}");
         }
     }
 

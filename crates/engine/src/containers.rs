@@ -21,6 +21,7 @@ pub(crate) mod task;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use conex_container::Config;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,6 +44,8 @@ pub(crate) struct Container {
     pub(crate) config: Config,
     view: watch::Receiver<View>,
     orders: mpsc::UnboundedSender<Order>,
+    /// How many clients were told that they may attach and whose connections are still on their way.
+    arriving: watch::Sender<usize>,
 }
 
 /// The owner's ends of a new container's channels.
@@ -61,6 +64,7 @@ impl Container {
             config: record.config,
             view,
             orders,
+            arriving: watch::Sender::new(0),
         };
         (Arc::new(container), (queue, publisher))
     }
@@ -88,9 +92,34 @@ impl Container {
         let _ = self.orders.send(order);
     }
 
+    /// A client is told that it may attach; it counts until its connection is handed over.
+    pub(crate) fn expect_client(self: &Arc<Self>) -> Arriving {
+        self.arriving.send_modify(|count| *count += 1);
+        Arriving(self.clone())
+    }
+
+    /// Waits until the clients that were told that they may attach have arrived, so that none misses the first byte.
+    pub(crate) async fn clients_arrived(&self) {
+        let mut arriving = self.arriving.subscribe();
+        // One that was told and does not come holds nobody up for long.
+        let _ = tokio::time::timeout(ARRIVAL, arriving.wait_for(|count| *count == 0)).await;
+    }
+
     /// The first twelve digits.
     pub(crate) fn short_id(&self) -> &str {
         &self.id[..12]
+    }
+}
+
+/// How long a start waits for a client that is on its way.
+const ARRIVAL: Duration = Duration::from_secs(2);
+
+/// A client whose connection is on its way.
+pub(crate) struct Arriving(Arc<Container>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.arriving.send_modify(|count| *count -= 1);
     }
 }
 

@@ -9,7 +9,7 @@ use conex_container::detach_keys;
 use conex_protocol::message::{Attachment, Framing, Streams};
 
 use crate::containers::task::Order;
-use crate::containers::{Container, execs, logs};
+use crate::containers::{Arriving, Container, execs, logs};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{AttachQuery, ClientConnection, ExecStart};
@@ -19,6 +19,7 @@ pub struct PendingAttach {
     inner: Arc<Inner>,
     container: Arc<Container>,
     query: AttachQuery,
+    arriving: Arriving,
 }
 
 /// An exec that waits for the client's connection.
@@ -38,6 +39,7 @@ impl Engine {
         }
         Ok(PendingAttach {
             inner: self.inner.clone(),
+            arriving: container.expect_client(),
             container,
             query,
         })
@@ -52,7 +54,7 @@ impl PendingAttach {
 
     /// Hands the connection over.
     pub async fn connect(self, client: ClientConnection) -> Result<()> {
-        let (query, container) = (self.query, self.container);
+        let (query, container, arriving) = (self.query, self.container, self.arriving);
         let tty = container.config.tty;
         let client = if query.logs {
             logs::replay(&self.inner, &container, &query, client).await?
@@ -70,13 +72,15 @@ impl PendingAttach {
         let framing = if tty { Framing::Raw } else { Framing::Multiplexed };
         let (attachment, client) = attachment(client, streams, framing, query.detach_keys.as_deref(), tty)?;
         self.inner.events.container(&container, "attach", &[]);
-        container
+        let attached = container
             .order(|reply| Order::Attach {
                 attachment,
                 client,
                 reply,
             })
-            .await
+            .await;
+        drop(arriving);
+        attached
     }
 }
 

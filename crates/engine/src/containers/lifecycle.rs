@@ -20,6 +20,7 @@ impl Engine {
     /// Starts a container; `NotModified` where it runs.
     pub async fn start(&self, id: &str, _detach_keys: Option<String>) -> Result<()> {
         let container = self.inner.containers.find(id)?;
+        container.clients_arrived().await;
         container.order(|reply| Order::Start { reply }).await
     }
 
