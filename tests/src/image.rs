@@ -34,25 +34,29 @@ pub fn config_of(layers: &[&[u8]]) -> String {
 
 /// Writes `busybox.tar` into a directory; it loads as `busybox:latest`.
 pub fn busybox_archive(dir: &Path) -> PathBuf {
-    let layer = busybox_layer();
-    let diff_id = hex(&layer);
+    let path = dir.join("busybox.tar");
+    fs::write(&path, archive_of("busybox", &busybox_layer())).unwrap();
+    path
+}
+
+/// An archive that loads as `<name>:latest`, of one uncompressed layer.
+pub fn archive_of(name: &str, layer: &[u8]) -> Vec<u8> {
+    let diff_id = hex(layer);
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","config":{{"Cmd":["sh"],"Env":["PATH=/bin","FROM_IMAGE=yes"],"Labels":{{"made":"here"}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}},"history":[]}}"#
     );
     let config_name = format!("{}.json", hex(config.as_bytes()));
     let manifest =
-        format!(r#"[{{"Config":"{config_name}","RepoTags":["busybox:latest"],"Layers":["{diff_id}/layer.tar"]}}]"#);
-    let path = dir.join("busybox.tar");
-    let mut archive = tar::Builder::new(fs::File::create(&path).unwrap());
+        format!(r#"[{{"Config":"{config_name}","RepoTags":["{name}:latest"],"Layers":["{diff_id}/layer.tar"]}}]"#);
+    let mut archive = tar::Builder::new(Vec::new());
     for (name, bytes) in [
-        (format!("{diff_id}/layer.tar"), layer.as_slice()),
+        (format!("{diff_id}/layer.tar"), layer),
         (config_name, config.as_bytes()),
         ("manifest.json".to_owned(), manifest.as_bytes()),
     ] {
         append(&mut archive, &name, bytes, 0o644);
     }
-    archive.finish().unwrap();
-    path
+    archive.into_inner().unwrap()
 }
 
 /// A layer with busybox and its applets, as an uncompressed archive.

@@ -8,5 +8,5 @@
 mod image;
 mod sandbox;
 
-pub use crate::image::{busybox_archive, busybox_layer, config_of, layer_of};
+pub use crate::image::{archive_of, busybox_archive, busybox_layer, config_of, layer_of};
 pub use crate::sandbox::{Said, Sandbox, eventually};

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use conex_tests::{Sandbox, busybox_archive, busybox_layer, config_of, eventually, layer_of};
 use registries::faulty::{Fault, Faulty};
-use registries::http::Gate;
+use registries::http::{Gate, Reply};
 use registries::image::{
     Content, DOCKER_CONFIG, DOCKER_LAYER, Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, index,
 };
@@ -41,6 +41,20 @@ fn image(config_type: &str, layers: &[(&str, &str, &[u8])]) -> Image {
             .map(|(media_type, program, bytes)| Content::new(media_type, compressed(program, bytes)))
             .collect(),
     }
+}
+
+/// A file below a symbolic link that points out of the root.
+fn linked_layer() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut link = tar::Header::new_ustar();
+    link.set_entry_type(tar::EntryType::Symlink);
+    link.set_size(0);
+    archive.append_link(&mut link, "out", "../../../../../tmp").unwrap();
+    let mut file = tar::Header::new_ustar();
+    file.set_mode(0o644);
+    file.set_size(1);
+    archive.append_data(&mut file, "out/conex-escaped", &b"x"[..]).unwrap();
+    archive.into_inner().unwrap()
 }
 
 fn open_registry(sandbox: &Sandbox) -> RealRegistry {
@@ -241,15 +255,39 @@ fn what_a_registry_does_wrong_is_told_and_nothing_is_left() {
             "latest",
             &image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &layer_of(&[(path, b"x")]))]),
         );
-        if name == "climbs" {
-            assert!(refused(name).contains("outside"), "{}", refused(name));
-        }
+        assert!(refused(name).contains("outside"), "{}", refused(name));
     }
+    registry.add(
+        "linked",
+        "latest",
+        &image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &linked_layer())]),
+    );
+    assert!(refused("linked").contains("out"), "{}", refused("linked"));
+    let mut truncated = good.clone();
+    truncated.layers[0] = Content::new(OCI_LAYER_GZIP, compressed("gzip", &busybox_layer()));
+    truncated.config = Content::new(OCI_CONFIG, config_of(&[&busybox_layer()]));
+    registry.add("truncated", "latest", &truncated);
+    registry.order(
+        &truncated.layers[0].digest().to_string(),
+        Fault::TruncateAfter(100_000),
+        100,
+    );
+    assert!(!refused("truncated").is_empty());
+    registry.add("asks-for-ever", "latest", &good);
+    let who = || Reply::error(401, "UNAUTHORIZED", "authentication required").header("WWW-Authenticate", "Basic");
+    registry.order("/v2/asks-for-ever/", Fault::Instead(who()), 1000);
+    let said = refused("asks-for-ever");
+    assert!(
+        said.contains("unauthorized") || said.contains("no basic auth credentials"),
+        "{said}"
+    );
     assert_eq!(sandbox.ok(&["images", "-aq"]), "");
     eventually("an empty layer store", || {
         std::fs::read_dir(sandbox.dir().join("data/layers")).unwrap().count() == 0
     });
     assert!(!sandbox.dir().join("data/outside").exists());
+    assert!(!std::path::Path::new("/tmp/conex-escaped").exists());
+    assert!(!std::path::Path::new("/outside").exists());
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod hijack;
 mod query;
 mod router;
 mod routes;
+mod upload;
 mod version;
 
 pub use crate::connection::{serve_tcp, serve_unix};

@@ -3,10 +3,11 @@
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use conex_engine::{ImagesQuery, PullRequest};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 
 use crate::answer::{Answer, Failure, lines, ok};
 use crate::router::Call;
+use crate::upload::Upload;
 
 /// `POST /images/create`.
 pub(crate) async fn create(call: Call) -> Answer {
@@ -28,10 +29,7 @@ pub(crate) async fn create(call: Call) -> Answer {
 /// `POST /images/load`.
 pub(crate) async fn load(mut call: Call) -> Answer {
     let quiet = call.query.flag("quiet");
-    let body = std::mem::take(call.request.body_mut())
-        .into_data_stream()
-        .map_err(std::io::Error::other)
-        .boxed();
+    let body = Upload::new(std::mem::take(call.request.body_mut())).boxed();
     lines(call.engine.load(body, quiet).await?)
 }
 
