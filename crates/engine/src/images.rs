@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
+use crate::containers::Container;
 use crate::engine::{Engine, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress;
@@ -195,15 +196,15 @@ impl Engine {
 
     /// Takes a name from an image, or removes it.
     pub async fn remove_image(&self, name: &str, force: bool, _prune: bool) -> Result<Vec<api::ImageDeleteResponse>> {
-        let containers = self.inner.containers.all();
-        let users: Vec<User> = containers
-            .iter()
-            .map(|container| User {
+        let users = || {
+            let containers = self.inner.containers.all();
+            let user = |container: &Arc<Container>| User {
                 container: container.id.clone(),
                 image: container.image.clone(),
                 running: container.view().state.is_running(),
-            })
-            .collect();
+            };
+            containers.iter().map(user).collect()
+        };
         let removed = self
             .inner
             .images

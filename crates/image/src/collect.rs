@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use conex_content::Content;
-use conex_metadata::{Metadata, Table};
+use conex_metadata::{Changes, Metadata, Table};
 use conex_reference::Digest;
 use conex_snapshot::{LayerName, Snapshots};
 use serde::de::DeserializeOwned;
@@ -52,6 +52,7 @@ impl Images {
         for (name, id) in metadata.load(Table::Tags)? {
             index.tags.insert(name, String::from_utf8_lossy(&id).into_owned());
         }
+        drop_orphans(&metadata, &mut index);
         let kept: HashSet<LayerName> = index
             .layers
             .values()
@@ -69,10 +70,26 @@ impl Images {
             snapshots,
             settings,
             index: Mutex::new(index),
+            changes: Arc::default(),
+            uses: Arc::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+}
+
+/// Takes out layers that no image has: their last image was removed while a pull held them that then failed.
+fn drop_orphans(metadata: &Metadata, index: &mut Index) {
+    let used: HashSet<&String> = index.images.values().flat_map(|stored| &stored.record.layers).collect();
+    let orphans: Vec<String> = index.layers.keys().filter(|key| !used.contains(key)).cloned().collect();
+    if orphans.is_empty() {
+        return;
+    }
+    let delete = |changes: Changes, key: &String| changes.delete(Table::Layers, key.as_str());
+    match metadata.commit(orphans.iter().fold(Changes::new(), delete)).wait() {
+        Ok(()) => index.layers.retain(|key, _| !orphans.contains(key)),
+        Err(error) => tracing::warn!(%error, "layers without an image are left to the next start"),
     }
 }
 

@@ -59,6 +59,16 @@ pub enum LayerError {
         /// What was expected.
         digest: String,
     },
+    /// The blob ends too early.
+    #[error("unexpected EOF: layer {digest} has {actual} bytes, its descriptor says {expected}")]
+    Truncated {
+        /// Digest of the blob.
+        digest: String,
+        /// Bytes that came.
+        actual: u64,
+        /// Bytes that were promised.
+        expected: u64,
+    },
     /// The archive is not what the configuration says.
     #[error("layer verification failed: the archive has diff id {actual}, the configuration says {expected}")]
     DiffId {
@@ -179,6 +189,9 @@ pub enum TagError {
     /// The metadata store.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The task ended without an answer.
+    #[error("the change was cut off")]
+    CutOff,
 }
 
 /// An image is not removed.
@@ -229,6 +242,9 @@ pub enum RemoveError {
     /// The metadata store.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The task ended without an answer.
+    #[error("the change was cut off")]
+    CutOff,
 }
 
 impl RemoveError {
@@ -241,6 +257,6 @@ impl RemoveError {
     /// Whether a container or a name is in the way.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        !matches!(self, Self::Find(_) | Self::Commit(_))
+        !matches!(self, Self::Find(_) | Self::Commit(_) | Self::CutOff)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use conex_reference::{AnyReference, Reference};
+use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::error::FindError;
 use crate::image::Image;
@@ -16,6 +17,15 @@ pub(crate) enum Named {
     Reference(Reference),
     /// An id or its beginning.
     Id,
+}
+
+/// An image that is not removed while this lives. To be held shortly: removals wait for it.
+#[derive(Debug)]
+#[must_use = "the image may be removed once this is dropped"]
+pub struct Lease {
+    /// The image.
+    pub image: Arc<Image>,
+    _uses: OwnedRwLockReadGuard<()>,
 }
 
 impl Images {
@@ -33,6 +43,15 @@ impl Images {
         let index = self.shared.index();
         let (id, _) = resolve(&index, name)?;
         index.image(&id).ok_or_else(|| no_such_image(name))
+    }
+
+    /// The image that a text names, kept from removal until the lease is dropped.
+    pub async fn hold(&self, name: &str) -> Result<Lease, FindError> {
+        let uses = self.shared.uses.clone().read_owned().await;
+        Ok(Lease {
+            image: self.find(name)?,
+            _uses: uses,
+        })
     }
 
     /// The configuration of an image, byte for byte.

@@ -23,6 +23,7 @@ impl Default for Settings {
 /// Images::open(metadata, content, snapshots, settings) -> Result<Images, OpenError>      collects what a crash left
 /// images.list() -> Vec<Arc<Image>>                                                       newest first
 /// images.find("busybox" | "sha256:..." | id prefix | name@digest) -> Result<Arc<Image>, FindError>
+/// images.hold(name).await -> Result<Lease, FindError>                                    not removed while it is held
 /// images.read_config(&image) -> raw bytes of the configuration
 /// images.pull(PullRequest { registry, reference, platform }, sink).await -> Result<Pulled, PullError>
 /// images.load(stream of bytes, sink).await -> Result<Vec<Arc<Image>>, LoadError>

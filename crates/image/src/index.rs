@@ -21,6 +21,11 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Snapshots,
     pub(crate) settings: Settings,
     pub(crate) index: Mutex<Index>,
+    /// Held by whoever changes images and names, so that memory follows in the order of the commits.
+    pub(crate) changes: Arc<tokio::sync::Mutex<()>>,
+    /// Held for reading by whoever takes an image or a layer into use, until it is known to be used; a removal holds it
+    /// for writing, from where it looks for users to its end.
+    pub(crate) uses: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Shared {
@@ -43,6 +48,15 @@ pub(crate) struct Fresh {
     pub(crate) holders: usize,
 }
 
+/// What one pull does at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Flight {
+    /// Bringing in a layer upon those below it, by chain id.
+    Layer(String),
+    /// Downloading and unpacking it, by diff id, whatever it lies upon.
+    Download(String),
+}
+
 /// Images by id, names in their complete form, layers by key.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -50,8 +64,8 @@ pub(crate) struct Index {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) layers: HashMap<String, LayerRecord>,
     pub(crate) fresh: HashMap<String, Fresh>,
-    /// Layers being fetched, by diff id: a second pull waits for the first.
-    pub(crate) flights: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
+    /// Layers being brought in: a second pull waits for the first.
+    pub(crate) flights: HashMap<Flight, Arc<tokio::sync::Mutex<()>>>,
     /// Layers that a pull relies on and that must not be removed, by key.
     pub(crate) leases: HashMap<String, usize>,
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use conex_archive::Extracted;
 use conex_snapshot::{Layer, LayerName, Staging};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::BoxStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
 
 use crate::error::{LayerError, PullError};
 use crate::images::Images;
-use crate::index::{Fresh, Shared, layer};
+use crate::index::{Flight, Fresh, Shared, layer};
 use crate::pipeline;
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::{LayerRecord, VERSION};
@@ -38,51 +39,94 @@ pub(crate) struct Wanted {
     pub(crate) local: bool,
 }
 
-/// Layers that are held for an image; given up when dropped before they were recorded.
+/// A layer that is held for an image: not removed meanwhile, and given up when dropped before it was recorded.
 pub(crate) struct Held {
     shared: Arc<Shared>,
-    /// Keys, lowest first.
-    pub(crate) keys: Vec<String>,
-    /// Those of them that are not recorded yet.
-    pub(crate) fresh: Vec<(String, LayerRecord)>,
+    /// Its key.
+    pub(crate) key: String,
+    /// Its record.
+    pub(crate) record: LayerRecord,
+    /// Whether it is not recorded yet.
+    pub(crate) is_fresh: bool,
+}
+
+impl Held {
+    /// A layer that was just unpacked.
+    fn fresh(shared: Arc<Shared>, key: String, record: LayerRecord) -> Self {
+        let mut index = shared.index();
+        let fresh = Fresh {
+            record: record.clone(),
+            holders: 1,
+        };
+        index.fresh.insert(key.clone(), fresh);
+        *index.leases.entry(key.clone()).or_default() += 1;
+        drop(index);
+        Self {
+            shared,
+            key,
+            record,
+            is_fresh: true,
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let mut index = self.shared.index();
-        for key in &self.keys {
-            if let Some(count) = index.leases.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    index.leases.remove(key);
-                }
+        if let Some(count) = index.leases.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                index.leases.remove(&self.key);
             }
         }
-        for (key, record) in &self.fresh {
-            let Some(fresh) = index.fresh.get_mut(key) else {
-                continue;
-            };
-            fresh.holders -= 1;
-            if fresh.holders > 0 {
-                continue;
-            }
-            index.fresh.remove(key);
-            if !index.layers.contains_key(key)
-                && let Some(name) = LayerName::parse(&record.name)
-                && let Err(error) = self.shared.snapshots.remove(&name)
-            {
-                tracing::warn!(%error, "a layer is left to the next start");
-            }
+        if !self.is_fresh {
+            return;
+        }
+        let Some(fresh) = index.fresh.get_mut(&self.key) else {
+            return;
+        };
+        fresh.holders -= 1;
+        if fresh.holders > 0 {
+            return;
+        }
+        index.fresh.remove(&self.key);
+        if !index.layers.contains_key(&self.key)
+            && let Some(name) = LayerName::parse(&self.record.name)
+            && let Err(error) = self.shared.snapshots.remove(&name)
+        {
+            tracing::warn!(%error, "a layer is left to the next start");
         }
     }
 }
 
-/// A layer's key and record, once it is in place.
-type Placed = Option<(String, LayerRecord)>;
+/// A flight of this pull; the next one begins when it is dropped.
+struct InFlight {
+    shared: Arc<Shared>,
+    flight: Flight,
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        let mut index = self.shared.index();
+        // Kept only while somebody waits for it.
+        if index
+            .flights
+            .get(&self.flight)
+            .is_some_and(|flight| Arc::strong_count(flight) == 1)
+        {
+            index.flights.remove(&self.flight);
+        }
+    }
+}
+
+/// The record of a layer, once it is in place.
+type Placed = Option<LayerRecord>;
 
 impl Images {
     /// Brings all layers in; they are in place, though not recorded, when this returns.
-    pub(crate) async fn bring_in(&self, wanted: Vec<Wanted>, sink: &ProgressSink) -> Result<Held, PullError> {
+    pub(crate) async fn bring_in(&self, wanted: Vec<Wanted>, sink: &ProgressSink) -> Result<Vec<Held>, PullError> {
         let slots = Arc::new(Semaphore::new(self.shared.settings.concurrent_downloads));
         let diff_ids: Vec<String> = wanted.iter().map(|wanted| wanted.diff_id.clone()).collect();
         let chain = chain_ids(&diff_ids);
@@ -102,26 +146,17 @@ impl Images {
                 sink: sink.clone(),
             };
             tasks.push(async move {
-                let placed = layer.bring_in(wanted).await?;
-                publish.send_replace(Some((placed.0.clone(), placed.1.clone())));
-                Ok::<_, LayerError>(placed)
+                let held = layer.bring_in(wanted).await?;
+                publish.send_replace(Some(held.record.clone()));
+                Ok::<_, LayerError>(held)
             });
             below.push(outcome);
         }
-        let mut held = Held {
-            shared: self.shared.clone(),
-            keys: Vec::new(),
-            fresh: Vec::new(),
-        };
+        let mut held = Vec::new();
         let mut failure = None;
         for outcome in join_all(tasks).await {
             match outcome {
-                Ok((key, record, is_fresh)) => {
-                    if is_fresh {
-                        held.fresh.push((key.clone(), record));
-                    }
-                    held.keys.push(key);
-                }
+                Ok(layer) => held.push(layer),
                 // A layer that waited for one that failed has nothing of its own to tell.
                 Err(LayerError::CutOff) if failure.is_some() => {}
                 Err(error) => failure = Some(error),
@@ -143,61 +178,66 @@ struct Task {
 }
 
 impl Task {
-    async fn bring_in(self, wanted: Wanted) -> Result<(String, LayerRecord, bool), LayerError> {
-        // A second pull of the same layer waits for the first.
-        let flight = self
-            .images
-            .shared
-            .index()
-            .flights
-            .entry(wanted.diff_id.clone())
-            .or_default()
-            .clone();
-        let guard = match flight.try_lock() {
-            Ok(guard) => guard,
+    async fn bring_in(self, wanted: Wanted) -> Result<Held, LayerError> {
+        // Whoever has this flight waits for shorter chains only, and a download for nobody: no two pulls wait for each
+        // other, in whatever order their images have the layers.
+        let flight = self.begin(Flight::Layer(self.chain_id.clone()), &wanted).await;
+        if let Some(present) = self.present(&wanted).await {
+            return Ok(present);
+        }
+        let download = self.begin(Flight::Download(wanted.diff_id.clone()), &wanted).await;
+        match self.present(&wanted).await {
+            Some(present) => Ok(present),
+            None => self.fetch(wanted, flight, download).await,
+        }
+    }
+
+    /// Waits until no other pull has this flight.
+    async fn begin(&self, flight: Flight, wanted: &Wanted) -> InFlight {
+        let shared = self.images.shared.clone();
+        let lock = shared.index().flights.entry(flight.clone()).or_default().clone();
+        let mut begun = InFlight {
+            shared,
+            flight,
+            guard: None,
+        };
+        begun.guard = match lock.clone().try_lock_owned() {
+            Ok(guard) => Some(guard),
             Err(_) => {
                 tell(&self.sink, &wanted.short, Status::Waiting);
-                flight.lock().await
+                Some(lock.lock_owned().await)
             }
         };
-        let diff_id = wanted.diff_id.clone();
-        let outcome = match self.present(&diff_id) {
-            Some(present) => {
-                if !wanted.local {
-                    tell(&self.sink, &wanted.short, Status::AlreadyExists);
-                }
-                Ok(present)
-            }
-            None => self.fetch(wanted).await,
-        };
-        drop(guard);
-        let mut index = self.images.shared.index();
-        // Kept only while somebody else holds it too: the map's own, and this one.
-        if Arc::strong_count(&flight) == 2 {
-            index.flights.remove(&diff_id);
-        }
-        outcome
+        begun
     }
 
-    /// A layer that is there already, leased.
-    fn present(&self, diff_id: &str) -> Option<(String, LayerRecord, bool)> {
+    /// A layer that is there already.
+    async fn present(&self, wanted: &Wanted) -> Option<Held> {
+        // A removal has chosen its layers already.
+        let _uses = self.images.shared.uses.read().await;
         let mut index = self.images.shared.index();
-        for key in [diff_id, self.chain_id.as_str()] {
-            if let Some(record) = index.layers.get(key).cloned() {
-                *index.leases.entry(key.to_owned()).or_default() += 1;
-                return Some((key.to_owned(), record, false));
+        let found = [&wanted.diff_id, &self.chain_id].into_iter().find_map(|key| {
+            if let Some(record) = index.layers.get(key) {
+                return Some((key, record.clone(), false));
             }
-            if let Some(fresh) = index.fresh.get_mut(key) {
-                fresh.holders += 1;
-                let record = fresh.record.clone();
-                *index.leases.entry(key.to_owned()).or_default() += 1;
-                return Some((key.to_owned(), record, true));
-            }
+            let fresh = index.fresh.get_mut(key)?;
+            fresh.holders += 1;
+            Some((key, fresh.record.clone(), true))
+        });
+        let (key, record, is_fresh) = found?;
+        *index.leases.entry(key.clone()).or_default() += 1;
+        if !wanted.local {
+            tell(&self.sink, &wanted.short, Status::AlreadyExists);
         }
-        None
+        Some(Held {
+            shared: self.images.shared.clone(),
+            key: key.clone(),
+            record,
+            is_fresh,
+        })
     }
 
-    async fn fetch(&self, wanted: Wanted) -> Result<(String, LayerRecord, bool), LayerError> {
+    async fn fetch(&self, wanted: Wanted, flight: InFlight, download: InFlight) -> Result<Held, LayerError> {
         let slot = match self.slots.try_acquire() {
             Ok(slot) => slot,
             Err(_) => {
@@ -228,9 +268,8 @@ impl Task {
         if let Some(error) = broken {
             return Err(error);
         }
-        let outcome = outcome?;
-        check(&wanted, &outcome)?;
-        let placed = self.place(&wanted, outcome, staging).await?;
+        let extracted = check(&wanted, outcome?)?;
+        let placed = self.place(&wanted, extracted, staging, (flight, download)).await?;
         if !wanted.local {
             tell(&self.sink, &wanted.short, Status::PullComplete);
         }
@@ -255,6 +294,11 @@ impl Task {
                 }
             };
             arrived += chunk.len() as u64;
+            // What is read of a wrong blob is bounded by what was promised.
+            if let Some(digest) = wanted.blob.as_ref().filter(|_| arrived > wanted.size) {
+                let _ = chunks.send(Err(std::io::ErrorKind::InvalidData.into())).await;
+                return Ok(Some(LayerError::Blob { digest: digest.clone() }));
+            }
             if !wanted.local {
                 let status = Status::Downloading {
                     current: arrived,
@@ -273,19 +317,27 @@ impl Task {
     async fn place(
         &self,
         wanted: &Wanted,
-        outcome: pipeline::Outcome,
+        extracted: Extracted,
         staging: Staging,
-    ) -> Result<(String, LayerRecord, bool), LayerError> {
-        let extracted = outcome.extracted;
+        (flight, download): (InFlight, InFlight),
+    ) -> Result<Held, LayerError> {
         let bound = !extracted.is_free() && !self.below.is_empty();
         let key = if bound {
             self.chain_id.clone()
         } else {
             wanted.diff_id.clone()
         };
-        let below = if bound { self.layers_below().await? } else { Vec::new() };
+        let (below, download) = if bound {
+            // Another image may have the layer below those that this one waits for.
+            drop(download);
+            (self.layers_below().await?, None)
+        } else {
+            (Vec::new(), Some(download))
+        };
         let digits = key["sha256:".len()..].to_owned();
-        let name = on_blocking(move || {
+        let shared = self.images.shared.clone();
+        // Held from its publication on, so that it is given up even if nobody waits for it any more. The flights end here.
+        on_blocking(move || {
             if bound || !extracted.links.is_empty() {
                 let links: Vec<_> = extracted
                     .links
@@ -294,25 +346,17 @@ impl Task {
                     .collect();
                 staging.bind(&below, &extracted.implied, &links)?;
             }
-            Ok(staging.publish(&digits)?)
+            let record = LayerRecord {
+                version: VERSION,
+                name: staging.publish(&digits)?.as_str().to_owned(),
+                size: extracted.size,
+                carries_root: extracted.carries_root,
+            };
+            let held = Held::fresh(shared, key, record);
+            drop((flight, download));
+            Ok(held)
         })
-        .await?;
-        let record = LayerRecord {
-            version: VERSION,
-            name: name.as_str().to_owned(),
-            size: extracted.size,
-            carries_root: extracted.carries_root,
-        };
-        let mut index = self.images.shared.index();
-        index.fresh.insert(
-            key.clone(),
-            Fresh {
-                record: record.clone(),
-                holders: 1,
-            },
-        );
-        *index.leases.entry(key.clone()).or_default() += 1;
-        Ok((key, record, true))
+        .await
     }
 
     /// The layers below, top-most first, once they are in place.
@@ -324,23 +368,34 @@ impl Task {
                 .wait_for(Option::is_some)
                 .await
                 .map_err(|_| LayerError::CutOff)?;
-            layers.extend(placed.as_ref().and_then(|(_, record)| layer(record)));
+            layers.extend(placed.as_ref().and_then(layer));
         }
         Ok(layers)
     }
 }
 
-fn check(wanted: &Wanted, outcome: &pipeline::Outcome) -> Result<(), LayerError> {
+/// What was unpacked, if it is what was promised. A blob that is not right explains an archive that cannot be read.
+fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<Extracted, LayerError> {
     if let Some(digest) = wanted.blob.as_ref().filter(|digest| **digest != outcome.blob) {
-        return Err(LayerError::Blob { digest: digest.clone() });
-    }
-    if outcome.diff_id != wanted.diff_id {
-        return Err(LayerError::DiffId {
-            expected: wanted.diff_id.clone(),
-            actual: outcome.diff_id.clone(),
+        let digest = digest.clone();
+        return Err(if outcome.size < wanted.size {
+            LayerError::Truncated {
+                digest,
+                actual: outcome.size,
+                expected: wanted.size,
+            }
+        } else {
+            LayerError::Blob { digest }
         });
     }
-    Ok(())
+    let (extracted, diff_id) = outcome.archive?;
+    if diff_id != wanted.diff_id {
+        return Err(LayerError::DiffId {
+            expected: wanted.diff_id.clone(),
+            actual: diff_id,
+        });
+    }
+    Ok(extracted)
 }
 
 async fn on_blocking<T: Send + 'static>(

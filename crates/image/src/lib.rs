@@ -13,6 +13,9 @@
 //! Nothing is acknowledged before the last line. What a failed or killed pull leaves is unreferenced: layers that no other
 //! image or pull holds are discarded at once, or by the collection in `Images::open`.
 //!
+//! Changes follow each other (`Shared::changes`) and are carried through, on a task of their own, even if whoever asked for
+//! them goes away. A removal waits for those who are about to use an image or a layer (`Shared::uses`), and they for it.
+//!
 //! Compressed layers are not kept. Configurations and manifests are, byte for byte, because ids are their digests.
 
 mod collect;
@@ -33,6 +36,7 @@ mod tag;
 
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
 pub use crate::error::{FindError, LayerError, LoadError, OpenError, PullError, RemoveError, TagError};
+pub use crate::find::Lease;
 pub use crate::image::Image;
 pub use crate::images::{Images, Settings};
 pub use crate::progress::{Progress, ProgressSink, Status};

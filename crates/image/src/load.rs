@@ -62,7 +62,7 @@ impl Images {
             .await
             .map_err(|error| LoadError::Read(io::Error::other(error)))??;
         let outcome = self.load_files(&files, &sink).await;
-        self.drop_files(&files);
+        self.drop_files(&files).await;
         outcome
     }
 
@@ -116,8 +116,7 @@ impl Images {
             manifest: None,
             names: names.iter().map(ToString::to_string).collect(),
         };
-        self.record(image, &held).await?;
-        drop(held);
+        self.record(image, held).await?;
         if names.is_empty() {
             sink(Progress {
                 id: None,
@@ -151,7 +150,9 @@ impl Images {
     }
 
     /// Blobs of the archive that no image keeps.
-    fn drop_files(&self, files: &Files) {
+    async fn drop_files(&self, files: &Files) {
+        // An image that is being recorded may be about to keep one.
+        let _changes = self.shared.changes.lock().await;
         let index = self.shared.index();
         for digest in files.by_path.values() {
             let kept = index.images.contains_key(&digest.to_string())

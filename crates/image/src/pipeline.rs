@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc as blocking;
 
 use bytes::{Buf, Bytes};
-use conex_archive::{ExtractError, Extracted, extract_layer};
+use conex_archive::{ArchiveError, ExtractError, Extracted, extract_layer};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -33,10 +33,10 @@ pub(crate) type Unpacked = Arc<dyn Fn(u64) + Send + Sync>;
 pub(crate) struct Outcome {
     /// `sha256:...` of the blob.
     pub(crate) blob: String,
-    /// `sha256:...` of the archive.
-    pub(crate) diff_id: String,
-    /// What the archive was.
-    pub(crate) extracted: Extracted,
+    /// Bytes of the blob.
+    pub(crate) size: u64,
+    /// What the archive was, and its `sha256:...`.
+    pub(crate) archive: Result<(Extracted, String), LayerError>,
 }
 
 /// A running pipeline. Dropping its sender before the end of the blob makes the extraction fail.
@@ -56,13 +56,12 @@ pub(crate) fn start(root: OwnedFd, unpacked: Unpacked) -> Pipeline {
     let outcome = tokio::spawn(async move {
         let second = second.await.map_err(|_| LayerError::CutOff)?;
         let blob = first.await.map_err(|_| LayerError::CutOff)?;
-        // A blob that could not be read explains an archive that could not be.
         let blob = blob?;
-        let (extracted, diff_id) = second?;
         Ok(Outcome {
-            blob,
-            diff_id,
-            extracted,
+            blob: blob.digest,
+            size: blob.size,
+            // Compression that is wrong explains an archive that could not be read.
+            archive: blob.fault.map_or(second, |fault| Err(read_error(fault))),
         })
     });
     Pipeline { chunks, outcome }
@@ -70,12 +69,28 @@ pub(crate) fn start(root: OwnedFd, unpacked: Unpacked) -> Pipeline {
 
 type Block = io::Result<Vec<u8>>;
 
-/// Decompresses what arrives; returns the digest of the blob.
+/// A blob that was read to its end.
+struct Blob {
+    digest: String,
+    size: u64,
+    /// Why it could not be decompressed.
+    fault: Option<io::Error>,
+}
+
+fn read_error(error: io::Error) -> LayerError {
+    let error = match error.kind() {
+        io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
+        _ => ArchiveError::Read(error),
+    };
+    LayerError::Extract(ExtractError::Archive(error))
+}
+
+/// Decompresses what arrives, and reads it to its end in any case: its digest says whether it is what was promised.
 fn decompress(
     arriving: mpsc::Receiver<io::Result<Bytes>>,
     blocks: &blocking::SyncSender<Block>,
     unpacked: &Unpacked,
-) -> Result<String, LayerError> {
+) -> Result<Blob, LayerError> {
     let mut source = BufReader::with_capacity(
         64 * 1024,
         Hashed {
@@ -87,18 +102,18 @@ fn decompress(
             count: 0,
         },
     );
-    let outcome = match pump(&mut source, blocks, unpacked) {
-        Ok(()) => drain(&mut source),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = outcome {
+    let fault = pump(&mut source, blocks, unpacked).err();
+    if let Some(error) = &fault {
         // The other thread may have given up already, for a reason of its own.
         let _ = blocks.send(Err(io::Error::new(error.kind(), error.to_string())));
-        return Err(LayerError::Extract(ExtractError::Archive(
-            conex_archive::ArchiveError::Read(error),
-        )));
     }
-    Ok(render(source.into_inner().hash))
+    drain(&mut source).map_err(read_error)?;
+    let source = source.into_inner();
+    Ok(Blob {
+        digest: render(source.hash),
+        size: source.count,
+        fault,
+    })
 }
 
 fn pump<R: Read>(
@@ -177,8 +192,7 @@ fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd) -> Result<(Extract
         hash: Sha256::new(),
     };
     let extracted = extract_layer(&mut archive, root.as_fd())?;
-    io::copy(&mut archive, &mut io::sink())
-        .map_err(|error| ExtractError::Archive(conex_archive::ArchiveError::Read(error)))?;
+    io::copy(&mut archive, &mut io::sink()).map_err(read_error)?;
     Ok((extracted, render(archive.hash)))
 }
 

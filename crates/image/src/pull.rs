@@ -71,31 +71,25 @@ impl Images {
         }
         let id = config.digest.to_string();
         let names = names(reference, digest);
-        let known = {
-            let index = self.shared.index();
-            index.images.contains_key(&id) && names.iter().all(|name| index.tags.get(name) == Some(&id))
-        };
+        let was_known = self.has(&id, &names);
         let wanted = layers
             .into_iter()
             .zip(diff_ids)
             .map(|(layer, diff_id)| wanted(&request, layer, diff_id))
             .collect();
         let held = self.bring_in(wanted, &sink).await?;
+        // It may have been removed meanwhile.
+        let known = was_known && self.has(&id, &names);
         if !known {
-            let manifest = Some(image_manifest.bytes.to_vec());
-            self.record(
-                NewImage {
-                    id: id.clone(),
-                    config: parsed,
-                    config_bytes,
-                    manifest,
-                    names,
-                },
-                &held,
-            )
-            .await?;
+            let image = NewImage {
+                id: id.clone(),
+                config: parsed,
+                config_bytes,
+                manifest: Some(image_manifest.bytes.to_vec()),
+                names,
+            };
+            self.record(image, held).await?;
         }
-        drop(held);
         conclude(&sink, reference, digest, known);
         let image = self.shared.index().image(&id);
         let image = image.ok_or(PullError::Layer(LayerError::CutOff))?;
@@ -106,33 +100,48 @@ impl Images {
         })
     }
 
+    /// Whether the image is there under all these names.
+    fn has(&self, id: &String, names: &[String]) -> bool {
+        let index = self.shared.index();
+        index.images.contains_key(id) && names.iter().all(|name| index.tags.get(name) == Some(id))
+    }
+
     /// Makes an image durable: files first, then one transaction.
-    pub(crate) async fn record(&self, image: NewImage, held: &Held) -> Result<(), PullError> {
-        let shared = self.shared.clone();
-        let (config_bytes, manifest) = (image.config_bytes, image.manifest);
-        let has_layers = !held.fresh.is_empty();
-        let manifest = tokio::task::spawn_blocking(move || {
-            if has_layers {
-                shared.snapshots.sync()?;
-            }
-            shared.content.put(&config_bytes)?;
-            let manifest = manifest.map(|bytes| shared.content.put(&bytes)).transpose()?;
-            Ok::<_, PullError>(manifest.map(|digest| digest.to_string()))
+    pub(crate) async fn record(&self, image: NewImage, held: Vec<Held>) -> Result<(), PullError> {
+        let images = self.clone();
+        // A caller that goes away must not part memory from disk.
+        let recording = tokio::spawn(async move { images.publish(image, &held).await });
+        recording.await.map_err(|_| LayerError::CutOff)?
+    }
+
+    async fn publish(&self, image: NewImage, held: &[Held]) -> Result<(), PullError> {
+        let fresh = || held.iter().filter(|layer| layer.is_fresh);
+        if fresh().next().is_some() {
+            let snapshots = self.shared.snapshots.clone();
+            on_blocking(move || Ok(snapshots.sync()?)).await?;
+        }
+        // From here on no removal of the same image takes the blobs away.
+        let _changes = self.shared.changes.lock().await;
+        let (content, config_bytes, manifest) = (self.shared.content.clone(), image.config_bytes, image.manifest);
+        let manifest = on_blocking(move || {
+            content.put(&config_bytes)?;
+            let manifest = manifest.map(|bytes| content.put(&bytes)).transpose()?;
+            Ok(manifest.map(|digest| digest.to_string()))
         })
-        .await
-        .map_err(|_| LayerError::CutOff)??;
-        let record = ImageRecord::new(held.keys.clone(), manifest);
+        .await?;
+        let keys = held.iter().map(|layer| layer.key.clone()).collect();
+        let record = ImageRecord::new(keys, manifest);
         let mut changes = Changes::new().put(Table::Images, image.id.as_str(), encode(&record));
-        for (key, layer) in &held.fresh {
-            changes = changes.put(Table::Layers, key.as_str(), encode(layer));
+        for layer in fresh() {
+            changes = changes.put(Table::Layers, layer.key.as_str(), encode(&layer.record));
         }
         for name in &image.names {
             changes = changes.put(Table::Tags, name.as_str(), image.id.as_str());
         }
         self.shared.metadata.commit(changes).await?;
         let mut index = self.shared.index();
-        for (key, layer) in &held.fresh {
-            index.layers.insert(key.clone(), layer.clone());
+        for layer in fresh() {
+            index.layers.insert(layer.key.clone(), layer.record.clone());
         }
         for name in image.names {
             index.tags.insert(name, image.id.clone());
@@ -146,6 +155,14 @@ impl Images {
         );
         Ok(())
     }
+}
+
+async fn on_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PullError> + Send + 'static,
+) -> Result<T, PullError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| LayerError::CutOff)?
 }
 
 /// The last lines of a pull.

@@ -24,14 +24,14 @@ pub struct User {
 }
 
 /// What is to be removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Removal<'a> {
     /// Name, id or prefix of an id, as the client typed it.
     pub name: &'a str,
     /// Go on despite several names and stopped containers.
     pub force: bool,
-    /// All containers that use images.
-    pub users: &'a [User],
+    /// Tells all containers that use images; asked when no image can come into use any more.
+    pub users: &'a (dyn Fn() -> Vec<User> + Sync),
 }
 
 /// One thing that was removed.
@@ -51,47 +51,53 @@ pub enum Removed {
 }
 
 /// What a removal comes to.
+#[derive(Default)]
 struct Plan {
     id: String,
     /// Names to take, complete.
     names: Vec<String>,
     /// Whether the image goes as well.
     delete: bool,
+    /// Keys of the layers that go with it.
+    layers: BTreeSet<String>,
+    /// Blobs that go with it.
+    blobs: Vec<Digest>,
+    /// Chain ids of the layers that go, top-most first.
+    chain_ids: Vec<String>,
 }
 
 impl Images {
     /// Takes names from an image, and the image out of the store where nothing refers to it any more.
     pub async fn remove(&self, removal: Removal<'_>) -> Result<Vec<Removed>, RemoveError> {
-        let (plan, layers, diff_ids, manifest) = {
-            let index = self.shared.index();
-            let plan = plan(&index, &removal)?;
-            let layers = if plan.delete {
-                unreferenced(&index, &plan.id)
-            } else {
-                Vec::new()
-            };
-            let stored = index.images.get(&plan.id);
-            let diff_ids = stored
-                .map(|stored| stored.config.rootfs.diff_ids.clone())
-                .unwrap_or_default();
-            let manifest = stored.and_then(|stored| stored.record.manifest.clone());
-            (plan, layers, diff_ids, manifest)
-        };
+        let changes = self.shared.changes.clone().lock_owned().await;
+        let uses = self.shared.uses.clone().write_owned().await;
+        let users = (removal.users)();
+        let mut plan = plan(&self.shared.index(), &removal, &users)?;
+        if plan.delete {
+            plan.add_contents(&self.shared.index());
+        }
+        let images = self.clone();
+        // A caller that goes away must not part memory from disk.
+        let removing = tokio::spawn(async move {
+            let removed = images.carry_out(plan).await;
+            drop((uses, changes));
+            removed
+        });
+        removing.await.map_err(|_| RemoveError::CutOff)?
+    }
+
+    async fn carry_out(&self, plan: Plan) -> Result<Vec<Removed>, RemoveError> {
         let mut changes = Changes::new();
         for name in &plan.names {
             changes = changes.delete(Table::Tags, name.as_str());
         }
         if plan.delete {
             changes = changes.delete(Table::Images, plan.id.as_str());
-            for key in &layers {
-                changes = changes.delete(Table::Layers, key.as_str());
-            }
+        }
+        for key in &plan.layers {
+            changes = changes.delete(Table::Layers, key.as_str());
         }
         self.shared.metadata.commit(changes).await?;
-        Ok(self.carry_out(plan, &layers, &diff_ids, manifest))
-    }
-
-    fn carry_out(&self, plan: Plan, layers: &[String], diff_ids: &[String], manifest: Option<String>) -> Vec<Removed> {
         let mut removed = Vec::new();
         let mut index = self.shared.index();
         for name in &plan.names {
@@ -103,42 +109,50 @@ impl Images {
             });
         }
         if !plan.delete {
-            return removed;
+            return Ok(removed);
         }
         index.images.remove(&plan.id);
-        let blobs = [Some(plan.id.clone()), manifest]
-            .into_iter()
-            .flatten()
-            .filter_map(|text| Digest::parse(&text).ok());
-        for blob in blobs {
-            if let Err(error) = self.shared.content.remove(&blob) {
+        for blob in &plan.blobs {
+            if let Err(error) = self.shared.content.remove(blob) {
                 tracing::warn!(%error, "a blob is left to the next start");
             }
         }
-        for key in layers {
-            let Some(record) = index.layers.remove(key) else {
-                continue;
-            };
-            if let Some(name) = LayerName::parse(&record.name)
+        for key in &plan.layers {
+            let record = index.layers.remove(key);
+            if let Some(name) = record.and_then(|record| LayerName::parse(&record.name))
                 && let Err(error) = self.shared.snapshots.remove(&name)
             {
                 tracing::warn!(%error, "a layer is left to the next start");
             }
         }
         removed.push(Removed::DeletedImage(plan.id));
-        let gone = layers.len();
-        removed.extend(
-            chain_ids(diff_ids)
-                .into_iter()
-                .rev()
-                .take(gone)
-                .map(Removed::DeletedLayer),
-        );
-        removed
+        removed.extend(plan.chain_ids.into_iter().map(Removed::DeletedLayer));
+        Ok(removed)
     }
 }
 
-fn plan(index: &Index, removal: &Removal<'_>) -> Result<Plan, RemoveError> {
+impl Plan {
+    /// Adds what goes with the image: its blobs, and the layers that only it has.
+    fn add_contents(&mut self, index: &Index) {
+        let Some(stored) = index.images.get(&self.id) else {
+            return;
+        };
+        self.blobs = [Some(&self.id), stored.record.manifest.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|text| Digest::parse(text).ok())
+            .collect();
+        self.layers = unreferenced(index, &self.id);
+        let chain_ids = chain_ids(&stored.config.rootfs.diff_ids);
+        let layers = stored.record.layers.iter().zip(chain_ids).rev();
+        self.chain_ids = layers
+            .filter(|(key, _)| self.layers.contains(*key))
+            .map(|(_, chain_id)| chain_id)
+            .collect();
+    }
+}
+
+fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, RemoveError> {
     let (id, named) = resolve(index, removal.name)?;
     let names: Vec<String> = index
         .tags
@@ -146,8 +160,7 @@ fn plan(index: &Index, removal: &Removal<'_>) -> Result<Plan, RemoveError> {
         .filter(|(_, image)| **image == id)
         .map(|(name, _)| name.clone())
         .collect();
-    let mut users = removal.users.iter().filter(|user| user.image == id);
-    let used = users.next();
+    let used = users.iter().find(|user| user.image == id);
     match named {
         Named::Reference(reference) => {
             let name = reference.to_string();
@@ -178,20 +191,25 @@ fn plan(index: &Index, removal: &Removal<'_>) -> Result<Plan, RemoveError> {
                     id,
                     names: taken,
                     delete: false,
+                    ..Plan::default()
                 }),
                 None => Ok(Plan {
                     id,
                     names: taken,
                     delete,
+                    ..Plan::default()
                 }),
             }
         }
-        Named::Id => plan_by_id(removal, id, names, used),
+        Named::Id => {
+            let running = users.iter().find(|user| user.image == id && user.running);
+            plan_by_id(removal, id, names, running.or(used))
+        }
     }
 }
 
 fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Option<&User>) -> Result<Plan, RemoveError> {
-    if let Some(user) = removal.users.iter().find(|user| user.image == id && user.running) {
+    if let Some(user) = used.filter(|user| user.running) {
         return Err(RemoveError::Running {
             image: short(&id),
             container: short(&user.container),
@@ -213,11 +231,13 @@ fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Optio
             id,
             names,
             delete: false,
+            ..Plan::default()
         }),
         None => Ok(Plan {
             id,
             names,
             delete: true,
+            ..Plan::default()
         }),
     }
 }
@@ -228,7 +248,7 @@ fn short(id: &str) -> String {
 }
 
 /// Layers that only this image has and that no pull relies on.
-fn unreferenced(index: &Index, id: &str) -> Vec<String> {
+fn unreferenced(index: &Index, id: &str) -> BTreeSet<String> {
     let others: HashSet<&String> = index
         .images
         .iter()
@@ -238,11 +258,10 @@ fn unreferenced(index: &Index, id: &str) -> Vec<String> {
     let own = index
         .images
         .get(id)
-        .map(|stored| stored.record.layers.clone())
-        .unwrap_or_default();
-    let own: BTreeSet<String> = own.into_iter().collect();
-    own.into_iter()
-        .filter(|key| !others.contains(key) && !index.leases.contains_key(key))
+        .into_iter()
+        .flat_map(|stored| &stored.record.layers);
+    own.filter(|key| !others.contains(key) && !index.leases.contains_key(*key))
+        .cloned()
         .collect()
 }
 

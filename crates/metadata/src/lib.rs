@@ -11,7 +11,8 @@
 //! writer against what was committed before, so that two clients cannot both take a name.
 //!
 //! The file is `redb`: copy-on-write pages with checksums, one sync per transaction. A process killed at any instruction,
-//! or a power cut, leaves the last transaction that was acknowledged.
+//! or a power cut, leaves the last transaction that was acknowledged. After an I/O error, such as a full disk, the file is
+//! opened again at the next access, so that work goes on when there is room.
 //!
 //! | table | key | value |
 //! |---|---|---|

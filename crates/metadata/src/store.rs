@@ -1,10 +1,10 @@
 //! The store's handle: opening, reading, and the queue to the writer.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
@@ -36,7 +36,7 @@ pub struct Metadata {
 
 #[derive(Debug)]
 struct Shared {
-    database: Arc<Database>,
+    file: Arc<StoreFile>,
     queue: Mutex<Option<Sender<Request>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -44,9 +44,9 @@ struct Shared {
 impl Metadata {
     /// Opens the store, making it where it is absent, and starts its writer.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let database = Arc::new(open_database(path)?);
+        let file = Arc::new(StoreFile::open(path)?);
         let (queue, requests) = mpsc::channel();
-        let writing = Arc::clone(&database);
+        let writing = Arc::clone(&file);
         let writer = std::thread::Builder::new()
             .name("metadata".to_owned())
             .spawn(move || writer::run(&writing, &requests))
@@ -55,7 +55,7 @@ impl Metadata {
                 source,
             })?;
         let shared = Shared {
-            database,
+            file,
             queue: Mutex::new(Some(queue)),
             writer: Mutex::new(Some(writer)),
         };
@@ -76,35 +76,24 @@ impl Metadata {
 
     /// Everything in a table, in the order of its keys.
     pub fn load(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, ReadError> {
-        self.load_table(table).map_err(|source| ReadError {
-            table,
-            source: Box::new(source),
-        })
+        self.shared
+            .file
+            .access(|database| load_table(database, table))
+            .map_err(|source| ReadError {
+                table,
+                source: Box::new(source),
+            })
     }
 
     /// The value of one key.
     pub fn read(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
-        self.read_key(table, key).map_err(|source| ReadError {
-            table,
-            source: Box::new(source),
-        })
-    }
-
-    fn load_table(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let snapshot = self.shared.database.begin_read()?;
-        let rows = snapshot.open_table(definition(table))?;
-        let mut loaded = Vec::new();
-        for row in rows.iter()? {
-            let (key, value) = row?;
-            loaded.push((key.value().to_owned(), value.value().to_vec()));
-        }
-        Ok(loaded)
-    }
-
-    fn read_key(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
-        let snapshot = self.shared.database.begin_read()?;
-        let rows = snapshot.open_table(definition(table))?;
-        Ok(rows.get(key)?.map(|value| value.value().to_vec()))
+        self.shared
+            .file
+            .access(|database| read_key(database, table, key))
+            .map_err(|source| ReadError {
+                table,
+                source: Box::new(source),
+            })
     }
 }
 
@@ -141,6 +130,67 @@ impl Future for Commit {
             .poll(context)
             .map(|answer| answer.unwrap_or(Err(CommitError::Closed)))
     }
+}
+
+/// The database in its file.
+#[derive(Debug)]
+pub(crate) struct StoreFile {
+    path: PathBuf,
+    /// `None` where it could not be opened again.
+    database: RwLock<Option<Database>>,
+}
+
+impl StoreFile {
+    fn open(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self {
+            path: path.to_owned(),
+            database: RwLock::new(Some(open_database(path)?)),
+        })
+    }
+
+    /// Works on the database. redb refuses everything after an I/O error, a full disk above all, until it is opened
+    /// again (`redb::StorageError::PreviousIo`), so that is done first where an earlier access met one.
+    pub(crate) fn access<T>(&self, work: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        match self.try_access(&work) {
+            Err(redb::Error::PreviousIo) => {
+                self.reopen()?;
+                self.try_access(&work)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn try_access<T>(&self, work: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(redb::Error::PreviousIo),
+        }
+    }
+
+    fn reopen(&self) -> Result<(), redb::Error> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one has the file's lock.
+        *database = None;
+        *database = Some(Database::builder().set_cache_size(CACHE).open(&self.path)?);
+        Ok(())
+    }
+}
+
+fn load_table(database: &Database, table: Table) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+    let snapshot = database.begin_read()?;
+    let rows = snapshot.open_table(definition(table))?;
+    let mut loaded = Vec::new();
+    for row in rows.iter()? {
+        let (key, value) = row?;
+        loaded.push((key.value().to_owned(), value.value().to_vec()));
+    }
+    Ok(loaded)
+}
+
+fn read_key(database: &Database, table: Table, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+    let snapshot = database.begin_read()?;
+    let rows = snapshot.open_table(definition(table))?;
+    Ok(rows.get(key)?.map(|value| value.value().to_vec()))
 }
 
 fn open_database(path: &Path) -> Result<Database, OpenError> {

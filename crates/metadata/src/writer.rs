@@ -8,7 +8,7 @@ use redb::{Database, Durability, ReadableTable, WriteTransaction};
 
 use crate::changes::{Changes, Expected, Requirement, Table};
 use crate::error::CommitError;
-use crate::store::definition;
+use crate::store::{StoreFile, definition};
 
 /// Transactions that share one sync at most; bounds the memory of one group.
 const GROUP: usize = 256;
@@ -21,19 +21,19 @@ pub(crate) struct Request {
 }
 
 /// Serves the queue until it is closed and empty.
-pub(crate) fn run(database: &Database, requests: &Receiver<Request>) {
+pub(crate) fn run(file: &StoreFile, requests: &Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
         while group.len() < GROUP {
             let Ok(next) = requests.try_recv() else { break };
             group.push(next);
         }
-        serve(database, group);
+        serve(file, group);
     }
 }
 
-fn serve(database: &Database, group: Vec<Request>) {
-    let verdicts = commit_group(database, &group).map_err(Arc::new);
+fn serve(file: &StoreFile, group: Vec<Request>) {
+    let verdicts = file.access(|database| commit_group(database, &group)).map_err(Arc::new);
     for (index, request) in group.into_iter().enumerate() {
         let answer = match &verdicts {
             Ok(verdicts) => verdicts[index].clone(),

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,6 +114,9 @@ impl Snapshots {
             .create(&path)
             .map_err(file("make", &path))?;
         let dir = File::open(&path).map_err(file("open", &path))?;
+        // The mode above is cut by the umask, and containers may see it as that of their `/`.
+        dir.set_permissions(Permissions::from_mode(0o755))
+            .map_err(file("set the mode of", &path))?;
         Ok(Staging {
             store: self.clone(),
             path: Some(path),

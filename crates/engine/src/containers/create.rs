@@ -12,6 +12,7 @@ use crate::containers::task::{Task, View};
 use crate::containers::{Container, plan};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::images::find_error;
 
 /// How many made-up names are tried before digits are added for good.
 const NAME_ATTEMPTS: u32 = 16;
@@ -19,11 +20,21 @@ const NAME_ATTEMPTS: u32 = 16;
 impl Engine {
     /// Makes a container. It is on disk when this returns.
     pub async fn create(&self, name: Option<String>, config: Config) -> Result<api::ContainerCreateResponse> {
+        let engine = self.clone();
+        // A client that goes away must not part memory from disk.
+        let creating = tokio::spawn(async move { engine.record_container(name, config).await });
+        creating
+            .await
+            .map_err(|error| Error::new(ErrorKind::System, "create the container").caused_by(error))?
+    }
+
+    async fn record_container(&self, name: Option<String>, mut config: Config) -> Result<api::ContainerCreateResponse> {
         let inner = &self.inner;
-        let mut config = config;
-        let image = inner.find_image(&config.image)?;
+        // Held until the container counts as a user of the image.
+        let lease = inner.images.hold(&config.image).await.map_err(find_error)?;
+        let image = &lease.image;
         config
-            .merge(image_defaults(&image))
+            .merge(image_defaults(image))
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
         plan::check(inner, &config)?;
         let id = random_id()?;
@@ -46,6 +57,7 @@ impl Engine {
         conex_sys::failpoint::hit("create.after-record");
         let (container, (orders, view)) = Container::new(record, View::new(State::Created, None));
         inner.containers.add(container.clone());
+        drop(lease);
         inner.events.container(&container, "create", &[]);
         Task::spawn(inner.clone(), Arc::clone(&container), orders, view, None);
         Ok(api::ContainerCreateResponse {
