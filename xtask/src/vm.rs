@@ -54,7 +54,9 @@ const SMALL: [(&str, &[&str]); 4] = [
 ];
 
 /// Programs of the machine that the tests call.
-const PROGRAMS: [&str; 8] = ["docker", "ip", "nft", "nsenter", "script", "sh", "unshare", "mount"];
+const PROGRAMS: [&str; 11] = [
+    "docker", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "unshare",
+];
 
 /// How long the machine may take, under emulation without help of the processor.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -117,7 +119,9 @@ fn kernel(dir: &Path) -> Outcome<Kernel> {
 fn disk(dir: &Path, kernel: &Kernel, extent: Extent) -> Outcome<PathBuf> {
     let tree = dir.join("root");
     remove(&tree)?;
-    for directory in ["dev", "proc", "sys", "run", "tmp", "root", "etc", "sbin", "tests"] {
+    for directory in [
+        "dev", "proc", "sys", "run", "tmp", "root", "etc", "sbin", "tests", "var/lib",
+    ] {
         create(&tree.join(directory))?;
     }
     busybox(&tree)?;
