@@ -135,7 +135,7 @@ fn a_monitor_killed_after_the_exit_does_not_hold_up_the_next_start() {
 
 #[test]
 fn random_kills_lose_nothing() {
-    let rounds: u32 = std::env::var("CONEX_CRASH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
+    let rounds: u32 = std::env::var("CONEX_CRASH_ROUNDS").map_or(200, |rounds| rounds.parse().unwrap());
     let mut sandbox = Sandbox::new();
     sandbox.ok(&["run", "-d", "--name", "counter", "busybox", "sh", "-c", COUNTER]);
     for round in 0..rounds {

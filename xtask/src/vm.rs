@@ -175,7 +175,7 @@ fn disk(dir: &Path, kernel: &Kernel, extent: Extent) -> Outcome<PathBuf> {
 fn init(commands: &str) -> String {
     format!(
         "#!/bin/sh\n\
-         export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root CONEX_TEST_PATIENCE=30\n\
+         export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root CONEX_TEST_PATIENCE=30 CONEX_CRASH_ROUNDS=15\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
          mount -t devtmpfs dev /dev 2>/dev/null\n\
