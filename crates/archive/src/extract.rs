@@ -98,10 +98,7 @@ impl<R: BufRead> Extractor<'_, R> {
                 path: text(&entry.path),
                 target: text(&entry.link),
             }),
-            Kind::Symlink => {
-                let defaults = self.defaults;
-                self.replacing(&path, |dir| node::create_symlink(dir, name, entry, defaults))
-            }
+            Kind::Symlink => self.replacing(&path, |dir| node::create_symlink(dir, name, entry)),
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
                 let defaults = self.defaults;
                 self.replacing(&path, |dir| node::create_special(dir, name, entry, defaults))

@@ -20,25 +20,13 @@ const NEW_FILE: OFlags = OFlags::WRONLY
 /// What the kernel gives new objects by itself, so that only what differs is set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Defaults {
-    uid: u32,
-    gid: u32,
     mask: u32,
 }
 
 impl Defaults {
     /// Those of this process.
     pub(crate) fn probe() -> Self {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        Self {
-            uid,
-            gid,
-            mask: creation_mask(),
-        }
-    }
-
-    fn owner(self, entry: &Entry) -> Option<(Option<Uid>, Option<Gid>)> {
-        let differs = (entry.uid, entry.gid) != (self.uid, self.gid);
-        differs.then(|| (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))
+        Self { mask: creation_mask() }
     }
 
     /// Whether the mode has to be set after the object was made with it: bits that the mask takes or that `mknod` and a
@@ -46,6 +34,11 @@ impl Defaults {
     fn needs_mode(self, entry: &Entry) -> bool {
         entry.mode & (self.mask | 0o7000) != 0
     }
+}
+
+/// The owner of a member. It is always set: what is made in a directory with the set-group-id bit has that one's group.
+fn owner(entry: &Entry) -> (Option<Uid>, Option<Gid>) {
+    (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
 }
 
 /// Why an object was not made.
@@ -97,9 +90,8 @@ pub(crate) fn fill_file(
         };
         contents.consume(written);
     }
-    if let Some((uid, gid)) = defaults.owner(entry) {
-        rustix::fs::fchown(file, uid, gid).map_err(write("set the owner of", &entry.path))?;
-    }
+    let (uid, gid) = owner(entry);
+    rustix::fs::fchown(file, uid, gid).map_err(write("set the owner of", &entry.path))?;
     if defaults.needs_mode(entry) {
         rustix::fs::fchmod(file, mode(entry)).map_err(write("set the mode of", &entry.path))?;
     }
@@ -128,15 +120,11 @@ pub(crate) fn dress(
     defaults: Defaults,
     fresh: bool,
 ) -> Result<(), ExtractError> {
-    let owner = match defaults.owner(entry) {
-        None if !fresh => Some((Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))),
-        owner => owner,
-    };
-    if let Some((uid, gid)) = owner {
-        rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(write("set the owner of", &entry.path))?;
-    }
-    if !fresh || defaults.needs_mode(entry) {
+    let (uid, gid) = owner(entry);
+    rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(write("set the owner of", &entry.path))?;
+    // A directory inherits the set-group-id bit.
+    if entry.kind == Kind::Directory || !fresh || defaults.needs_mode(entry) {
         // Known to be a directory and nobody else writes here: there is no link to follow.
         rustix::fs::chmodat(parent, name, mode(entry), AtFlags::empty())
             .map_err(write("set the mode of", &entry.path))?;
@@ -145,21 +133,15 @@ pub(crate) fn dress(
 }
 
 /// Makes a symbolic link, complete.
-pub(crate) fn create_symlink(
-    parent: BorrowedFd<'_>,
-    name: &[u8],
-    entry: &Entry,
-    defaults: Defaults,
-) -> Result<(), Refused> {
+pub(crate) fn create_symlink(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), Refused> {
     made(
         rustix::fs::symlinkat(entry.link.as_slice(), parent, name),
         "make symbolic link",
         entry,
     )?;
-    if let Some((uid, gid)) = defaults.owner(entry) {
-        rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(write("set the owner of", &entry.path))?;
-    }
+    let (uid, gid) = owner(entry);
+    rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(write("set the owner of", &entry.path))?;
     set_xattrs(parent, name, entry)?;
     Ok(set_time(parent, name, entry.mtime).map_err(write("set the time of", &entry.path))?)
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{ExtractError, text, write};
@@ -108,7 +108,11 @@ fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(
         Ok(opened) => Ok((opened, false)),
         Err(Errno::NOENT) => {
             let full = path.join(&b'/');
-            rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o755)).map_err(write("make directory", &full))?;
+            let mode = Mode::from_raw_mode(0o755);
+            rustix::fs::mkdirat(above, name, mode)
+                // The umask is taken off what is made.
+                .and_then(|()| rustix::fs::chmodat(above, name, mode, AtFlags::empty()))
+                .map_err(write("make directory", &full))?;
             let opened = rustix::fs::openat(above, name, DIRECTORY, Mode::empty()).map_err(write("open", &full))?;
             Ok((opened, true))
         }

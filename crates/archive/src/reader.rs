@@ -84,7 +84,11 @@ impl<R: BufRead> TarReader<R> {
             Kind::CharDevice | Kind::BlockDevice => header.device()?,
             _ => (0, 0),
         };
-        let owner = |stated: Option<u64>, field| u32::try_from(stated.unwrap_or(field)).map_err(|_| invalid("owner"));
+        let owner = |stated: Option<u64>, field| match u32::try_from(stated.unwrap_or(field)) {
+            // The highest number says "no change" to chown(2).
+            Ok(u32::MAX) | Err(_) => Err(invalid("owner")),
+            Ok(owner) => Ok(owner),
+        };
         Ok(Entry {
             link: extension.link.unwrap_or_else(|| header.link()),
             kind,
