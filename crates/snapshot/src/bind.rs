@@ -4,6 +4,7 @@
 //! hard link to a file of a lower layer takes that file along (a copy, as overlayfs itself would copy it up). Such a layer
 //! is right only on top of these layers, and is recorded under its chain id.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -30,8 +31,17 @@ impl Staging {
             let path = self.store.path(&layer.name);
             lower.push(OwnedFd::from(File::open(&path).map_err(file("open", &path))?));
         }
+        // Where what a target named is by now: a second link to it, or to the first link, shows the same file.
+        let mut bound: HashMap<&Path, &Path> = HashMap::new();
         for (link, target) in links {
-            self.bind_link(&lower, link, target)?;
+            match bound.get(target.as_path()) {
+                Some(first) => self.link_again(first, link)?,
+                None => {
+                    self.bind_link(&lower, link, target)?;
+                    bound.insert(target, link);
+                }
+            }
+            bound.insert(link, link);
         }
         // Deepest first: making things in a directory changes its time.
         for directory in implied.iter().rev() {
@@ -65,6 +75,18 @@ impl Staging {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
             Err(error) => Err(file("link", target)(error.into())),
         }
+    }
+
+    /// Gives what was bound under one name another.
+    fn link_again(&self, first: &Path, link: &Path) -> Result<(), SnapshotError> {
+        let open = |path: &Path| {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            open_beneath(self.dir(), parent, OFlags::PATH | OFlags::DIRECTORY).map_err(file("open", parent))
+        };
+        let (from, to) = (open(first)?, open(link)?);
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+        rustix::fs::linkat(from, name(first), to, name(link), AtFlags::empty())
+            .map_err(|error| file("link", link)(error.into()))
     }
 
     /// Opens a directory of the layer, making what is absent of it like the lower layers' own.

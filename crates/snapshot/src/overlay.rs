@@ -129,6 +129,9 @@ impl Snapshots {
         // Complete before it has its name: a crash in between leaves no root with the wrong mode.
         let unfinished = container.join("upper.tmp");
         make_dir(&unfinished, 0o755)?;
+        // The mask has cut the mode above.
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755))
+            .map_err(file("set the mode of", &unfinished))?;
         if let Some(root) = layers.iter().find(|layer| layer.carries_root) {
             copy_attributes(&self.path(&root.name), &unfinished)?;
         }
