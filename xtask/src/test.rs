@@ -1,5 +1,7 @@
 //! Everything that is checked, in the order of what fails fastest.
 
+use std::path::Path;
+
 use crate::run::{Outcome, cargo, output, run};
 use crate::{build, packages, vm};
 
@@ -28,5 +30,11 @@ pub(crate) fn test() -> Outcome {
     ]))?;
     build::build()?;
     run(cargo().args(["test", "--release", "--locked", "--workspace"]))?;
+    if Path::new("/sys/fs/cgroup/memory").exists() {
+        let of_version_1 = ["--test", "kernel", "--", "--ignored"];
+        run(cargo()
+            .args(["test", "--release", "--locked", "-p", "conex-cgroup"])
+            .args(of_version_1))?;
+    }
     vm::vm(vm::Extent::Small)
 }
