@@ -11,7 +11,7 @@ mod spec;
 mod start;
 pub(crate) mod state;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::arguments::Global;
 
@@ -31,6 +31,9 @@ commands:
 
 /// Runs a command; returns the exit code.
 pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Result<u8> {
+    if matches!(command, "create" | "run") {
+        conex_sys::chroot::settle().context("leave the chroot")?;
+    }
     match command {
         "create" => create::run(global, arguments),
         "start" => start::run(global, arguments),

@@ -4,6 +4,7 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod chroot;
 pub mod descriptor;
 pub mod failpoint;
 pub mod memfd;

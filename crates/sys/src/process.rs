@@ -270,6 +270,13 @@ pub fn unshare_cgroup() -> io::Result<()> {
     Ok(())
 }
 
+/// Unshares the mount namespace (`CLONE_NEWNS`, mount_namespaces(7)), of a process of one thread.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: no descriptor is closed or changed by it.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?;
+    Ok(())
+}
+
 /// Joins a new session keyring of this name (`KEYCTL_JOIN_SESSION_KEYRING`, keyctl(2)).
 pub fn join_session_keyring(name: &CStr) -> io::Result<()> {
     // SAFETY: the name ends with NUL and outlives the call.
