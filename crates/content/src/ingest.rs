@@ -1,4 +1,4 @@
-//! A blob that is being written.
+//! A blob that is being written, and one that is never published.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -55,6 +55,17 @@ impl Ingest {
         File::open(path).map_err(file("open", path))
     }
 
+    /// Ends the writing without publishing: nobody else sees the bytes, which go with what is returned.
+    #[must_use]
+    pub fn keep_aside(mut self) -> Aside {
+        let hash = std::mem::take(&mut self.hash);
+        Aside {
+            path: self.path.take().unwrap_or_default(),
+            digest: Digest::from_bytes(hash.finalize().into()),
+            size: self.size,
+        }
+    }
+
     /// Publishes the blob durably if it has the digest that was expected, and tells the one it has.
     pub fn commit(mut self, expected: Option<&Digest>) -> Result<Digest, ContentError> {
         let hash = std::mem::take(&mut self.hash);
@@ -97,5 +108,44 @@ impl Drop for Ingest {
             // What cannot be removed now is collected at the next start.
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Bytes that are whole and belong to one operation only; dropped, they are removed.
+#[derive(Debug)]
+pub struct Aside {
+    path: PathBuf,
+    digest: Digest,
+    size: u64,
+}
+
+impl Aside {
+    /// SHA-256 of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes.
+    pub fn read(&self) -> Result<Vec<u8>, ContentError> {
+        fs::read(&self.path).map_err(file("read", &self.path))
+    }
+
+    /// A file open for reading, from the beginning.
+    pub fn open(&self) -> Result<File, ContentError> {
+        File::open(&self.path).map_err(file("open", &self.path))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // What cannot be removed now is collected at the next start.
+        let _ = fs::remove_file(&self.path);
     }
 }

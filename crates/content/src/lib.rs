@@ -12,5 +12,5 @@
 mod ingest;
 mod store;
 
-pub use crate::ingest::Ingest;
+pub use crate::ingest::{Aside, Ingest};
 pub use crate::store::{Content, ContentError};

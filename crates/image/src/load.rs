@@ -1,7 +1,7 @@
 //! `docker load`: archives of images, as `docker save` writes them, and OCI layouts.
 //!
-//! The order of an archive's members is anybody's, so its files go into the content store first, under their digests;
-//! the layers among them are unpacked from there and then dropped.
+//! The order of an archive's members is anybody's, so its files are kept aside first, where no other load sees them; the
+//! layers among them are unpacked from there, and all go at the end.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use conex_archive::{Kind, TarReader};
-use conex_content::Content;
+use conex_content::{Aside, Content};
 use conex_reference::{Digest, Reference};
 use conex_registry::{Manifest, manifest};
 use flate2::bufread::MultiGzDecoder;
@@ -61,32 +61,16 @@ impl Images {
         let files = reading
             .await
             .map_err(|error| LoadError::Read(io::Error::other(error)))??;
-        let outcome = self.load_files(&files, &sink).await;
-        self.drop_files(&files).await;
-        outcome
-    }
-
-    async fn load_files(&self, files: &Files, sink: &ProgressSink) -> Result<Vec<Arc<Image>>, LoadError> {
         let mut images = Vec::new();
-        for saved in self.saved_images(files)? {
-            images.push(self.load_image(files, saved, sink).await?);
+        for saved in saved_images(&files)? {
+            images.push(self.load_image(&files, saved, &sink).await?);
         }
         Ok(images)
     }
 
-    fn saved_images(&self, files: &Files) -> Result<Vec<Saved>, LoadError> {
-        if files.by_path.contains_key("manifest.json") {
-            return files.json(&self.shared.content, "manifest.json");
-        }
-        if !files.by_path.contains_key("index.json") {
-            return Err(LoadError::NoManifest);
-        }
-        layout(files, &self.shared.content)
-    }
-
     async fn load_image(&self, files: &Files, saved: Saved, sink: &ProgressSink) -> Result<Arc<Image>, LoadError> {
-        let config_digest = files.find(&saved.config)?;
-        let config_bytes = self.shared.content.read(&config_digest).map_err(PullError::from)?;
+        let config_file = files.find(&saved.config)?;
+        let config_bytes = config_file.read().map_err(PullError::from)?;
         let config: ImageConfig = serde_json::from_slice(&config_bytes).map_err(|source| LoadError::Format {
             path: saved.config.clone(),
             source,
@@ -101,14 +85,14 @@ impl Images {
         }
         let mut wanted = Vec::new();
         for (path, diff_id) in saved.layers.iter().zip(diff_ids) {
-            wanted.push(self.wanted(files.find(path)?, diff_id)?);
+            wanted.push(wanted_layer(files.find(path)?, diff_id));
         }
         let mut names = Vec::new();
         for tag in saved.repo_tags.iter().flatten() {
             names.push(Reference::parse(tag)?.with_default_tag());
         }
         let held = self.bring_in(wanted, sink).await?;
-        let id = config_digest.to_string();
+        let id = config_file.digest().to_string();
         let image = NewImage {
             id: id.clone(),
             config,
@@ -132,55 +116,38 @@ impl Images {
         let image = self.shared.index().image(&id);
         image.ok_or(LoadError::Image(PullError::Layer(LayerError::CutOff)))
     }
+}
 
-    fn wanted(&self, blob: Digest, diff_id: String) -> Result<Wanted, LoadError> {
-        let content = self.shared.content.clone();
-        let size = content.size(&blob).map_err(PullError::from)?;
-        Ok(Wanted {
-            short: Digest::parse(&diff_id).map_or_else(|_| blob.short(), |digest| digest.short()),
-            blob: None,
-            size,
-            diff_id,
-            local: true,
-            open: Box::new(move || {
-                let content = content.clone();
-                Box::pin(async move { Ok(file_stream(content, blob)) })
-            }),
-        })
-    }
-
-    /// Blobs of the archive that no image keeps.
-    async fn drop_files(&self, files: &Files) {
-        // An image that is being recorded may be about to keep one.
-        let _changes = self.shared.changes.lock().await;
-        let index = self.shared.index();
-        for digest in files.by_path.values() {
-            let kept = index.images.contains_key(&digest.to_string())
-                || index
-                    .images
-                    .values()
-                    .any(|stored| stored.record.manifest == Some(digest.to_string()));
-            if !kept && let Err(error) = self.shared.content.remove(digest) {
-                tracing::warn!(%error, "a blob is left to the next start");
-            }
-        }
+/// A layer whose archive is at hand.
+fn wanted_layer(file: &Arc<Aside>, diff_id: String) -> Wanted {
+    let file = file.clone();
+    Wanted {
+        short: Digest::parse(&diff_id).map_or_else(|_| file.digest().short(), |digest| digest.short()),
+        blob: None,
+        size: file.size(),
+        diff_id,
+        local: true,
+        open: Box::new(move || {
+            let file = file.clone();
+            Box::pin(async move { Ok(file_stream(file)) })
+        }),
     }
 }
 
-/// A blob as a stream, read on blocking threads.
-fn file_stream(content: Content, blob: Digest) -> BoxStream<'static, Result<Bytes, LayerError>> {
+/// A file as a stream, read on blocking threads.
+fn file_stream(aside: Arc<Aside>) -> BoxStream<'static, Result<Bytes, LayerError>> {
     let failed = |error: io::Error| {
         LayerError::Extract(conex_archive::ExtractError::Archive(conex_archive::ArchiveError::Read(
             error,
         )))
     };
     let chunks = stream::unfold(None, move |file: Option<std::fs::File>| {
-        let content = content.clone();
+        let aside = aside.clone();
         async move {
             let read = tokio::task::spawn_blocking(move || {
                 let mut file = match file {
                     Some(file) => file,
-                    None => content.open_blob(&blob).map_err(io::Error::other)?,
+                    None => aside.open().map_err(io::Error::other)?,
                 };
                 let mut chunk = vec![0; 128 * 1024];
                 let count = file.read(&mut chunk)?;
@@ -200,26 +167,25 @@ fn file_stream(content: Content, blob: Digest) -> BoxStream<'static, Result<Byte
 /// The files of an archive.
 #[derive(Default)]
 struct Files {
-    by_path: HashMap<String, Digest>,
+    by_path: HashMap<String, Arc<Aside>>,
     /// Symbolic links: old archives share layers by them.
     links: HashMap<String, String>,
 }
 
 impl Files {
-    fn find(&self, path: &str) -> Result<Digest, LoadError> {
+    fn find(&self, path: &str) -> Result<&Arc<Aside>, LoadError> {
         let path = self.links.get(path).map_or(path, String::as_str);
         self.by_path
             .get(path)
-            .copied()
             .ok_or_else(|| LoadError::Missing { path: path.to_owned() })
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, content: &Content, path: &str) -> Result<T, LoadError> {
-        let digest = self.find(path)?;
-        if content.size(&digest).map_err(PullError::from)? > LARGEST_JSON {
+    fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, LoadError> {
+        let file = self.find(path)?;
+        if file.size() > LARGEST_JSON {
             return Err(LoadError::Missing { path: path.to_owned() });
         }
-        let bytes = content.read(&digest).map_err(PullError::from)?;
+        let bytes = file.read().map_err(PullError::from)?;
         serde_json::from_slice(&bytes).map_err(|source| LoadError::Format {
             path: path.to_owned(),
             source,
@@ -267,9 +233,7 @@ fn read_members(source: impl BufRead, content: &Content) -> Result<Files, LoadEr
                         count => ingest.append(&block[..count]).map_err(PullError::from)?,
                     }
                 }
-                files
-                    .by_path
-                    .insert(path, ingest.commit(None).map_err(PullError::from)?);
+                files.by_path.insert(path, Arc::new(ingest.keep_aside()));
             }
             Kind::Symlink | Kind::HardLink => {
                 let target = String::from_utf8_lossy(&entry.link).into_owned();
@@ -316,13 +280,23 @@ struct LayoutEntry {
     annotations: HashMap<String, String>,
 }
 
+fn saved_images(files: &Files) -> Result<Vec<Saved>, LoadError> {
+    if files.by_path.contains_key("manifest.json") {
+        return files.json("manifest.json");
+    }
+    if !files.by_path.contains_key("index.json") {
+        return Err(LoadError::NoManifest);
+    }
+    layout(files)
+}
+
 /// The images of an OCI layout (OCI image layout specification).
-fn layout(files: &Files, content: &Content) -> Result<Vec<Saved>, LoadError> {
-    let index: LayoutIndex = files.json(content, "index.json")?;
+fn layout(files: &Files) -> Result<Vec<Saved>, LoadError> {
+    let index: LayoutIndex = files.json("index.json")?;
     let mut images = Vec::new();
     for entry in index.manifests {
         let path = blob_path(&entry.digest);
-        let bytes = content.read(&files.find(&path)?).map_err(PullError::from)?;
+        let bytes = files.find(&path)?.read().map_err(PullError::from)?;
         if let Manifest::Image { config, layers } =
             manifest::parse(&entry.media_type, &bytes).map_err(PullError::from)?
         {
