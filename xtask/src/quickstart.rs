@@ -35,6 +35,9 @@ pub(crate) fn quickstart() -> Outcome {
     }
 }
 
+/// Parent of the containers' cgroups.
+const CGROUP: &str = "conex-quickstart";
+
 /// A directory and processes that go when they are dropped.
 struct Scratch {
     dir: PathBuf,
@@ -42,6 +45,11 @@ struct Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for cgroup in hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
+            // Not every hierarchy has one.
+            let _ = fs::remove_dir(cgroup.join(CGROUP));
+        }
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("xtask: remove {}: {error}", self.dir.display());
         }
@@ -76,7 +84,7 @@ impl Scratch {
             .arg(path("exec"))
             .arg("-H")
             .arg(format!("unix://{}", path("conex.sock").display()))
-            .args(["--cgroup-parent", "/conex-quickstart", "--bridge", "conexq0"])
+            .args(["--cgroup-parent", &format!("/{CGROUP}"), "--bridge", "conexq0"])
             .stderr(Stdio::from(log));
         let daemon = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let daemon = Running(daemon);

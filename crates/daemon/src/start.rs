@@ -52,7 +52,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         Some(name) => Some(name.to_owned()),
         None => Some("conex0".to_owned()),
     };
-    let parent = options.cgroup_parent.as_deref().unwrap_or("/conex");
+    let parent = options.cgroup_parent.as_deref().unwrap_or(Settings::CGROUP_PARENT);
     if !parent.starts_with('/') || parent.ends_with(".slice") {
         bail!("--cgroup-parent {parent}: only absolute cgroupfs paths are supported yet, not systemd slices");
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -99,6 +99,7 @@ impl Engine {
                 .iter()
                 .any(|container| container.view().endpoint.is_some());
             inner.network.close(in_use);
+            inner.leave_cgroups();
         });
         if let Err(error) = closed.await {
             tracing::warn!(%error, "close the network");
@@ -220,6 +221,17 @@ impl Inner {
             self.settings.cgroup_parent.join(parent)
         };
         parent.join(&container.id)
+    }
+
+    /// Removes the parent of the containers' cgroups where it is our own and nothing is in it.
+    fn leave_cgroups(&self) {
+        if self.settings.cgroup_parent != Path::new(Settings::CGROUP_PARENT) {
+            return;
+        }
+        for directory in self.host.cgroups.directories(&self.settings.cgroup_parent) {
+            // One that is in use stays, as does what another daemon shares.
+            let _ = fs::remove_dir(directory);
+        }
     }
 
     /// Kills and removes a cgroup that may be left of a container.

@@ -26,3 +26,8 @@ pub struct Settings {
     /// Whether the daemon logs in detail.
     pub debug: bool,
 }
+
+impl Settings {
+    /// Parent of the containers' cgroups where none is asked for.
+    pub const CGROUP_PARENT: &str = "/conex";
+}
