@@ -1,7 +1,8 @@
 //! A scratch daemon.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -102,7 +103,12 @@ impl Sandbox {
             .spawn()
             .expect("unshare(1) is needed");
         let mut ready = [0; 6];
-        std::io::Read::read_exact(namespace.stdout.as_mut().unwrap(), &mut ready).expect("a network namespace");
+        namespace
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut ready)
+            .expect("a network namespace");
         let mut sandbox = Self {
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
             bridge: bridge.to_owned(),
@@ -294,6 +300,22 @@ impl Sandbox {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
+    }
+
+    /// A request as bytes, for what no client sends; the status and the body of the answer.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        let length = body.len();
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (status, body.to_owned())
     }
 
     /// Runs a program in the daemon's network namespace.

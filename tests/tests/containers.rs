@@ -284,3 +284,43 @@ fn what_is_not_done_is_refused_by_name() {
         assert!(said.err.contains(words) && said.code == 1, "{options:?}: {said:?}");
     }
 }
+
+#[test]
+fn what_happens_is_told_as_it_happens_and_later() {
+    let sandbox = Sandbox::new();
+    let since = sandbox.ok(&["info", "--format", "{{.SystemTime}}"]);
+    let form = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}";
+    let mut live = sandbox.background(&["events", "--format", form, "--filter", "container=told"]);
+    // The client says nothing when it has been let in.
+    std::thread::sleep(Duration::from_millis(500));
+    sandbox.docker(&["run", "--rm", "--name", "told", "busybox", "sh", "-c", "exit 3"]);
+    sandbox.ok(&["run", "--rm", "--name", "other", "busybox", "true"]);
+    // `--until 0s` would be the last whole second.
+    let until = sandbox.ok(&["info", "--format", "{{.SystemTime}}"]);
+    let past = |filters: &[&str]| {
+        let arguments: Vec<&str> = ["events", "--since", &since, "--until", &until, "--format", form]
+            .into_iter()
+            .chain(filters.iter().flat_map(|filter| ["--filter", filter]))
+            .collect();
+        sandbox.ok(&arguments)
+    };
+    let life = "container create told\ncontainer attach told\ncontainer start told\ncontainer die told\ncontainer destroy told";
+    assert_eq!(past(&["container=told"]), life);
+    assert_eq!(past(&["event=die"]), "container die told\ncontainer die other");
+    assert_eq!(past(&["type=network", "event=connect"]).lines().count(), 2);
+    let exit = [
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        "event=die",
+        "--filter",
+        "container=told",
+    ];
+    assert!(sandbox.ok(&exit).contains("exitCode=3"));
+    live.kill().unwrap();
+    let output = live.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), life);
+}

@@ -174,3 +174,56 @@ fn random_kills_lose_nothing() {
     sandbox.ok(&["stop", "-t", "0", "counter"]);
     assert_no_gap(&sandbox.ok(&["logs", "counter"]));
 }
+
+#[test]
+fn an_exec_outlives_the_daemon_and_its_exit_is_known() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "host", "busybox", "sleep", "1000"]);
+    let script = "while [ ! -e /go ]; do sleep 0.05; done; exit 9";
+    sandbox.ok(&["exec", "-d", "host", "sh", "-c", script]);
+    sandbox.ok(&[
+        "exec",
+        "-d",
+        "host",
+        "sh",
+        "-c",
+        "while [ ! -e /first ]; do sleep 0.05; done; exit 8",
+    ]);
+    let execs = |sandbox: &Sandbox| {
+        let ids = sandbox.ok(&["inspect", "--format", "{{range .ExecIDs}}{{.}} {{end}}", "host"]);
+        let mut ids: Vec<String> = ids.split_whitespace().map(str::to_owned).collect();
+        ids.sort();
+        ids
+    };
+    let ids = execs(&sandbox);
+    assert_eq!(ids.len(), 2);
+    sandbox.kill();
+    // One ends while no daemon is there, the other after the new one has come.
+    let pid = first_process(&sandbox);
+    std::fs::write(format!("/proc/{pid}/root/first"), "").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    sandbox.start(&[]);
+    let state = |id: &str| {
+        let (status, answer) = sandbox.request("GET", &format!("/v1.50/exec/{id}/json"), "");
+        assert_eq!(status, 200, "{answer}");
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        (answer["Running"].as_bool().unwrap(), answer["ExitCode"].as_i64())
+    };
+    let mut states: Vec<_> = ids.iter().map(|id| state(id)).collect();
+    states.sort();
+    assert_eq!(states, [(false, Some(8)), (true, None)]);
+    assert_eq!(execs(&sandbox).len(), 1);
+    sandbox.ok(&["exec", "host", "touch", "/go"]);
+    eventually("the second exec's end", || {
+        let mut states: Vec<_> = ids.iter().map(|id| state(id)).collect();
+        states.sort();
+        states == [(false, Some(8)), (false, Some(9))]
+    });
+}
+
+/// A process of the only container, by its cgroup: no daemon is there to be asked.
+fn first_process(sandbox: &Sandbox) -> String {
+    let cgroups = sandbox.cgroups();
+    let processes = std::fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap();
+    processes.lines().next().unwrap().to_owned()
+}

@@ -64,6 +64,46 @@ fn every_edge_stands_in_the_table() {
     assert_eq!(table.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
 }
 
+/// Whether an SPDX expression can be satisfied by licences of a list. `AND` binds closer than `OR`; in the crates of the
+/// tree brackets stand around alternatives only.
+fn is_satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    let expression = expression.replace('/', " OR ");
+    let brackets = expression.contains('(');
+    let all_of = |text: &str| {
+        text.split(" AND ")
+            .all(|name| allowed.contains(name.trim_matches(['(', ')', ' '])))
+    };
+    if brackets {
+        let mut groups = expression.split(" AND ");
+        groups.all(|group| group.split(" OR ").any(all_of))
+    } else {
+        expression.split(" OR ").any(all_of)
+    }
+}
+
+#[test]
+fn every_licence_in_the_tree_is_one_of_the_allowed() {
+    let deny = std::fs::read_to_string(root().join("deny.toml")).unwrap();
+    let list = deny.split_once("allow = [").unwrap().1.split_once(']').unwrap().0;
+    let allowed: BTreeSet<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(is_satisfied("(GPL-3.0 OR MIT) AND Zlib", &allowed) && is_satisfied("GPL-2.0 OR MIT AND ISC", &allowed));
+    assert!(!is_satisfied("GPL-3.0", &allowed) && !is_satisfied("MIT AND AGPL-3.0", &allowed));
+    assert!(!is_satisfied("(MIT OR ISC) AND GPL-2.0", &allowed));
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = value["packages"].as_array().unwrap();
+    assert!(packages.len() > 100, "{}", packages.len());
+    for package in packages {
+        let licence = package["license"].as_str().unwrap_or("none");
+        assert!(is_satisfied(licence, &allowed), "{}: {licence}", package["name"]);
+    }
+}
+
 #[test]
 fn unsafe_stands_in_sys_alone() {
     fn search(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -8,7 +8,7 @@ mod registries;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use conex_tests::{Sandbox, busybox_archive, busybox_layer, config_of, eventually, layer_of};
+use conex_tests::{Sandbox, archive_of, busybox_archive, busybox_layer, config_of, eventually, layer_of};
 use registries::faulty::{Fault, Faulty};
 use registries::http::{Gate, Reply};
 use registries::image::{
@@ -368,4 +368,88 @@ fn an_archive_is_loaded_tagged_and_removed() {
     let broken = sandbox.dir().join("broken.tar");
     std::fs::write(&broken, b"no archive at all").unwrap();
     assert_ne!(sandbox.docker(&["load", "-i", broken.to_str().unwrap()]).code, 0);
+}
+
+#[test]
+fn archives_that_share_layers_are_loaded_at_once() {
+    let sandbox = Sandbox::empty();
+    let layer = busybox_layer();
+    let archives: Vec<_> = (0..6)
+        .map(|number| {
+            let path = sandbox.dir().join(format!("{number}.tar"));
+            std::fs::write(&path, archive_of(&format!("shared{number}"), &layer)).unwrap();
+            path
+        })
+        .collect();
+    let loads: Vec<_> = archives
+        .iter()
+        .map(|path| sandbox.background(&["load", "-q", "-i", path.to_str().unwrap()]))
+        .collect();
+    for load in loads {
+        let output = load.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(sandbox.ok(&["images", "-q"]).lines().count(), 6);
+    for number in 0..6 {
+        assert_eq!(
+            sandbox.ok(&["run", "--rm", &format!("shared{number}"), "echo", "whole"]),
+            "whole"
+        );
+    }
+    let aside = std::fs::read_dir(sandbox.dir().join("data/content/ingest")).unwrap();
+    assert_eq!(aside.count(), 0);
+}
+
+#[test]
+fn a_pull_that_dies_with_the_daemon_leaves_nothing_and_begins_again() {
+    let mut sandbox = Sandbox::beside_registries();
+    let registry = Faulty::start();
+    let parts = image(
+        OCI_CONFIG,
+        &[
+            (OCI_LAYER_GZIP, "gzip", &busybox_layer()),
+            (OCI_LAYER_ZSTD, "zstd", &layer_of(&[("second", b"two\n")])),
+        ],
+    );
+    registry.add("parts", "latest", &parts);
+    let name = format!("{}/parts", registry.domain());
+    let size = parts.layers[0].bytes.len();
+    // At the manifest, in the first layer, between its last byte and its record, and at any moment.
+    for round in 0..12 {
+        let gate = Gate::default();
+        let fault = match round % 3 {
+            0 => Some(Fault::StallAfter(size * round / 12, gate.clone())),
+            1 => Some(Fault::WithholdLastByte(gate.clone())),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            registry.order(&parts.layers[0].digest().to_string(), fault, 1);
+        }
+        let mut pull = sandbox.background(&["pull", &name]);
+        std::thread::sleep(std::time::Duration::from_millis(20 + 13 * round as u64));
+        sandbox.kill();
+        gate.open();
+        pull.wait().unwrap();
+        registry.forget_orders();
+        sandbox.start(&[]);
+        // It is there whole, or not at all.
+        let there = !sandbox.ok(&["images", "-q"]).is_empty();
+        if !there {
+            assert_nothing_left(&sandbox);
+            assert_eq!(
+                std::fs::read_dir(sandbox.dir().join("data/content/ingest"))
+                    .unwrap()
+                    .count(),
+                0
+            );
+            sandbox.ok(&["pull", "-q", &name]);
+        }
+        assert_eq!(
+            sandbox.ok(&["run", "--rm", "--network", "none", &name, "cat", "/second"]),
+            "two",
+            "round {round}"
+        );
+        sandbox.ok(&["rmi", &name]);
+        assert_nothing_left(&sandbox);
+    }
 }

@@ -2,65 +2,42 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use conex_tests::{Sandbox, eventually, layer_of};
-
-/// A request as bytes; the status and the body of the answer.
-fn request(sandbox: &Sandbox, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = UnixStream::connect(sandbox.socket()).unwrap();
-    let length = body.len();
-    let text = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    (status, body.to_owned())
-}
 
 #[test]
 fn a_body_that_is_no_json_is_refused() {
     let sandbox = Sandbox::new();
     for body in ["{", "[]", "{\"Image\": 7}", "\u{0}", "{\"Image\":\"busybox\"} and more"] {
-        let (status, answer) = request(&sandbox, "POST", "/v1.50/containers/create", body);
+        let (status, answer) = sandbox.request("POST", "/v1.50/containers/create", body);
         assert_eq!(status, 400, "{body}: {answer}");
         assert!(answer.contains("\"message\":"), "{body}: {answer}");
     }
     assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
-    let (status, answer) = request(
-        &sandbox,
-        "POST",
-        "/v1.50/containers/create?name=good",
-        "{\"Image\":\"busybox\"}",
-    );
+    let (status, answer) = sandbox.request("POST", "/v1.50/containers/create?name=good", "{\"Image\":\"busybox\"}");
     assert_eq!(status, 201, "{answer}");
 }
 
 #[test]
 fn versions_are_served_from_the_oldest_to_our_own() {
     let sandbox = Sandbox::new();
-    let (status, answer) = request(&sandbox, "GET", "/v1.99/version", "");
+    let (status, answer) = sandbox.request("GET", "/v1.99/version", "");
     assert_eq!(status, 400);
     assert!(
         answer.contains("client version 1.99 is too new. Maximum supported API version is"),
         "{answer}"
     );
-    let (status, answer) = request(&sandbox, "GET", "/v1.12/version", "");
+    let (status, answer) = sandbox.request("GET", "/v1.12/version", "");
     assert_eq!(status, 400);
     assert!(
         answer.contains("client version 1.12 is too old. Minimum supported API version is"),
         "{answer}"
     );
     for path in ["/version", "/v1.24/version", "/v1.50/version"] {
-        assert_eq!(request(&sandbox, "GET", path, "").0, 200, "{path}");
+        assert_eq!(sandbox.request("GET", path, "").0, 200, "{path}");
     }
-    let (status, answer) = request(&sandbox, "GET", "/v1.50/nosuch", "");
+    let (status, answer) = sandbox.request("GET", "/v1.50/nosuch", "");
     assert_eq!(status, 404);
     assert!(answer.contains("page not found"), "{answer}");
 }
@@ -69,7 +46,7 @@ fn versions_are_served_from_the_oldest_to_our_own() {
 fn fields_that_nobody_knows_are_no_reason_to_refuse() {
     let sandbox = Sandbox::new();
     let body = r#"{"Image":"busybox","Cmd":["true"],"OfAnOlderVersion":{"a":[1]},"HostConfig":{"Nobody":true}}"#;
-    let (status, answer) = request(&sandbox, "POST", "/v1.24/containers/create?name=old", body);
+    let (status, answer) = sandbox.request("POST", "/v1.24/containers/create?name=old", body);
     assert_eq!(status, 201, "{answer}");
     assert_eq!(sandbox.ok(&["start", "old"]), "old");
     assert_eq!(sandbox.ok(&["wait", "old"]), "0");

@@ -287,7 +287,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(512))]
+    #![proptest_config(config(320))]
 
     #[test]
     fn archives_of_hostile_names_and_links_stay_in_their_root(members in prop::collection::vec(member(), 1..16)) {

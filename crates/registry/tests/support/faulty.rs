@@ -98,6 +98,11 @@ impl Faulty {
             left: times,
         });
     }
+
+    /// Takes back what was ordered and has not happened.
+    pub(crate) fn forget_orders(&self) {
+        self.state.lock().unwrap().orders.clear();
+    }
 }
 
 impl State {
