@@ -11,10 +11,16 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::engine::{Engine, Place};
+
+/// Environment variable by which the processes of a sandbox are found.
+const MARK: &str = "CONEX_TEST_SANDBOX";
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A daemon with its data, its network namespace and its cgroup parent; all of it goes when it is dropped.
 pub struct Sandbox {
+    engine: Engine,
     dir: TempDir,
     cgroup: String,
     bridge: String,
@@ -110,6 +116,7 @@ impl Sandbox {
             .read_exact(&mut ready)
             .expect("a network namespace");
         let mut sandbox = Self {
+            engine: Engine::chosen(),
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
             bridge: bridge.to_owned(),
             dir,
@@ -139,29 +146,22 @@ impl Sandbox {
 
     /// Starts the daemon without waiting; for one that dies at a fail point.
     fn spawn(&self, environment: &[(&str, &str)]) -> Child {
-        let conexd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist/conexd");
-        assert!(conexd.exists(), "{} is needed: cargo xtask build", conexd.display());
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
+        let place = Place {
+            dir: self.dir.path(),
+            socket: &self.socket(),
+            cgroup: &self.cgroup,
+            bridge: &self.bridge,
+        };
         Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.namespace.id()))
-            .arg(conexd)
-            .arg("--data-root")
-            .arg(self.dir.path().join("data"))
-            .arg("--exec-root")
-            .arg(self.dir.path().join("exec"))
-            .arg("-H")
-            .arg(format!("unix://{}", self.socket().display()))
-            .args([
-                "--cgroup-parent",
-                &format!("/{}", self.cgroup),
-                "--bridge",
-                &self.bridge,
-                "--debug",
-            ])
+            .args(self.engine.daemon(&place))
+            .env("PATH", self.engine.path())
+            .env(MARK, self.dir.path())
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -360,9 +360,12 @@ impl Sandbox {
         found
     }
 
-    /// Everything that is left of containers: processes, cgroups, run-time files, interfaces.
+    /// Everything that is left of containers: cgroups, run-time files, mounts, interfaces.
     pub fn remains(&self) -> Vec<String> {
         let mut remains: Vec<String> = self.cgroups().iter().map(|path| path.display().to_string()).collect();
+        if self.engine != Engine::Conex {
+            return remains;
+        }
         let run = self.dir.path().join("exec/containers");
         remains.extend(
             fs::read_dir(run)
@@ -389,6 +392,25 @@ impl Sandbox {
         remains
     }
 
+    /// The daemon, templates and monitors: what inherited the daemon's environment. Containers are in their cgroups.
+    fn processes(&self) -> Vec<String> {
+        let mark = format!("{MARK}={}", self.dir.path().display());
+        let marked = |directory: &Path| {
+            fs::read(directory.join("environ")).is_ok_and(|environment| {
+                environment
+                    .split(|byte| *byte == 0)
+                    .any(|entry| entry == mark.as_bytes())
+            })
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let left = processes.filter(|directory| marked(directory));
+        left.map(|directory| {
+            let command = fs::read(directory.join("cmdline")).unwrap_or_default();
+            format!("{}: {}", directory.display(), String::from_utf8_lossy(&command))
+        })
+        .collect()
+    }
+
     /// Ends the daemon in order and checks that nothing is left.
     fn close(&mut self) -> Vec<String> {
         let ids = self.docker(&["ps", "-aq"]).out;
@@ -400,10 +422,15 @@ impl Sandbox {
             let _ = daemon.wait();
         }
         let deadline = Instant::now() + Duration::from_secs(5);
-        let mut remains = self.remains();
+        let left = || [self.remains(), self.processes()].concat();
+        let mut remains = left();
         while !remains.is_empty() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
-            remains = self.remains();
+            remains = left();
+        }
+        if self.engine != Engine::Conex {
+            self.engine.clean(self.dir.path());
+            return Vec::new();
         }
         if self.bridge == "none" {
             return remains;

@@ -120,7 +120,7 @@ fn the_log_is_kept_tailed_and_followed() {
         "busybox",
         "sh",
         "-c",
-        "for i in 1 2 3; do echo line $i; done; echo err >&2",
+        "for i in 1 2 3; do echo line $i; done; sleep 0.3; echo err >&2",
     ]);
     assert_eq!(
         sandbox

@@ -60,7 +60,7 @@ fn on_the_bridge_a_container_has_an_address_a_route_and_its_names() {
     let hosts = sandbox.run(&["--add-host", "other:10.1.2.3"], "grep other /etc/hosts");
     assert_eq!(hosts, "10.1.2.3\tother");
     assert_eq!(
-        sandbox.run(&["--dns", "10.9.8.7"], "grep nameserver /etc/resolv.conf"),
+        sandbox.run(&["--dns", "10.9.8.7"], "grep ^nameserver /etc/resolv.conf"),
         "nameserver 10.9.8.7"
     );
 }

@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask build | quickstart | test | vm [--small] | push-large-image REGISTRY`.
+//! The project's own commands: `cargo xtask build | quickstart | test | vm [--small] | reference | push-large-image
+//! REGISTRY`.
 //!
 //! They do all the set-up on a fresh Debian machine with Rust and root. Standard library only, so that they start fast.
 
@@ -6,6 +7,7 @@ mod build;
 mod image;
 mod packages;
 mod quickstart;
+mod reference;
 mod run;
 mod test;
 mod vm;
@@ -22,12 +24,15 @@ fn main() -> ExitCode {
             Some("--small") => vm::Extent::Small,
             _ => vm::Extent::All,
         }),
+        Some("reference") => reference::reference(),
         Some("push-large-image") => match std::env::args().nth(2) {
             Some(registry) => image::push_large(&registry),
             None => Err("the registry is missing: cargo xtask push-large-image 127.0.0.1:5000".into()),
         },
         _ => {
-            eprintln!("usage: cargo xtask build | quickstart | test | vm [--small] | push-large-image REGISTRY");
+            eprintln!(
+                "usage: cargo xtask build | quickstart | test | vm [--small] | reference | push-large-image REGISTRY"
+            );
             return ExitCode::from(2);
         }
     };

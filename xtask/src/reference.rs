@@ -1,0 +1,115 @@
+//! The reference engine: Docker's own, by which the client tests are tested, so that a wrong test is found.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::packages;
+use crate::run::{Outcome, cargo, output, root, run};
+
+/// Debian's packages of the reference.
+const PACKAGES: [&str; 6] = [
+    "docker.io",
+    "containerd",
+    "docker-cli",
+    "docker-buildx",
+    "docker-compose",
+    "tini",
+];
+
+/// What the reference needs of the machine.
+const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
+
+/// Test programs that any engine must pass.
+const TESTS: [&str; 5] = ["containers", "images", "isolation", "network", "refusals"];
+
+/// Tests of what is ours alone, and why they are.
+const OURS: [(&str, &str); 9] = [
+    ("what_is_not_done_is_refused_by_name", "Docker does it"),
+    (
+        "what_runs_outlives_the_daemon",
+        "Docker's containers die with their daemon",
+    ),
+    ("a_full_disk_is_told_and_leaves_nothing", "kills the daemon"),
+    (
+        "a_layer_is_unpacked_while_another",
+        "Docker unpacks one layer after the other",
+    ),
+    ("the_first_files_of_a_layer", "Docker unpacks a layer when it is whole"),
+    ("what_a_registry_does_wrong", "looks into our layer store"),
+    ("a_layer_that_leaves_the_root", "looks into our layer store"),
+    ("transfers_that_break_off", "looks into our layer store"),
+    ("a_pull_that_dies_with_the_daemon", "looks into our layer store"),
+];
+
+/// Fetches the reference and runs the client tests on it.
+pub(crate) fn reference() -> Outcome {
+    packages::install(&NEEDED)?;
+    packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::TEST)?;
+    let reference = fetch()?;
+    let mut test = cargo();
+    test.args(["test", "--release", "--locked", "--no-fail-fast", "-p", "conex-tests"]);
+    for name in TESTS {
+        test.args(["--test", name]);
+    }
+    test.args(["--", "--test-threads=2"]);
+    for (name, why) in OURS {
+        println!("not on the reference: {name}: {why}");
+        test.args(["--skip", name]);
+    }
+    test.env("CONEX_TEST_REFERENCE", &reference)
+        .env("CONEX_TEST_PATIENCE", "60")
+        .env("PATH", path_with(&reference));
+    run(&mut test)
+}
+
+/// The packages of Debian's unstable suite, from the machine's own mirror, unpacked and never installed.
+pub(crate) fn fetch() -> Outcome<PathBuf> {
+    let dir = root().join("target/reference");
+    let unpacked = dir.join("root");
+    if dir.join("complete").exists() {
+        return Ok(unpacked);
+    }
+    let make = |path: &Path| fs::create_dir_all(path).map_err(|error| format!("create {}: {error}", path.display()));
+    for directory in ["lists/partial", "cache/archives/partial", "root"] {
+        make(&dir.join(directory))?;
+    }
+    let targets = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
+    let mirror = targets.lines().next().ok_or("apt knows no mirror")?;
+    let sources = dir.join("sources.list");
+    // Another suite's signatures need not be known to this machine; nothing of it is installed.
+    fs::write(&sources, format!("deb [trusted=yes] {mirror} sid main\n"))
+        .map_err(|error| format!("write {}: {error}", sources.display()))?;
+    let apt = || {
+        let option = |name: &str, path: &Path| format!("{name}={}", path.display());
+        let mut apt = Command::new("apt-get");
+        apt.current_dir(&dir);
+        for option in [
+            option("Dir::Etc::sourcelist", &sources),
+            option("Dir::Etc::sourceparts", Path::new("/dev/null")),
+            option("Dir::State::lists", &dir.join("lists")),
+            option("Dir::Cache", &dir.join("cache")),
+        ] {
+            apt.args(["-o", &option]);
+        }
+        apt
+    };
+    run(apt().arg("update"))?;
+    run(apt().arg("download").args(PACKAGES))?;
+    let entries = fs::read_dir(&dir).map_err(|error| format!("read {}: {error}", dir.display()))?;
+    for entry in entries.flatten().map(|entry| entry.path()) {
+        if entry.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&entry).arg(&unpacked))?;
+        }
+    }
+    fs::write(dir.join("complete"), "").map_err(|error| error.to_string())?;
+    Ok(unpacked)
+}
+
+fn path_with(reference: &Path) -> std::ffi::OsString {
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let own = ["usr/sbin", "usr/bin"].map(|directory| reference.join(directory));
+    let all = std::env::split_paths(&inherited).chain(own);
+    std::env::join_paths(all).unwrap_or(inherited)
+}
