@@ -193,3 +193,22 @@ fn a_killed_process_leaves_nothing_that_open_does_not_collect() {
         }
     }
 }
+
+#[test]
+fn what_is_kept_aside_is_seen_by_nobody_and_goes_with_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = Content::open(dir.path()).unwrap();
+    let count = || fs::read_dir(dir.path().join("ingest")).unwrap().count();
+    let mut ingest = content.ingest().unwrap();
+    ingest.append(b"aside").unwrap();
+    let aside = ingest.keep_aside();
+    assert_eq!((aside.digest(), aside.size()), (&Digest::of(b"aside"), 5));
+    assert_eq!(aside.read().unwrap(), b"aside");
+    assert!(!content.contains(aside.digest()));
+    let (mut open, mut text) = (aside.open().unwrap(), String::new());
+    assert_eq!(count(), 1);
+    drop(aside);
+    assert_eq!(count(), 0);
+    open.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "aside");
+}
