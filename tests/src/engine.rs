@@ -19,7 +19,7 @@ pub(crate) struct Place<'a> {
 
 /// The engine behind the socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Engine {
+pub enum Engine {
     /// `target/dist/conexd`.
     Conex,
     /// Docker's daemon and what belongs to it, unpacked below this directory (`cargo xtask reference`).

@@ -6,8 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod engine;
+mod http;
 mod image;
 mod sandbox;
 
+pub use crate::engine::Engine;
+pub use crate::http::Answer;
 pub use crate::image::{archive_of, busybox_archive, busybox_layer, config_of, layer_of};
 pub use crate::sandbox::{Said, Sandbox, eventually};

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::engine::{Engine, Place};
+use crate::http::{Answer, request};
 
 /// Environment variable by which the processes of a sandbox are found.
 const MARK: &str = "CONEX_TEST_SANDBOX";
@@ -71,7 +71,12 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
 impl Sandbox {
     /// A daemon that has the image `busybox:latest`.
     pub fn new() -> Self {
-        let sandbox = Self::empty();
+        Self::with_busybox(Engine::chosen())
+    }
+
+    /// A daemon of this engine that has the image `busybox:latest`.
+    pub fn with_busybox(engine: Engine) -> Self {
+        let sandbox = Self::in_network(engine, Network::Own);
         let archive = crate::busybox_archive(sandbox.dir.path());
         sandbox.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
         sandbox
@@ -79,15 +84,15 @@ impl Sandbox {
 
     /// A daemon without images.
     pub fn empty() -> Self {
-        Self::in_network(Network::Own)
+        Self::in_network(Engine::chosen(), Network::Own)
     }
 
     /// A daemon without images that reaches registries on the loopback of the host. It makes no bridge.
     pub fn beside_registries() -> Self {
-        Self::in_network(Network::Host)
+        Self::in_network(Engine::chosen(), Network::Host)
     }
 
-    fn in_network(network: Network) -> Self {
+    fn in_network(engine: Engine, network: Network) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = tempfile::tempdir().unwrap();
         let (program, arguments, bridge): (_, &[&str], _) = match network {
@@ -116,7 +121,7 @@ impl Sandbox {
             .read_exact(&mut ready)
             .expect("a network namespace");
         let mut sandbox = Self {
-            engine: Engine::chosen(),
+            engine,
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
             bridge: bridge.to_owned(),
             dir,
@@ -302,20 +307,15 @@ impl Sandbox {
             .unwrap()
     }
 
-    /// A request as bytes, for what no client sends; the status and the body of the answer.
+    /// A request as bytes; the status and the body of the answer.
     pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        let length = body.len();
-        let text = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(text.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (status, body.to_owned())
+        let answer = self.ask(method, path, body);
+        (answer.status, answer.body)
+    }
+
+    /// A request as bytes, and all that matters of the answer.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        request(&self.socket(), method, path, body)
     }
 
     /// Runs a program in the daemon's network namespace.

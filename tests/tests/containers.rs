@@ -158,6 +158,10 @@ fn command_entrypoint_and_environment_are_overridden() {
         "1 no"
     );
     assert_eq!(
+        sandbox.run(&["-e", "FROM_IMAGE"], "env | grep -c FROM_IMAGE || true"),
+        "0"
+    );
+    assert_eq!(
         sandbox.run(&["-w", "/made/here", "-u", "worker"], "pwd; id -un; echo $HOME; id -G"),
         "/made/here\nworker\n/home\n1000 29"
     );

@@ -26,7 +26,7 @@ impl Filters {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let wrong = || FiltersError(format!("invalid filter: {text}"));
+        let wrong = || FiltersError("invalid filter".to_owned());
         let Ok(Value::Object(fields)) = serde_json::from_str(text) else {
             return Err(wrong());
         };

@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::null_default;
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 /// All fields of API 1.50.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -39,6 +44,7 @@ pub struct HostConfig {
     /// Rows and columns.
     pub console_size: Option<[u16; 2]>,
     /// Metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
     /// Capabilities.
     pub cap_add: Option<Vec<String>>,
@@ -86,8 +92,10 @@ pub struct HostConfig {
     /// Security options.
     pub security_opt: Option<Vec<String>>,
     /// Options of the storage driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_opt: Option<BTreeMap<String, String>>,
     /// Path to options.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tmpfs: Option<BTreeMap<String, String>>,
     /// UTS namespace.
     #[serde(rename = "UTSMode", deserialize_with = "null_default")]
@@ -99,6 +107,7 @@ pub struct HostConfig {
     #[serde(deserialize_with = "null_default")]
     pub shm_size: i64,
     /// Kernel parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sysctls: Option<BTreeMap<String, String>>,
     /// Runtime.
     #[serde(deserialize_with = "null_default")]
@@ -158,7 +167,11 @@ pub struct HostConfig {
     /// Devices of drivers (GPUs).
     pub device_requests: Option<Vec<Value>>,
     /// Deprecated.
-    #[serde(rename = "KernelMemoryTCP", deserialize_with = "null_default")]
+    #[serde(
+        rename = "KernelMemoryTCP",
+        deserialize_with = "null_default",
+        skip_serializing_if = "is_zero"
+    )]
     pub kernel_memory_tcp: i64,
     /// Soft limit in bytes.
     #[serde(deserialize_with = "null_default")]

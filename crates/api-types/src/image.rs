@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{Empty, GraphDriver, null_default};
@@ -74,12 +74,15 @@ pub struct ImageInspect {
     pub metadata: ImageMetadata,
 }
 
+fn null_if_empty<S: Serializer>(map: &BTreeMap<String, Empty>, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(map).filter(|map| !map.is_empty()).serialize(serializer)
+}
+
 /// How containers of an image run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ImageConfig {
     /// User.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Ports.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -93,14 +96,14 @@ pub struct ImageConfig {
     /// Health check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Value>,
-    /// Volumes.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// Volumes; `null` where there are none.
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
     pub volumes: BTreeMap<String, Empty>,
+    /// Instructions of builds upon this image.
+    pub on_build: Option<Vec<String>>,
     /// Working directory.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Program.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
     /// Labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

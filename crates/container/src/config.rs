@@ -180,7 +180,22 @@ const LONGEST_HOSTNAME: usize = 64;
 
 fn check_process(request: &ContainerCreateRequest) -> Result<(), Invalid> {
     if request.image.is_empty() {
-        return Err(Invalid::field("no image specified"));
+        let says_nothing = request.cmd.is_none() && request.entrypoint.is_none() && request.env.is_empty();
+        return Err(Invalid::field(if says_nothing {
+            "config cannot be empty in order to create a container"
+        } else {
+            "no image specified"
+        }));
+    }
+    let host = &request.host_config;
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return Err(Invalid::Field(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    if host.shm_size < 0 {
+        return Err(Invalid::field("SHM size can not be less than 0"));
     }
     if request.hostname.len() > LONGEST_HOSTNAME || request.hostname.contains(['/', '\0', ' ']) {
         return Err(Invalid::Field(format!("invalid hostname: {}", request.hostname)));

@@ -7,7 +7,7 @@ mod config;
 pub mod detach_keys;
 mod exec;
 mod invalid;
-mod limits;
+pub mod limits;
 mod merge;
 mod mounts;
 pub mod names;

@@ -63,6 +63,37 @@ impl Limits {
     }
 }
 
+/// Refuses what the host's CPUs cannot give. `online` is a list of CPUs as in cpuset(7).
+pub fn check_cpus(host: &HostConfig, cpus: usize, online: &str) -> Result<(), Invalid> {
+    let all = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+    if host.nano_cpus > all {
+        return Err(Invalid::Field(format!(
+            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        )));
+    }
+    let available: Vec<u32> = numbers(online).collect();
+    if numbers(&host.cpuset_cpus).any(|cpu| !available.contains(&cpu)) {
+        return Err(Invalid::Field(format!(
+            "Requested CPUs are not available - requested {}, available: {online}",
+            host.cpuset_cpus
+        )));
+    }
+    Ok(())
+}
+
+/// Highest number of a CPU that is looked at; more than a kernel can be built for.
+const MOST_CPUS: u32 = 1 << 14;
+
+/// The numbers of a list like `0-3,7`.
+fn numbers(list: &str) -> impl Iterator<Item = u32> {
+    list.split(',')
+        .filter_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some(first.trim().parse().ok()?..=last.trim().parse::<u32>().ok()?.min(MOST_CPUS))
+        })
+        .flatten()
+}
+
 fn check_memory(host: &HostConfig) -> Result<(), Invalid> {
     if host.memory < 0 || (host.memory > 0 && host.memory < LEAST_MEMORY) {
         return Err(Invalid::field("Minimum memory limit allowed is 6MB"));

@@ -55,11 +55,8 @@ impl Config {
         let own = std::mem::take(&mut self.env);
         let replaced = |entry: &String| own.iter().any(|own| name(own) == name(entry));
         let inherited: Vec<String> = image.env.into_iter().filter(|entry| !replaced(entry)).collect();
-        self.env = inherited
-            .into_iter()
-            .chain(own)
-            .filter(|entry| entry.contains('='))
-            .collect();
+        // A name without a value takes the image's away.
+        self.env = own.into_iter().chain(inherited).collect();
         if self.user.is_empty() {
             self.user = image.user;
         }
@@ -146,7 +143,7 @@ mod tests {
             env: vec!["A=mine".into(), "B".into()],
             ..Config::default()
         });
-        assert_eq!(config.env, ["A=mine"]);
+        assert_eq!(config.env, ["A=mine", "B"]);
     }
 
     #[test]

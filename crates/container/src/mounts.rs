@@ -90,7 +90,9 @@ fn parse_bind(text: &str) -> Result<MountChoice, Invalid> {
     };
     if !target.starts_with('/') {
         return Err(Invalid::Field(format!(
-            "invalid volume specification: '{text}': invalid mount path: '{target}' mount path must be absolute"
+            "invalid volume specification: '{text}': invalid mount config for type \"{}\": invalid mount path: '{target}' \
+             mount path must be absolute",
+            if source.starts_with('/') { "bind" } else { "volume" }
         )));
     }
     if !source.starts_with('/') {
@@ -107,7 +109,10 @@ fn parse_bind(text: &str) -> Result<MountChoice, Invalid> {
             "rw" | "z" | "Z" | "nocopy" | "consistent" | "cached" | "delegated" => {}
             "rbind" => recursive = true,
             "bind" => recursive = false,
-            other => propagation = parse_propagation(other).ok_or_else(wrong)?,
+            other => {
+                let unknown = || Invalid::Field(format!("invalid mode: {}", options.unwrap_or_default()));
+                propagation = parse_propagation(other).ok_or_else(unknown)?;
+            }
         }
     }
     Ok(MountChoice::Bind {

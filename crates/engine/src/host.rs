@@ -22,6 +22,8 @@ pub(crate) struct Host {
     pub(crate) memory: u64,
     /// CPUs that are online.
     pub(crate) cpus: usize,
+    /// The list of them (cpuset(7)).
+    pub(crate) online: String,
     /// Host name.
     pub(crate) name: String,
 }
@@ -61,6 +63,7 @@ impl Host {
             kernel_release,
             memory: information.totalram * u64::from(information.mem_unit),
             cpus: std::thread::available_parallelism()?.get(),
+            online: fs::read_to_string("/sys/devices/system/cpu/online")?.trim().to_owned(),
             name: uname.nodename().to_string_lossy().into_owned(),
         })
     }

@@ -119,11 +119,16 @@ impl Engine {
             }
         }
         let images = self.inner.images.list();
-        Ok(images
-            .iter()
-            .filter(|image| matches(image, &query))
-            .map(|image| summary(image))
-            .collect())
+        let matching = images.iter().filter(|image| matches(image, &query));
+        let mut summaries: Vec<_> = matching.map(|image| summary(image)).collect();
+        if let Some(patterns) = query.filters.values("reference") {
+            // Of an image with several names only those are shown that were asked for.
+            for summary in &mut summaries {
+                let asked = |tag: &String| patterns.iter().any(|pattern| matches_reference(tag, pattern));
+                summary.repo_tags.retain(asked);
+            }
+        }
+        Ok(summaries)
     }
 
     /// Inspects an image.
@@ -151,6 +156,7 @@ impl Engine {
                     .as_ref()
                     .and_then(|check| serde_json::to_value(check).ok()),
                 volumes: set(&run.volumes),
+                on_build: None,
                 working_dir: run.working_dir.clone(),
                 entrypoint: run.entrypoint.clone(),
                 labels: run.labels.clone(),

@@ -182,7 +182,8 @@ fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, Re
             let delete = names.iter().all(|other| taken.contains(other));
             match used {
                 Some(user) if delete && !removal.force => Err(RemoveError::Referenced {
-                    name: reference.familiar(),
+                    // As it was asked for, with or without a tag.
+                    name: removal.name.to_owned(),
                     container: short(&user.container),
                     image: short(&id),
                 }),

@@ -71,7 +71,11 @@ impl Reference {
         let (domain, rest) = split_domain(text);
         let name = rest.split(':').next().unwrap_or(rest);
         if name.to_lowercase() != name {
-            return Err(ReferenceError::NotLowercase { name: name.to_owned() });
+            let official = domain == DEFAULT_DOMAIN && !name.contains('/');
+            let prefix = if official { OFFICIAL } else { "" };
+            return Err(ReferenceError::NotLowercase {
+                name: format!("{prefix}{name}"),
+            });
         }
         let (rest, digest) = match rest.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),

@@ -97,7 +97,7 @@ fn what_is_no_reference_is_refused_with_dockers_words() {
     ] {
         assert_eq!(refusal(text), "invalid reference format", "{text}");
     }
-    let lower = "invalid reference format: repository name (Busybox) must be lowercase";
+    let lower = "invalid reference format: repository name (library/Busybox) must be lowercase";
     assert_eq!(refusal("Busybox"), lower);
     assert_eq!(refusal("Busybox:latest"), lower);
     assert_eq!(
@@ -141,7 +141,9 @@ fn an_id_is_told_from_a_name() {
     );
     assert_eq!(
         AnyReference::parse("A"),
-        Err(ReferenceError::NotLowercase { name: "A".to_owned() })
+        Err(ReferenceError::NotLowercase {
+            name: "library/A".to_owned()
+        })
     );
     assert_eq!(Digest::parse("sha256:abc"), Err(DigestError::InvalidLength));
 }

@@ -35,7 +35,10 @@ impl Call {
         }
         serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|error| Failure::bad_request(format!("invalid JSON: {error}")))
+            .map_err(|error| match error.is_eof() {
+                true => Failure::bad_request("invalid JSON: unexpected EOF"),
+                false => Failure::bad_request(format!("invalid JSON: {error}")),
+            })
     }
 
     async fn bytes(&mut self) -> Result<Bytes, Failure> {

@@ -4,18 +4,30 @@ use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_container::state::State;
-use conex_container::{Config, ImageDefaults, names};
+use conex_container::{Config, ImageDefaults, limits, names};
 use conex_image::Image;
+use conex_spec::capabilities;
 
 use crate::containers::records::ContainerRecord;
 use crate::containers::task::{Task, View};
 use crate::containers::{Container, plan};
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
 
 /// How many made-up names are tried before digits are added for good.
 const NAME_ATTEMPTS: u32 = 16;
+
+/// Refuses what this host cannot give, in Docker's words.
+fn check_host(inner: &Inner, host: &api::HostConfig) -> Result<()> {
+    let refuse = |words: String| Error::new(ErrorKind::InvalidParameter, words);
+    limits::check_cpus(host, inner.host.cpus, &inner.host.online).map_err(|error| refuse(error.to_string()))?;
+    for (field, names) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
+        capabilities::adjust(names.as_deref().unwrap_or_default(), &[], false)
+            .map_err(|error| refuse(format!("invalid {field}: {error}")))?;
+    }
+    Ok(())
+}
 
 impl Engine {
     /// Makes a container. It is on disk when this returns.
@@ -36,6 +48,7 @@ impl Engine {
         config
             .merge(image_defaults(image))
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
+        check_host(inner, &config.host)?;
         plan::check(inner, &config)?;
         let id = random_id()?;
         let name = match name {

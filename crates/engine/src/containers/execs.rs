@@ -148,7 +148,10 @@ impl Engine {
         let container = self.inner.containers.find(id)?;
         require_running(&container)?;
         if let Some(keys) = &config.detach_keys {
-            attach::parse_keys(keys)?;
+            attach::parse_keys(keys).map_err(|_| {
+                let words = format!("Invalid escape keys ({keys}) provided");
+                Error::new(ErrorKind::InvalidParameter, words)
+            })?;
         }
         let exec = super::create::random_id()?;
         let command = config.cmd.join(" ");

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use conex_api_types as api;
 use conex_container::state::{Exit, State};
+use conex_spec::{CgroupVersion, defaults};
 
 use crate::containers::task::View;
 use crate::containers::{Container, files, list, resolution};
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Engine {
@@ -48,7 +49,7 @@ impl Engine {
             driver: conex_snapshot::DRIVER.into(),
             platform: "linux".into(),
             exec_ids: execs,
-            host_config: container.config.host.clone(),
+            host_config: host_config(&self.inner, &container),
             graph_driver: graph_driver(&dir),
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, root)| root),
@@ -126,6 +127,25 @@ fn state(view: &View) -> api::ContainerState {
         finished_at: ended(|exit| &exit.finished_at),
         ..api::ContainerState::default()
     }
+}
+
+/// What was asked for, and what is done where nothing was.
+fn host_config(inner: &Inner, container: &Container) -> api::HostConfig {
+    let mut host = container.config.host.clone();
+    let unified = inner.host.facts.cgroups == CgroupVersion::V2;
+    host.console_size.get_or_insert([0, 0]);
+    if !unified {
+        // The unified hierarchy has no such switch.
+        host.oom_kill_disable.get_or_insert(false);
+    }
+    if host.cgroupns_mode.is_empty() {
+        let mode = if unified { "private" } else { "host" };
+        mode.clone_into(&mut host.cgroupns_mode);
+    }
+    let texts = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
+    host.masked_paths = host.masked_paths.or_else(|| texts(&defaults::MASKED_PATHS));
+    host.readonly_paths = host.readonly_paths.or_else(|| texts(&defaults::READONLY_PATHS));
+    host
 }
 
 fn graph_driver(dir: &Path) -> api::GraphDriver {

@@ -49,7 +49,11 @@ impl Engine {
     /// Sends a signal, SIGKILL where none is named.
     pub async fn kill(&self, id: &str, signal: Option<String>) -> Result<()> {
         let container = self.inner.containers.find(id)?;
-        let signal = parse_signal(signal.as_deref().filter(|text| !text.is_empty()).unwrap_or("KILL"))?;
+        let signal = signal.as_deref().filter(|text| !text.is_empty()).unwrap_or("KILL");
+        let signal = parse_signal(signal).map_err(|error| {
+            let words = format!("cannot kill container: {id}: {error}");
+            Error::new(ErrorKind::InvalidParameter, words)
+        })?;
         let mut view = container.watch();
         if !view.borrow().state.is_running() {
             return Err(Error::new(

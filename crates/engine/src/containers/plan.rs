@@ -50,7 +50,7 @@ pub(crate) fn init_plan(
         process: ProcessRequest {
             user: config.user.clone(),
             group_add: host.group_add.clone().unwrap_or_default(),
-            env: config.env.clone(),
+            env: config.env.iter().filter(|entry| entry.contains('=')).cloned().collect(),
             argv: config.argv(),
             working_directory: config.working_dir.clone(),
             stdio: stdio(config),
@@ -122,7 +122,8 @@ pub(crate) fn later_plan(
         .env
         .iter()
         .filter(|entry| !exec.env.iter().any(|own| name(own) == name(entry)));
-    let env = inherited.chain(&exec.env).cloned().collect();
+    let env = inherited.chain(&exec.env).filter(|entry| entry.contains('='));
+    let env = env.cloned().collect();
     let seccomp = engine.seccomp.filter(&options, config)?.map(|filter| slots.add(filter));
     let request = ExecPlanRequest {
         facts: engine.host.facts.clone(),

@@ -157,9 +157,10 @@ pub(crate) async fn resize(call: Call, id: &str) -> Answer {
 
 /// `h` and `w`.
 pub(crate) fn size(call: &Call) -> Result<(u16, u16), Failure> {
-    let side = |name: &str| {
-        let value = call.query.number::<u16>(name)?;
-        value.ok_or_else(|| Failure::bad_request(format!("invalid resize height/width: {name} is missing")))
+    let side = |name: &str, side: &str| {
+        let text = call.query.text(name);
+        text.parse()
+            .map_err(|_| Failure::bad_request(format!("invalid resize {side} {text:?}: invalid syntax")))
     };
-    Ok((side("h")?, side("w")?))
+    Ok((side("h", "height")?, side("w", "width")?))
 }
