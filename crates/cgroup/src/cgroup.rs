@@ -177,6 +177,14 @@ impl Cgroup {
             .any(|count| count.trim() != "0")
     }
 
+    /// Pids of its processes, in the caller's pid namespace.
+    pub fn processes(&self) -> io::Result<Vec<i32>> {
+        match self.directories.iter().find(|directory| directory.exists()) {
+            Some(directory) => processes(directory),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Kills every process in it.
     pub fn kill_all(&self) -> io::Result<()> {
         let Some(directory) = self.directories.iter().find(|directory| directory.exists()) else {
@@ -194,6 +202,8 @@ impl Cgroup {
                 // One that ended meanwhile is what was wanted.
                 let _ = conex_sys::process::kill(pid, Signal::KILL);
             }
+            // Version 1 delivers no signal to what is frozen.
+            self.thaw()?;
             thread::sleep(REMOVE_PAUSE);
         }
         Err(io::Error::new(

@@ -14,6 +14,8 @@
 //!                                   Gone
 //! ```
 //!
+//! A container that runs may be paused: its processes are frozen where they are until `Unpaused`, or until they are killed.
+//!
 //! `State::on` decides; the engine's task of the container carries the actions out and feeds their outcome back.
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,8 @@ pub enum State {
         pid: i32,
         /// RFC 3339 with nanoseconds, UTC.
         started_at: String,
+        /// Whether its processes are frozen.
+        paused: bool,
     },
     /// Its first process ended.
     Exited(Exit),
@@ -70,6 +74,10 @@ pub enum Event {
         /// RFC 3339 with nanoseconds, UTC.
         started_at: String,
     },
+    /// Its processes were frozen.
+    Paused,
+    /// Its processes were let go on.
+    Unpaused,
     /// The first process could not be started.
     StartFailed(Exit),
     /// The first process ended, or its monitor died (code 255 then).
@@ -105,6 +113,21 @@ pub enum Refusal {
     /// `Start` while another start is under way.
     #[error("container is being started")]
     Starting,
+    /// `Start` of a paused container.
+    #[error("container is paused")]
+    StartPaused,
+    /// `Paused` of a paused container.
+    #[error("container is already paused")]
+    AlreadyPaused,
+    /// `Unpaused` of one that is not.
+    #[error("container is not paused")]
+    NotPaused,
+    /// `Paused` of a container that does not run.
+    #[error("container is not running")]
+    NotRunning,
+    /// `Remove` without force of a paused container.
+    #[error("container is paused")]
+    Paused,
     /// `Remove` without force of a running container.
     #[error("container is running")]
     Running,
@@ -131,17 +154,29 @@ impl State {
                 vec![Action::Launch],
             )),
             (State::Starting { .. }, Event::Start) => Err(Refusal::Starting),
+            (State::Running { paused: true, .. }, Event::Start) => Err(Refusal::StartPaused),
             (State::Running { .. }, Event::Start) => Err(Refusal::AlreadyRunning),
 
             (State::Starting { .. }, Event::Started { pid, started_at }) => {
-                Ok((State::Running { pid, started_at }, vec![]))
+                let paused = false;
+                Ok((
+                    State::Running {
+                        pid,
+                        started_at,
+                        paused,
+                    },
+                    vec![],
+                ))
             }
+            (_, Event::Paused) => Ok((self.frozen(true)?, vec![])),
+            (_, Event::Unpaused) => Ok((self.frozen(false)?, vec![])),
             (State::Starting { .. }, Event::StartFailed(exit) | Event::Exited(exit))
             | (State::Running { .. }, Event::Exited(exit)) => Ok((State::Exited(exit), vec![Action::ReleaseRun])),
 
             (State::Running { .. } | State::Starting { .. }, Event::Remove { force: true }) => {
                 Ok((self.clone(), vec![Action::Kill]))
             }
+            (State::Running { paused: true, .. }, Event::Remove { force: false }) => Err(Refusal::Paused),
             (State::Running { .. } | State::Starting { .. }, Event::Remove { force: false }) => Err(Refusal::Running),
             (State::Created | State::Exited(_), Event::Remove { .. }) => Ok((State::Removing, vec![Action::Delete])),
 
@@ -151,11 +186,30 @@ impl State {
         }
     }
 
+    /// The same container with its processes frozen, or going on.
+    fn frozen(&self, freeze: bool) -> Result<State, Refusal> {
+        match self {
+            State::Running { paused: true, .. } if freeze => Err(Refusal::AlreadyPaused),
+            State::Running {
+                paused,
+                pid,
+                started_at,
+            } if freeze != *paused => Ok(State::Running {
+                pid: *pid,
+                started_at: started_at.clone(),
+                paused: freeze,
+            }),
+            _ if freeze => Err(Refusal::NotRunning),
+            _ => Err(Refusal::NotPaused),
+        }
+    }
+
     /// Docker's word for it (`State.Status`).
     pub fn status(&self) -> &'static str {
         match self {
             State::Created | State::Starting { before: None } => "created",
             State::Starting { before: Some(_) } | State::Exited(_) => "exited",
+            State::Running { paused: true, .. } => "paused",
             State::Running { .. } => "running",
             State::Removing | State::Gone => "removing",
         }
@@ -169,7 +223,12 @@ impl State {
         }
     }
 
-    /// Whether its first process runs.
+    /// Whether its processes are frozen.
+    pub fn is_paused(&self) -> bool {
+        matches!(self, State::Running { paused: true, .. })
+    }
+
+    /// Whether its first process runs, or would if it were not paused.
     pub fn is_running(&self) -> bool {
         matches!(self, State::Running { .. })
     }
@@ -193,7 +252,23 @@ mod tests {
         State::Running {
             pid: 7,
             started_at: "2026-01-01T00:00:00Z".into(),
+            paused: false,
         }
+    }
+
+    #[test]
+    fn a_paused_container_is_started_or_removed_only_after_it_goes_on() {
+        let (paused, _) = running().on(Event::Paused).unwrap();
+        assert_eq!(paused.status(), "paused");
+        assert!(paused.is_running() && paused.is_paused());
+        assert_eq!(paused.on(Event::Paused), Err(Refusal::AlreadyPaused));
+        assert_eq!(paused.on(Event::Start), Err(Refusal::StartPaused));
+        assert_eq!(paused.on(Event::Remove { force: false }), Err(Refusal::Paused));
+        assert_eq!(paused.on(Event::Unpaused).unwrap().0, running());
+        assert_eq!(running().on(Event::Unpaused), Err(Refusal::NotPaused));
+        assert_eq!(State::Created.on(Event::Paused), Err(Refusal::NotRunning));
+        assert_eq!(State::Removing.on(Event::Paused), Err(Refusal::Removing));
+        assert!(matches!(paused.on(Event::Exited(exit(9))), Ok((State::Exited(_), _))));
     }
 
     #[test]

@@ -10,10 +10,12 @@ pub(crate) mod lifecycle;
 pub(crate) mod link;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod records;
 pub(crate) mod recovery;
 pub(crate) mod removal;
+pub(crate) mod rename;
 pub(crate) mod resolution;
 pub(crate) mod restore;
 pub(crate) mod task;
@@ -29,8 +31,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::containers::task::{Order, Reply, View};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What does not change about a container, and the way to its owner.
-#[derive(Debug)]
+/// What hardly ever changes about a container, and the way to its owner. A rename or an update puts another value in its
+/// place, with the same owner; whoever holds the old one sees what was.
+#[derive(Debug, Clone)]
 pub(crate) struct Container {
     /// 64 hexadecimal digits.
     pub(crate) id: String,
@@ -67,6 +70,14 @@ impl Container {
             arriving: watch::Sender::new(0),
         };
         (Arc::new(container), (queue, publisher))
+    }
+
+    /// The same container under another name.
+    pub(crate) fn renamed(&self, name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            ..self.clone()
+        })
     }
 
     /// What its owner last published.
@@ -174,6 +185,16 @@ impl Containers {
     /// Adds a container whose name was reserved.
     pub(crate) fn add(&self, container: Arc<Container>) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.names.insert(container.name.clone(), container.id.clone());
+        index.by_id.insert(container.id.clone(), container);
+    }
+
+    /// Puts a changed container in its place; the name that it had before is free.
+    pub(crate) fn replace(&self, before: &Container, container: Arc<Container>) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if before.name != container.name {
+            index.names.remove(&before.name);
+        }
         index.names.insert(container.name.clone(), container.id.clone());
         index.by_id.insert(container.id.clone(), container);
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use conex_api_types as api;
-use conex_container::state::State;
 use conex_spec::CgroupVersion;
 
 use crate::engine::Engine;
@@ -53,17 +52,17 @@ impl Engine {
         let inner = &self.inner;
         let host = &inner.host;
         let containers = inner.containers.all();
-        let running = containers
-            .iter()
-            .filter(|container| matches!(container.view().state, State::Running { .. }))
-            .count();
+        let states: Vec<&str> = containers.iter().map(|one| one.view().state.status()).collect();
+        let in_state = |state: &str| states.iter().filter(|found| **found == state).count();
+        let (running, paused) = (in_state("running"), in_state("paused"));
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let (distribution, os_version) = distribution();
         Ok(api::SystemInfo {
             id: host.boot_id.clone(),
             containers: count(containers.len()),
             containers_running: count(running),
-            containers_stopped: count(containers.len() - running),
+            containers_paused: count(paused),
+            containers_stopped: count(containers.len() - running - paused),
             images: count(inner.images.list().len()),
             driver: conex_snapshot::DRIVER.into(),
             driver_status: vec![["Supports d_type".into(), "true".into()]],

@@ -34,6 +34,7 @@ impl Engine {
     /// Prepares an attach; bad keys and containers are refused before the connection changes its protocol.
     pub async fn attach(&self, id: &str, query: AttachQuery) -> Result<PendingAttach> {
         let container = self.inner.containers.find(id)?;
+        execs::require_unpaused(&container, id, "attach")?;
         if let Some(keys) = &query.detach_keys {
             parse_keys(keys)?;
         }

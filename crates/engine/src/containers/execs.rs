@@ -147,6 +147,7 @@ impl Engine {
     pub async fn exec_create(&self, id: &str, config: ExecConfig) -> Result<String> {
         let container = self.inner.containers.find(id)?;
         require_running(&container)?;
+        require_unpaused(&container, id, "exec")?;
         if let Some(keys) = &config.detach_keys {
             attach::parse_keys(keys).map_err(|_| {
                 let words = format!("Invalid escape keys ({keys}) provided");
@@ -174,6 +175,7 @@ impl Engine {
         let (container, config, life) = self.inner.execs.find(exec)?;
         if life == Life::Created {
             require_running(&container)?;
+            require_unpaused(&container, &container.id, "exec")?;
         }
         let tty = config.as_ref().is_some_and(|config| config.tty);
         self.inner.execs.begin(exec)?;
@@ -261,6 +263,19 @@ fn require_running(container: &Container) -> Result<()> {
     ))
 }
 
+/// Refuses what a frozen process would never answer; `reference` is what the client calls the container.
+pub(crate) fn require_unpaused(container: &Container, reference: &str, operation: &str) -> Result<()> {
+    if !container.view().state.is_paused() {
+        return Ok(());
+    }
+    // Docker's words differ in this letter.
+    let what = if operation == "exec" { "Container" } else { "container" };
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!("{what} {reference} is paused, unpause the container before {operation}"),
+    ))
+}
+
 /// Orders the process from the container's monitor and waits until its program executes.
 pub(crate) async fn start(
     inner: &Arc<Inner>,
@@ -270,6 +285,8 @@ pub(crate) async fn start(
 ) -> Result<()> {
     let (container, config, _) = inner.execs.find(id)?;
     let config = config.ok_or_else(|| no_such_exec(id))?;
+    // It may have another name since.
+    let container = inner.containers.find(&container.id)?;
     let (rows, columns) = request.console_size.or(config.console_size).unwrap_or_default();
     let mut slots = Slots::default();
     let plan = plan::later_plan(inner, &container, &config, (rows, columns), &mut slots);

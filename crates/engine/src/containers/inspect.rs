@@ -104,13 +104,14 @@ fn state(view: &View) -> api::ContainerState {
     let never = || files::NEVER.to_owned();
     let ended = |field: fn(&Exit) -> &String| last.as_ref().map_or_else(never, |exit| field(exit).clone());
     let (pid, started_at) = match &view.state {
-        State::Running { pid, started_at } => (i64::from(*pid), started_at.clone()),
+        State::Running { pid, started_at, .. } => (i64::from(*pid), started_at.clone()),
         _ => (0, ended(|exit| &exit.started_at)),
     };
     let running = view.state.is_running();
     api::ContainerState {
         status: view.state.status().to_owned(),
         running,
+        paused: view.state.is_paused(),
         pid,
         exit_code: if running {
             0

@@ -204,7 +204,10 @@ fn status(state: &State, now: jiff::Timestamp) -> String {
     };
     match state {
         State::Created | State::Starting { .. } => "Created".into(),
-        State::Running { started_at, .. } => format!("Up {}", since(started_at)),
+        State::Running { started_at, paused, .. } => {
+            let paused = if *paused { " (Paused)" } else { "" };
+            format!("Up {}{paused}", since(started_at))
+        }
         State::Exited(_) if state.status() == "created" => "Created".into(),
         State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since(&exit.finished_at)),
         State::Removing | State::Gone => "Removal In Progress".into(),

@@ -68,6 +68,29 @@ impl Records {
         })
     }
 
+    /// Puts a changed container in the place of what it was. It is refused where the new name is taken.
+    pub(crate) async fn replace(&self, before: &Container, container: &Container) -> Result<()> {
+        let record = ContainerRecord::new(
+            container.id.clone(),
+            container.name.clone(),
+            container.created.clone(),
+            container.image.clone(),
+            container.config.clone(),
+        );
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|error| Error::new(ErrorKind::System, "encode the container's record").caused_by(error))?;
+        let mut changes = Changes::new()
+            .require_present(Table::Containers, container.id.as_str())
+            .put(Table::Containers, container.id.as_str(), bytes);
+        if before.name != container.name {
+            changes = changes
+                .require_absent(Table::Names, container.name.as_str())
+                .delete(Table::Names, before.name.as_str())
+                .put(Table::Names, container.name.as_str(), container.id.as_str());
+        }
+        self.metadata.commit(changes).await.map_err(store_error)
+    }
+
     /// Takes a container and its name out.
     pub(crate) async fn remove(&self, container: &Container) -> Result<()> {
         let changes = Changes::new()

@@ -108,7 +108,13 @@ async fn try_greet(
             match news {
                 News::Started { pid, started_at, execs } => {
                     engine.execs.adopt(container, execs);
-                    return Ok(Some((link, protocol, State::Running { pid, started_at })));
+                    let paused = engine.cgroup(container).is_frozen();
+                    let state = State::Running {
+                        pid,
+                        started_at,
+                        paused,
+                    };
+                    return Ok(Some((link, protocol, state)));
                 }
                 News::NotStarted(_) => return Ok(None),
                 _ => {}

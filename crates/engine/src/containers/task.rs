@@ -3,6 +3,8 @@
 //! Everything that changes a container goes through its queue, one order after the other; the monitor's news are
 //! taken between them. What clients read (`list`, `inspect`, `wait`) is the published `View` and never waits here.
 
+mod alter;
+
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
@@ -29,6 +31,12 @@ pub(crate) enum Order {
     Start { reply: Reply<()> },
     /// Remove it, killing it first where `force` is set.
     Remove { force: bool, reply: Reply<()> },
+    /// Give it another name.
+    Rename { name: String, reply: Reply<()> },
+    /// Freeze its processes.
+    Pause { reply: Reply<()> },
+    /// Let its processes go on.
+    Unpause { reply: Reply<()> },
     /// Send a signal to its first process.
     Signal { signal: i32, reply: Reply<()> },
     /// Set the size of a terminal, of an exec or of the container itself.
@@ -195,13 +203,19 @@ impl Task {
                 let outcome = self.remove(force).await;
                 answer(reply, outcome);
             }
-            Order::Signal { signal, reply } => {
-                self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Signal {
-                    request,
-                    signal,
-                })
-                .await;
+            Order::Rename { name, reply } => {
+                let outcome = self.rename(&name).await;
+                answer(reply, outcome);
             }
+            Order::Pause { reply } => {
+                let outcome = self.pause().await;
+                answer(reply, outcome);
+            }
+            Order::Unpause { reply } => {
+                let outcome = self.unpause().await;
+                answer(reply, outcome);
+            }
+            Order::Signal { signal, reply } => self.signal(signal, reply).await,
             Order::Sync { reply } => {
                 self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Sync { request })
                     .await;
@@ -236,13 +250,6 @@ impl Task {
         }
     }
 
-    fn not_running(&self) -> Error {
-        Error::new(
-            ErrorKind::Conflict,
-            format!("container {} is not running", self.container.id),
-        )
-    }
-
     /// Asks the monitor; its answer goes to `pending` when it comes.
     async fn ask(&mut self, pending: Pending, fds: &[BorrowedFd<'_>], message: impl FnOnce(Request) -> ToMonitor) {
         let Some((run, request)) = self
@@ -250,7 +257,7 @@ impl Task {
             .as_mut()
             .and_then(|run| run.protocol.ask().map(|request| (run, request)))
         else {
-            return pending.settle(Err(self.not_running()));
+            return pending.settle(Err(not_running(&self.container)));
         };
         run.pending.insert(request, pending);
         if let Err(error) = run.link.send(&message(request), fds).await {
@@ -352,11 +359,7 @@ impl Task {
     /// Kills the run and takes its exit.
     async fn kill_and_wait(&mut self) {
         let (reply, _) = oneshot::channel();
-        self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Signal {
-            request,
-            signal: 9,
-        })
-        .await;
+        self.signal(9, reply).await;
         while self.run.is_some() {
             let event = receive(self.run.as_ref(), &self.container.id).await;
             self.on_event(event).await;
@@ -408,7 +411,7 @@ impl Task {
                 self.settle(request, Err(Error::new(ErrorKind::System, message)));
             }
             News::Unanswered { request } => {
-                let error = self.not_running();
+                let error = not_running(&self.container);
                 self.settle(request, Err(error));
             }
             News::ExecStarted { request, exec, pid } => {
@@ -520,6 +523,14 @@ fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
     let _ = reply.send(outcome);
 }
 
+/// Docker's words for what only a running container can do.
+pub(crate) fn not_running(container: &Container) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("container {} is not running", container.id),
+    )
+}
+
 /// A refusal of the state machine in Docker's words.
 fn refused(refusal: Refusal, container: &Container) -> Error {
     let id = &container.id;
@@ -537,6 +548,21 @@ fn refused(refusal: Refusal, container: &Container) -> Error {
         Refusal::Removing => Error::new(
             ErrorKind::Conflict,
             format!("container {id} is marked for removal and cannot be started"),
+        ),
+        Refusal::StartPaused => Error::new(
+            ErrorKind::Conflict,
+            "cannot start a paused container, try unpause instead",
+        ),
+        Refusal::AlreadyPaused => Error::new(ErrorKind::Conflict, format!("Container {id} is already paused")),
+        // Docker's own class.
+        Refusal::NotPaused => Error::new(ErrorKind::System, format!("Container {id} is not paused")),
+        Refusal::NotRunning => not_running(container),
+        Refusal::Paused => Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "cannot remove container \"{}\": container is paused and must be unpaused first",
+                container.name
+            ),
         ),
         Refusal::Stale => Error::new(ErrorKind::System, refusal.to_string()),
     }

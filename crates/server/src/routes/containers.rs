@@ -76,6 +76,24 @@ pub(crate) async fn kill(call: Call, id: &str) -> Answer {
     no_content()
 }
 
+/// `POST /containers/{id}/rename`.
+pub(crate) async fn rename(call: Call, id: &str) -> Answer {
+    call.engine.rename(id, call.query.text("name")).await?;
+    no_content()
+}
+
+/// `POST /containers/{id}/pause`.
+pub(crate) async fn pause(call: Call, id: &str) -> Answer {
+    call.engine.pause(id).await?;
+    no_content()
+}
+
+/// `POST /containers/{id}/unpause`.
+pub(crate) async fn unpause(call: Call, id: &str) -> Answer {
+    call.engine.unpause(id).await?;
+    no_content()
+}
+
 /// `DELETE /containers/{id}`.
 pub(crate) async fn remove(call: Call, id: &str) -> Answer {
     let request = RemoveRequest {

@@ -1,0 +1,59 @@
+//! Orders that change a container without starting or ending it.
+
+use conex_container::signals;
+use conex_container::state::Event;
+use conex_protocol::message::ToMonitor;
+
+use super::{Pending, Reply, Task, refused};
+use crate::containers::{pause, rename};
+use crate::error::Result;
+
+/// SIGKILL (signal(7)).
+const KILL: i32 = 9;
+
+impl Task {
+    pub(super) async fn rename(&mut self, name: &str) -> Result<()> {
+        self.container = rename::rename(&self.engine, &self.container, name).await?;
+        Ok(())
+    }
+
+    pub(super) async fn pause(&mut self) -> Result<()> {
+        let (paused, _) = self
+            .state()
+            .on(Event::Paused)
+            .map_err(|refusal| refused(refusal, &self.container))?;
+        pause::freeze(&self.engine, &self.container).await?;
+        self.publish(paused);
+        self.engine.events.container(&self.container, "pause", &[]);
+        Ok(())
+    }
+
+    pub(super) async fn unpause(&mut self) -> Result<()> {
+        let (unpaused, _) = self
+            .state()
+            .on(Event::Unpaused)
+            .map_err(|refusal| refused(refusal, &self.container))?;
+        pause::thaw(&self.engine, &self.container).await?;
+        self.publish(unpaused);
+        self.engine.events.container(&self.container, "unpause", &[]);
+        Ok(())
+    }
+
+    /// Sends a signal. One that is meant to end a paused container would reach nobody, so it lets its processes go on.
+    pub(super) async fn signal(&mut self, signal: i32, reply: Reply<()>) {
+        self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Signal {
+            request,
+            signal,
+        })
+        .await;
+        let stop_signal = self.container.config.stop_signal.as_deref();
+        let ends =
+            signal == KILL || stop_signal.is_none_or(|stop| signals::parse(stop).is_ok_and(|stop| stop == signal));
+        if ends
+            && self.state().is_paused()
+            && let Err(error) = self.unpause().await
+        {
+            tracing::warn!(container = %self.container.id, %error, "unpause a container that is signalled");
+        }
+    }
+}
