@@ -451,3 +451,42 @@ fn a_pull_that_dies_with_the_daemon_leaves_nothing_and_begins_again() {
         assert_nothing_left(&sandbox);
     }
 }
+
+#[test]
+fn a_login_is_tried_at_the_registry_and_serves_later_pulls() {
+    let sandbox = Sandbox::beside_registries();
+    let busybox = image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &busybox_layer())]);
+    let account = Access::Basic {
+        username: "me",
+        password: "pass",
+    };
+    let basic = RealRegistry::start(&sandbox.dir().join("basic"), &account, &Protocol::Http);
+    let authorization = registries::encoding::basic("me", "pass");
+    basic.pusher("private", Some(&authorization)).image(&busybox, "latest");
+    let strict = Policy::Strict {
+        username: "me".to_owned(),
+        password: "pass".to_owned(),
+    };
+    let tokens = TokenServer::start(&sandbox.dir().join("tokens"), strict);
+    let bearer = RealRegistry::start(&sandbox.dir().join("bearer"), &Access::Bearer(&tokens), &Protocol::Http);
+    let config = sandbox.dir().join("docker-config");
+    let docker = |arguments: &[&str]| {
+        let config = ["--config", config.to_str().unwrap()];
+        sandbox.docker(&[&config, arguments].concat())
+    };
+    for domain in [basic.domain(), bearer.domain()] {
+        let refused = docker(&["login", "-u", "me", "-p", "wrong", &domain]);
+        assert_ne!(refused.code, 0, "{refused:?}");
+        assert!(
+            refused.err.contains("401") || refused.err.contains("unauthorized"),
+            "{refused:?}"
+        );
+        let taken = docker(&["login", "-u", "me", "-p", "pass", &domain]);
+        assert!(taken.code == 0 && taken.out.contains("Login Succeeded"), "{taken:?}");
+    }
+    let pulled = docker(&["pull", &format!("{}/private", basic.domain())]);
+    assert!(pulled.out.contains("Downloaded newer image"), "{pulled:?}");
+    let nowhere = docker(&["login", "-u", "me", "-p", "pass", "127.0.0.1:1"]);
+    assert!(nowhere.err.contains("connection refused"), "{nowhere:?}");
+    assert_eq!(sandbox.request("POST", "/v1.50/auth", "{").0, 400);
+}

@@ -197,3 +197,13 @@ pub struct Runtime {
     /// Program.
     pub path: String,
 }
+
+/// `POST /auth`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AuthResponse {
+    /// `Login Succeeded`.
+    pub status: String,
+    /// In the place of a password from now on, empty for none.
+    pub identity_token: String,
+}

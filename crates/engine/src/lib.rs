@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod host;
 mod images;
+mod login;
 mod network;
 mod progress;
 mod requests;

@@ -116,6 +116,18 @@ pub(crate) fn host_of(authority: &str) -> &str {
     authority.split_once(':').map_or(authority, |(host, _)| host)
 }
 
+/// The domain of a server as clients name it at a login: `https://index.docker.io/v1/`, `host:5000`, nothing for Docker Hub.
+pub(crate) fn domain_of_server(address: &str) -> &str {
+    let address = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"))
+        .unwrap_or(address);
+    match address.split('/').next().unwrap_or_default() {
+        "" | "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        host => host,
+    }
+}
+
 /// Docker's checks of `registry-mirrors`.
 pub(crate) fn check_mirrors(mirrors: &[String]) -> Result<(), ConfigError> {
     for mirror in mirrors {
@@ -161,6 +173,18 @@ mod tests {
             .into_iter()
             .map(|endpoint| endpoint.base)
             .collect()
+    }
+
+    #[test]
+    fn servers_are_told_by_their_hosts() {
+        for (address, domain) in [
+            ("", "docker.io"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("registry.example:5000", "registry.example:5000"),
+            ("http://registry.example/v2/", "registry.example"),
+        ] {
+            assert_eq!(domain_of_server(address), domain, "{address}");
+        }
     }
 
     #[tokio::test]

@@ -52,6 +52,16 @@ pub enum RegistryError {
         /// What it said.
         cause: RegistryMessage,
     },
+    /// The registry does not take the credentials.
+    #[error("login attempt to {url} failed with status: {status} {reason}")]
+    LoginRefused {
+        /// What was asked for.
+        url: String,
+        /// The status code.
+        status: u16,
+        /// Its name.
+        reason: &'static str,
+    },
     /// The registry wants a name and a password, and there are none.
     #[error("Get {url:?}: no basic auth credentials")]
     NoCredentials {
@@ -219,7 +229,7 @@ impl RegistryError {
             Self::AccessDenied { .. } | Self::ManifestUnknown { .. } | Self::RepositoryUnknown { .. } => {
                 ErrorKind::NotFound
             }
-            Self::NoCredentials { .. } => ErrorKind::Unauthorized,
+            Self::LoginRefused { .. } | Self::NoCredentials { .. } => ErrorKind::Unauthorized,
             Self::Refused { cause, .. } => match cause.code.as_str() {
                 "UNAUTHORIZED" => ErrorKind::Unauthorized,
                 "TOOMANYREQUESTS" => ErrorKind::TooManyRequests,

@@ -54,6 +54,34 @@ impl Client {
         })
     }
 
+    /// Whether the registry that the credentials are for (`server_address`, Docker Hub where it is empty) takes them.
+    /// Mirrors are not asked: they are somebody else's.
+    pub async fn log_in(&self, credentials: Credentials) -> Result<()> {
+        let domain = endpoint::domain_of_server(&credentials.server_address);
+        let invalid = |_| RegistryError::Protocol {
+            operation: "log in".to_owned(),
+            reason: format!("{domain:?} is no name of a registry"),
+        };
+        // The endpoints of a registry are found by what it would serve.
+        let reference = Reference::parse(&format!("{domain}/library/login")).map_err(invalid)?;
+        let own = Self {
+            config: Arc::new(ClientConfig {
+                mirrors: Vec::new(),
+                ..(*self.config).clone()
+            }),
+            ..self.clone()
+        };
+        let session = own.registry(credentials).session;
+        let mut candidates = session.candidates(&reference).await;
+        while let Some(endpoint) = candidates.next(&session).await {
+            match session.log_in(endpoint, &reference).await {
+                Ok(()) => return Ok(()),
+                Err(error) => candidates.failed(error),
+            }
+        }
+        Err(candidates.into_error(&reference))
+    }
+
     /// The registries as somebody with these credentials sees them, for the length of one pull.
     pub fn registry(&self, credentials: Credentials) -> HttpRegistry {
         let connector = Connector {
@@ -164,8 +192,20 @@ impl Session {
         verified(endpoint, reference, &head.headers, bytes)
     }
 
-    /// Sends a request with the authorization that the endpoint wants, once more if that was not enough.
+    /// The successful answer to a request.
     async fn fetch(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        outgoing: Outgoing,
+    ) -> Result<(Outgoing, Response<Incoming>)> {
+        let (outgoing, response) = self.authorized(endpoint, reference, outgoing).await?;
+        let response = self.successful(endpoint, reference, &outgoing, response).await?;
+        Ok((outgoing, response))
+    }
+
+    /// Sends a request with the authorization that the endpoint wants, once more if that was not enough.
+    async fn authorized(
         &self,
         endpoint: &Endpoint,
         reference: &Reference,
@@ -191,8 +231,23 @@ impl Session {
                 answer = self.send_authorized(&mut outgoing, second.as_ref()).await?;
             }
         }
-        let response = self.successful(endpoint, reference, &outgoing, answer.response).await?;
-        Ok((outgoing, response))
+        Ok((outgoing, answer.response))
+    }
+
+    /// The registry's own word on the credentials, without a repository.
+    async fn log_in(&self, endpoint: &Endpoint, reference: &Reference) -> Result<()> {
+        let (outgoing, response) = self
+            .authorized(endpoint, reference, Outgoing::get(endpoint.url("")))
+            .await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(RegistryError::LoginRefused {
+            url: outgoing.url,
+            status: status.as_u16(),
+            reason: status.canonical_reason().unwrap_or_default(),
+        })
     }
 
     async fn send_authorized(&self, outgoing: &mut Outgoing, authorization: Option<&HeaderValue>) -> Result<Answer> {

@@ -41,7 +41,7 @@ impl Call {
             })
     }
 
-    async fn bytes(&mut self) -> Result<Bytes, Failure> {
+    pub(crate) async fn bytes(&mut self) -> Result<Bytes, Failure> {
         let body = std::mem::take(self.request.body_mut());
         let collected = Limited::new(body, LARGEST_BODY).collect().await;
         collected
@@ -87,6 +87,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         (&Method::GET | &Method::HEAD, ["_ping"]) => system::ping(&method),
         (&Method::GET, ["version"]) => system::version(&call),
         (&Method::GET, ["info"]) => system::info(call).await,
+        (&Method::POST, ["auth"]) => system::auth(call).await,
         (&Method::GET, ["events"]) => system::events(&call),
         (
             &Method::GET | &Method::POST | &Method::DELETE,

@@ -31,6 +31,12 @@ pub(crate) async fn info(call: Call) -> Answer {
     ok(&call.engine.info().await?)
 }
 
+/// `POST /auth`.
+pub(crate) async fn auth(mut call: Call) -> Answer {
+    let body = call.bytes().await?;
+    ok(&call.engine.log_in(&body).await?)
+}
+
 /// `GET /events`.
 pub(crate) fn events(call: &Call) -> Answer {
     let query = EventsQuery {
