@@ -69,6 +69,18 @@ pub enum ExtractError {
         /// Its name.
         path: String,
     },
+    /// Something would be replaced by something of another kind, which was not allowed.
+    #[error("cannot overwrite {is} {path:?} with {becomes} {directory:?}")]
+    Overwrite {
+        /// What is there.
+        path: String,
+        /// `directory` or `non-directory`.
+        is: &'static str,
+        /// As above, of the member.
+        becomes: &'static str,
+        /// The directory that is unpacked into.
+        directory: String,
+    },
     /// The file system refused.
     #[error("{operation} {path:?}: {source}")]
     Write {

@@ -1,4 +1,5 @@
-//! Layer archives: a streaming tar reader, and the extractor that unpacks a layer for overlayfs.
+//! Archives: a streaming tar reader and writer, the extractor that unpacks a layer for overlayfs, and what `docker cp` and
+//! `docker export` need: `pack_directory` and `unpack`, which also work on what a running container changes meanwhile.
 //!
 //! The reader knows ustar, GNU (long names, base-256 numbers) and PAX (paths, sizes, owners, sub-second times, extended
 //! attributes); sparse members are refused. It holds one header and at most 1 MiB of an extension at a time.
@@ -24,12 +25,18 @@ mod extract;
 mod header;
 mod name;
 mod node;
+mod pack;
 mod parents;
 mod pax;
 mod reader;
+mod unpack;
 mod whiteout;
+mod writer;
 
 pub use crate::entry::{Entry, Kind, Mtime};
 pub use crate::error::{ArchiveError, ExtractError};
 pub use crate::extract::{Extracted, HardLink, extract_layer};
+pub use crate::pack::{Naming, pack_directory, pack_object};
 pub use crate::reader::TarReader;
+pub use crate::unpack::{Unpacking, unpack};
+pub use crate::writer::TarWriter;

@@ -125,11 +125,17 @@ pub(crate) fn dress(
         .map_err(write("set the owner of", &entry.path))?;
     // A directory inherits the set-group-id bit.
     if entry.kind == Kind::Directory || !fresh || defaults.needs_mode(entry) {
-        // Known to be a directory and nobody else writes here: there is no link to follow.
-        rustix::fs::chmodat(parent, name, mode(entry), AtFlags::empty())
-            .map_err(write("set the mode of", &entry.path))?;
+        set_mode(parent, name, mode(entry)).map_err(write("set the mode of", &entry.path))?;
     }
     set_xattrs(parent, name, entry)
+}
+
+/// Sets the mode of a name, following nothing: a container that runs could have put a link in its place.
+pub(crate) fn set_mode(parent: BorrowedFd<'_>, name: &[u8], mode: Mode) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    // Of a link itself this fails (`EOPNOTSUPP`, chmod(2)).
+    rustix::fs::chmod(proc_path(place.as_fd(), b"").as_slice(), mode)
 }
 
 /// Makes a symbolic link, complete.

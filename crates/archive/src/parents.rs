@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{ExtractError, text, write};
+use crate::node::set_mode;
 
 /// Descriptors kept at most; deeper directories are opened each time.
 const DEEPEST: usize = 48;
@@ -111,7 +112,7 @@ fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(
             let mode = Mode::from_raw_mode(0o755);
             rustix::fs::mkdirat(above, name, mode)
                 // The umask is taken off what is made.
-                .and_then(|()| rustix::fs::chmodat(above, name, mode, AtFlags::empty()))
+                .and_then(|()| set_mode(above, name, mode))
                 .map_err(write("make directory", &full))?;
             let opened = rustix::fs::openat(above, name, DIRECTORY, Mode::empty()).map_err(write("open", &full))?;
             Ok((opened, true))
