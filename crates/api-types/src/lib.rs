@@ -3,6 +3,7 @@
 //! Names are the API's; fields that a client may leave out or set to `null` have their defaults. What a request means
 //! is decided in `conex-container`.
 
+mod archive;
 mod container;
 mod create;
 mod error;
@@ -14,6 +15,7 @@ mod image;
 mod progress;
 mod system;
 
+pub use crate::archive::ContainerPathStat;
 pub use crate::container::{
     ContainerHostConfig, ContainerInspect, ContainerNetworks, ContainerState, ContainerSummary, ContainerWaitError,
     ContainerWaitResponse, EndpointSettings, GraphDriver, InspectConfig, MountPoint, NetworkSettings, Port,

@@ -19,6 +19,7 @@
 //! Layers are unpacked without looking at the layers below, in any order. Where that is impossible, `Extracted` says so:
 //! directories that are implied and hard links into a lower layer.
 
+mod compression;
 mod entry;
 mod error;
 mod extract;
@@ -33,6 +34,7 @@ mod unpack;
 mod whiteout;
 mod writer;
 
+pub use crate::compression::decompressed;
 pub use crate::entry::{Entry, Kind, Mtime};
 pub use crate::error::{ArchiveError, ExtractError};
 pub use crate::extract::{Extracted, HardLink, extract_layer};

@@ -1,5 +1,8 @@
 //! All containers: their identities, names, and the tasks that own them.
 
+pub(crate) mod access;
+pub(crate) mod archive;
+mod archive_path;
 pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod execs;
@@ -26,7 +29,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use conex_container::Config;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::containers::task::{Order, Reply, View};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +52,8 @@ pub(crate) struct Container {
     orders: mpsc::UnboundedSender<Order>,
     /// How many clients were told that they may attach and whose connections are still on their way.
     arriving: watch::Sender<usize>,
+    /// Held by whoever mounts the writable layer: overlayfs must not have the same one twice.
+    layer: Arc<Mutex<()>>,
 }
 
 /// The owner's ends of a new container's channels.
@@ -68,6 +73,7 @@ impl Container {
             view,
             orders,
             arriving: watch::Sender::new(0),
+            layer: Arc::default(),
         };
         (Arc::new(container), (queue, publisher))
     }

@@ -11,6 +11,7 @@
 //! `Engine` is the facade; it clones cheaply. Nothing here knows HTTP: errors carry a class (`ErrorKind`) that only
 //! `conex-server` maps to a status.
 
+mod body;
 mod containers;
 mod engine;
 mod error;
@@ -26,11 +27,12 @@ mod settings;
 mod system;
 mod template;
 
+pub use crate::body::ByteStream;
 pub use crate::containers::attach::{PendingAttach, PendingExec};
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::requests::{
-    AttachQuery, ClientConnection, ContainersQuery, EventsQuery, ExecStart, ImagesQuery, LogsQuery, PullRequest,
-    RemoveRequest, StopRequest, Timestamp, WaitCondition,
+    AttachQuery, ClientConnection, ContainersQuery, CopyRequest, EventsQuery, ExecStart, ImagesQuery, LogsQuery,
+    PullRequest, RemoveRequest, StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::Settings;

@@ -132,6 +132,17 @@ pub struct AttachQuery {
     pub detach_keys: Option<String>,
 }
 
+/// How an archive is to be unpacked in a container.
+#[derive(Debug, Clone, Default)]
+pub struct CopyRequest {
+    /// The directory to unpack into.
+    pub path: String,
+    /// Everything belongs to the container's user; else to whom the archive says.
+    pub copy_owner: bool,
+    /// A directory is not replaced by something else, nor something else by a directory.
+    pub keep_kinds: bool,
+}
+
 /// How an exec is to be started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ExecStart {

@@ -12,7 +12,6 @@ use conex_archive::{Kind, TarReader};
 use conex_content::{Aside, Content};
 use conex_reference::{Digest, Reference};
 use conex_registry::{Manifest, manifest};
-use flate2::bufread::MultiGzDecoder;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
@@ -194,28 +193,14 @@ impl Files {
 }
 
 fn read_archive(arriving: mpsc::Receiver<io::Result<Bytes>>, content: &Content) -> Result<Files, LoadError> {
-    let mut source = BufReader::with_capacity(
+    let source = BufReader::with_capacity(
         64 * 1024,
         Chunks {
             arriving,
             current: Bytes::new(),
         },
     );
-    let head = source.fill_buf().map_err(LoadError::Read)?;
-    let (gzip, zstd) = (
-        head.starts_with(&[0x1f, 0x8b]),
-        head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]),
-    );
-    if gzip {
-        read_members(BufReader::new(MultiGzDecoder::new(source)), content)
-    } else if zstd {
-        read_members(
-            BufReader::new(zstd::stream::read::Decoder::with_buffer(source).map_err(LoadError::Read)?),
-            content,
-        )
-    } else {
-        read_members(source, content)
-    }
+    read_members(conex_archive::decompressed(source).map_err(LoadError::Read)?, content)
 }
 
 fn read_members(source: impl BufRead, content: &Content) -> Result<Files, LoadError> {

@@ -30,19 +30,13 @@ pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Pa
             work,
             volatile,
         } => {
-            // Names relative to the base keep the options within one page (mount(2)).
-            rustix::process::chdir(base.as_path()).map_err(|errno| on()(errno.into()))?;
-            let lower: Vec<String> = lower.iter().map(|name| name.display().to_string()).collect();
-            let mut options = format!(
-                "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off",
-                lower.join(":"),
-                upper.display(),
-                work.display()
-            );
-            if *volatile {
-                options.push_str(",volatile");
-            }
-            mount::overlay_attached(at, &options).map_err(on())?;
+            let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+            let overlay = mount::Overlay {
+                lower: &lower,
+                upper: Some((upper.as_path(), work.as_path())),
+                volatile: *volatile,
+            };
+            mount::overlay_attached(at, base, &overlay).map_err(on())?;
         }
         Root::Directory(directory) => {
             let place = path::open_place(directory).map_err(on())?;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::answer::{Answer, Failure};
 use crate::query::{Query, decode_path};
-use crate::routes::{containers, execs, images, system};
+use crate::routes::{archive, containers, execs, images, system};
 use crate::version;
 
 /// Largest body that is read into memory; archives are streamed instead.
@@ -133,6 +133,10 @@ async fn container(call: Call, method: &Method, id: &str, action: &str) -> Answe
         (&Method::POST, "rename") => containers::rename(call, id).await,
         (&Method::POST, "pause") => containers::pause(call, id).await,
         (&Method::POST, "unpause") => containers::unpause(call, id).await,
+        (&Method::HEAD, "archive") => archive::stat(call, id).await,
+        (&Method::GET, "archive") => archive::get(call, id).await,
+        (&Method::PUT, "archive") => archive::put(call, id).await,
+        (&Method::GET, "export") => archive::export(call, id).await,
         (&Method::POST, "attach") => containers::attach(call, id).await,
         (&Method::POST, "resize") => containers::resize(call, id).await,
         (&Method::POST, "exec") => execs::create(call, id).await,

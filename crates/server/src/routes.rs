@@ -1,5 +1,6 @@
 //! Routes, one module per resource of the Engine API.
 
+pub(crate) mod archive;
 pub(crate) mod containers;
 pub(crate) mod execs;
 pub(crate) mod images;

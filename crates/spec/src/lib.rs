@@ -10,6 +10,7 @@
 //! Nothing here has an effect: what the host offers comes in as `HostFacts`, descriptors are named by `FdSlot`, and what
 //! comes out can be printed (`render`) and compared. `plan` is what crosses to `conex-launch`.
 
+pub mod account;
 pub mod capabilities;
 mod container_plan;
 pub mod defaults;

@@ -38,6 +38,17 @@ pub fn settle() -> io::Result<bool> {
     Ok(chrooted)
 }
 
+/// Acts where `/` is the root of the mount namespace; afterwards it is what it was. For a thread that shares its root with
+/// no other.
+pub(crate) fn at_namespace_root<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let own = root()?;
+    to_namespace_root()?;
+    let outcome = act();
+    rustix::process::fchdir(&own)?;
+    rustix::process::chroot(".")?;
+    outcome
+}
+
 fn root() -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, "/", flags, Mode::empty())?)
@@ -46,7 +57,7 @@ fn root() -> io::Result<OwnedFd> {
 /// Entering the namespace that one is in leads to its root.
 fn to_namespace_root() -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let namespace = rustix::fs::openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty())?;
+    let namespace = rustix::fs::openat(CWD, "/proc/thread-self/ns/mnt", flags, Mode::empty())?;
     Ok(move_into_link_name_space(
         namespace.as_fd(),
         Some(LinkNameSpaceType::Mount),

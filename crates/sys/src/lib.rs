@@ -9,6 +9,7 @@ pub mod descriptor;
 pub mod failpoint;
 pub mod memfd;
 pub mod mount;
+pub mod mountns;
 pub mod netns;
 pub mod path;
 pub mod process;

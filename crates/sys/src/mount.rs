@@ -103,8 +103,18 @@ pub fn overlay_detached(overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
     finish(&context, Attributes::default())
 }
 
-/// Mounts an overlay by mount(2), with names relative to the working directory.
-pub fn overlay_attached(target: &Path, options: &str) -> io::Result<()> {
+/// Mounts an overlay by mount(2). Its names are relative to `base`, which becomes the working directory: that keeps them
+/// within one page.
+pub fn overlay_attached(target: &Path, base: &Path, overlay: &Overlay<'_>) -> io::Result<()> {
+    rustix::process::chdir(base)?;
+    let lower: Vec<String> = overlay.lower.iter().map(|name| name.display().to_string()).collect();
+    let mut options = format!("lowerdir={},redirect_dir=off,metacopy=off,index=off", lower.join(":"));
+    if let Some((upper, work)) = overlay.upper {
+        options.push_str(&format!(",upperdir={},workdir={}", upper.display(), work.display()));
+    }
+    if overlay.volatile {
+        options.push_str(",volatile");
+    }
     let data = std::ffi::CString::new(options)?;
     Ok(rustix::mount::mount(
         "overlay",

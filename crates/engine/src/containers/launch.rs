@@ -279,7 +279,8 @@ fn create_run_dir(engine: &Inner, container: &Container) -> Result<OwnedFd> {
         .map_err(system(format!("create {}", dir.display())))
 }
 
-fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
+/// Mounts a container's root file system. The caller holds the container's `layer`.
+pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
     let image = engine.find_image(&container.image)?;
     let method = if engine.host.facts.overlay_layer_append {
         OverlayMethod::Detached
@@ -449,7 +450,7 @@ pub(crate) fn seal<T: Serialize>(name: &str, value: &T) -> Result<OwnedFd> {
     memfd::sealed(name, &bytes).map_err(system(format!("seal {name}")))
 }
 
-fn system(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn system(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     let operation = operation.into();
     move |error| Error::new(ErrorKind::System, format!("{operation}: {error}")).caused_by(error)
 }

@@ -231,7 +231,8 @@ fn resources(config: &Config) -> Resources {
     }
 }
 
-fn mounts(engine: &Inner, container: &Container) -> Result<Vec<MountRequest>> {
+/// What is mounted into a container beside its root file system.
+pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<MountRequest>> {
     let dir = engine.files.dir(&container.id);
     let asked = &container.config.mounts;
     let mut mounts = Vec::new();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use conex_container::state::{Event, Exit, Refusal, State};
 use conex_protocol::daemon::{self, News};
 use conex_protocol::message::{Attachment, FromMonitor, Request, ToMonitor};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 use crate::containers::launch::{self, StartFailure};
 use crate::containers::link::Link;
@@ -148,6 +148,8 @@ pub(crate) struct Task {
     ending: Option<Link>,
     /// Clients that attached before the start.
     early: Vec<(Attachment, OwnedFd)>,
+    /// The writable layer, from a start to the end of its monitor.
+    layer: Option<OwnedMutexGuard<()>>,
 }
 
 impl Task {
@@ -159,6 +161,7 @@ impl Task {
         view: watch::Sender<View>,
         run: Option<Run>,
     ) {
+        let layer = run.as_ref().and_then(|_| container.layer.clone().try_lock_owned().ok());
         tokio::spawn(
             Self {
                 engine,
@@ -168,6 +171,7 @@ impl Task {
                 run,
                 ending: None,
                 early: Vec::new(),
+                layer,
             }
             .serve(),
         );
@@ -183,6 +187,7 @@ impl Task {
                 event = receive(self.run.as_ref(), &self.container.id) => self.on_event(event).await,
                 () = end_of(self.ending.as_ref()) => {
                     self.ending = None;
+                    self.layer = None;
                     recovery::bury(&self.engine, &self.container);
                 }
             }
@@ -310,6 +315,9 @@ impl Task {
             end_of(Some(&link)).await;
             recovery::bury(&self.engine, &self.container);
         }
+        if self.layer.is_none() {
+            self.layer = Some(self.container.layer.clone().lock_owned().await);
+        }
         let early = std::mem::take(&mut self.early);
         match launch::launch(&self.engine, &self.container, before.as_ref(), early).await {
             Ok(launched) => {
@@ -376,9 +384,10 @@ impl Task {
             return Err(error);
         }
         if let Some(link) = self.ending.take() {
-            let (engine, container) = (self.engine.clone(), self.container.clone());
+            let (engine, container, layer) = (self.engine.clone(), self.container.clone(), self.layer.take());
             tokio::spawn(async move {
                 end_of(Some(&link)).await;
+                drop(layer);
                 recovery::bury(&engine, &container);
             });
         }
@@ -456,6 +465,9 @@ impl Task {
         let died = matches!(event, Event::Exited(_));
         let Ok((state, _)) = self.state().on(event) else { return };
         conex_sys::failpoint::hit("exit.before-publish");
+        if self.ending.is_none() {
+            self.layer = None;
+        }
         let Some(run) = self.run.take() else {
             return self.after_end(state, died).await;
         };
