@@ -31,7 +31,9 @@ pub use crate::host_config::{
 };
 pub use crate::image::{ImageConfig, ImageDeleteResponse, ImageInspect, ImageMetadata, ImageSummary, RootFs};
 pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
-pub use crate::system::{AuthResponse, ComponentVersion, Plugins, RegistryConfig, Runtime, SystemInfo, Version};
+pub use crate::system::{
+    AuthResponse, ComponentVersion, DataUsage, Plugins, RegistryConfig, Runtime, SystemInfo, Version,
+};
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,9 +1,11 @@
-//! `GET /version` and `GET /info`.
+//! `GET /version`, `GET /info`, `GET /system/df` and `POST /auth`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::{ContainerSummary, ImageSummary};
 
 /// Versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,4 +208,20 @@ pub struct AuthResponse {
     pub status: String,
     /// In the place of a password from now on, empty for none.
     pub identity_token: String,
+}
+
+/// `GET /system/df`; what was not asked for is not there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DataUsage {
+    /// Bytes of all layers of images, each counted once.
+    pub layers_size: Option<i64>,
+    /// Images, with their containers and what they share.
+    pub images: Option<Vec<ImageSummary>>,
+    /// Containers, with their sizes.
+    pub containers: Option<Vec<ContainerSummary>>,
+    /// Volumes, with their sizes.
+    pub volumes: Option<Vec<Value>>,
+    /// What builds keep.
+    pub build_cache: Option<Vec<Value>>,
 }

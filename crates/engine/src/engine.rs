@@ -23,6 +23,7 @@ use crate::containers::{Container, Containers, restore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
 use crate::host::Host;
+use crate::identity;
 use crate::network::Network;
 use crate::seccomp::Filters;
 use crate::settings::Settings;
@@ -61,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) seccomp: Filters,
     pub(crate) template: Template,
     pub(crate) events: Events,
+    /// The engine's own id.
+    pub(crate) id: String,
     pub(crate) containers: Containers,
     pub(crate) execs: Execs,
     /// An empty directory on which containers attach their root, each in its own mount namespace.
@@ -115,6 +118,8 @@ struct Stores {
     images: Images,
     registries: conex_registry::Client,
     network: Network,
+    events: Events,
+    id: String,
     root_mount_point: PathBuf,
 }
 
@@ -157,6 +162,8 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
     })
     .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
     let network = Network::open(&settings)?;
+    let events = Events::open(&settings.data_root.join("events")).map_err(failed("open the journal of events"))?;
+    let id = identity::engine_id(&settings.data_root.join("engine-id")).map_err(failed("read the engine's id"))?;
     Ok((
         Stores {
             host,
@@ -166,6 +173,8 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
             images,
             registries,
             network,
+            events,
+            id,
             root_mount_point,
         },
         settings,
@@ -199,7 +208,8 @@ impl Stores {
             root_mount_point: self.root_mount_point,
             settings,
             template,
-            events: Events::default(),
+            events: self.events,
+            id: self.id,
             containers: Containers::default(),
             execs: Execs::default(),
         }

@@ -1,36 +1,66 @@
-//! Events: everything that happened, to whoever listens, and the latest ones to whoever asks for them later.
+//! Events: everything that happened, to whoever listens, and from the journal to whoever asks for it later.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod filter;
+mod journal;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conex_api_types as api;
-use futures_util::Stream;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
+
+use self::filter::Filter;
+use self::journal::{Journal, Past};
 
 use crate::containers::Container;
 use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{EventsQuery, Timestamp};
-
-/// Events that are kept for `--since`; as many as Docker keeps.
-const KEPT: usize = 256;
 
 /// A listener that is this far behind does not read any more and is dropped.
 const BACKLOG: usize = 16 * 1024;
 
+/// Past events that are read ahead of a listener.
+const READ_AHEAD: usize = 64;
+
 /// The bus.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Events {
     bus: Mutex<Bus>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bus {
-    past: VecDeque<api::EventMessage>,
-    listeners: Vec<mpsc::Sender<api::EventMessage>>,
+    journal: Journal,
+    /// Time of the latest event, nanoseconds since 1970.
+    latest: i128,
+    listeners: Vec<mpsc::Sender<Arc<api::EventMessage>>>,
 }
 
 impl Events {
+    /// The bus, with its journal in a directory.
+    ///
+    /// # Errors
+    /// The journal cannot be opened.
+    pub(crate) fn open(journal: &Path) -> io::Result<Self> {
+        let journal = Journal::open(journal)?;
+        let bus = Bus {
+            journal,
+            latest: 0,
+            listeners: Vec::new(),
+        };
+        Ok(Self { bus: Mutex::new(bus) })
+    }
+
+    /// How many listen.
+    pub(crate) fn listeners(&self) -> usize {
+        let bus = self.lock();
+        bus.listeners.iter().filter(|listener| !listener.is_closed()).count()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Bus> {
         self.bus.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,64 +92,88 @@ impl Events {
     }
 
     fn publish(&self, kind: &str, action: &str, id: &str, attributes: HashMap<String, String>) {
-        let now = jiff::Timestamp::now();
-        let event = api::EventMessage::new(kind, action, id, attributes, now.as_nanosecond());
         let mut bus = self.lock();
-        if bus.past.len() == KEPT {
-            bus.past.pop_front();
+        // No two events have one time: who asks for what came after the last one it saw gets neither more nor less.
+        bus.latest = jiff::Timestamp::now().as_nanosecond().max(bus.latest + 1);
+        let event = Arc::new(api::EventMessage::new(kind, action, id, attributes, bus.latest));
+        if let Err(error) = bus.journal.append(&event) {
+            tracing::error!(%error, kind, action, id, "write an event into the journal");
         }
-        bus.past.push_back(event.clone());
         bus.listeners
-            .retain(|listener| listener.try_send(event.clone()).is_ok());
+            .retain(|listener| listener.try_send(Arc::clone(&event)).is_ok());
     }
 }
 
 impl Engine {
-    /// Past events since `since`, then those to come until `until`.
-    pub fn events(&self, query: EventsQuery) -> impl Stream<Item = api::EventMessage> + Send + 'static + use<> {
-        let (sender, receiver) = mpsc::channel(BACKLOG);
-        let past: Vec<api::EventMessage> = {
+    /// Past events since `since`, then those to come until `until`. `until` alone asks for all that is past.
+    ///
+    /// # Errors
+    /// 400 for `since` after `until` and for a filter that there is none of, 500 where the journal cannot be opened.
+    pub fn events(&self, query: EventsQuery) -> Result<impl Stream<Item = api::EventMessage> + Send + 'static + use<>> {
+        let since = query.since.map(nanoseconds);
+        let until = query.until.map(nanoseconds);
+        if let (Some(since), Some(until)) = (since, until)
+            && since > until
+        {
+            let text = format!("`since` time ({since}) cannot be after `until` time ({until})");
+            return Err(Error::new(ErrorKind::InvalidParameter, text));
+        }
+        let filter = Filter::new(query.filters)?;
+        let (sender, live) = mpsc::channel(BACKLOG);
+        let past = {
             let mut bus = self.inner.events.lock();
-            let past = match query.since {
-                Some(since) => bus
-                    .past
-                    .iter()
-                    .filter(|event| event.time_nano >= nanoseconds(since))
-                    .cloned()
-                    .collect(),
-                None => Vec::new(),
-            };
+            let past = (since.or(until)).map(|_| bus.journal.past()).transpose();
             // Registered under the same lock: no event is missed or seen twice.
             bus.listeners.push(sender);
-            past
+            past.map_err(|error| Error::new(ErrorKind::System, format!("open the journal of events: {error}")))?
         };
-        let until = query.until;
-        let state = (past.into_iter(), receiver, query);
-        stream::unfold(state, move |(mut past, mut receiver, query)| async move {
+        let since = since.unwrap_or(i64::MIN);
+        let state = (past.map(|past| read(past, since)), live, filter);
+        Ok(stream::unfold(state, move |(mut past, mut live, filter)| async move {
             loop {
-                let event = match past.next() {
-                    Some(event) => event,
-                    None => receive_until(&mut receiver, until).await?,
+                let event = match &mut past {
+                    Some(events) => events.recv().await,
+                    None => None,
                 };
-                if until.is_some_and(|until| event.time_nano > nanoseconds(until)) {
+                let event = match event {
+                    Some(event) => event,
+                    None => {
+                        past = None;
+                        receive_until(&mut live, until).await?
+                    }
+                };
+                if until.is_some_and(|until| event.time_nano > until) {
                     return None;
                 }
-                if matches(&event, &query) {
-                    return Some((event, (past, receiver, query)));
+                if filter.matches(&event) {
+                    return Some((Arc::unwrap_or_clone(event), (past, live, filter)));
                 }
             }
-        })
+        }))
     }
 }
 
+/// Reads the events of the journal, as fast as they are taken.
+fn read(past: Past, since: i64) -> mpsc::Receiver<Arc<api::EventMessage>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        for event in past.read().filter(|event| event.time_nano >= since) {
+            if sender.blocking_send(Arc::new(event)).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
 async fn receive_until(
-    receiver: &mut mpsc::Receiver<api::EventMessage>,
-    until: Option<Timestamp>,
-) -> Option<api::EventMessage> {
+    receiver: &mut mpsc::Receiver<Arc<api::EventMessage>>,
+    until: Option<i64>,
+) -> Option<Arc<api::EventMessage>> {
     let Some(until) = until else {
         return receiver.recv().await;
     };
-    let left = nanoseconds(until) - i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+    let left = until - i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
     let left = std::time::Duration::from_nanos(u64::try_from(left).unwrap_or(0));
     tokio::time::timeout(left, receiver.recv()).await.ok().flatten()
 }
@@ -128,29 +182,4 @@ fn nanoseconds(time: Timestamp) -> i64 {
     time.seconds
         .saturating_mul(1_000_000_000)
         .saturating_add(i64::from(time.nanoseconds))
-}
-
-/// Values of one filter are alternatives, filters are conditions.
-fn matches(event: &api::EventMessage, query: &EventsQuery) -> bool {
-    let attribute = |name: &str| event.actor.attributes.get(name).map_or("", String::as_str);
-    let is_about = |kind: &str, value: &str| {
-        event.kind == kind
-            && (event.actor.id == value || attribute("name") == value || event.actor.id.starts_with(value))
-    };
-    query.filters.iter().all(|(filter, values)| {
-        values.iter().any(|value| match filter.as_str() {
-            "type" => event.kind == *value,
-            // `exec_create: sh` is an action with its command behind it.
-            "event" => event.action == *value || event.action.split(':').next() == Some(value),
-            "container" | "network" => is_about(filter, value),
-            "image" => is_about("image", value) || attribute("image") == value,
-            "label" => match value.split_once('=') {
-                Some((name, wanted)) => event.actor.attributes.get(name).is_some_and(|label| label == wanted),
-                None => event.actor.attributes.contains_key(value),
-            },
-            "scope" => value == "local",
-            "daemon" => true,
-            _ => false,
-        })
-    })
 }

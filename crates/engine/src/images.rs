@@ -121,6 +121,13 @@ impl Engine {
         let images = self.inner.images.list();
         let matching = images.iter().filter(|image| matches(image, &query));
         let mut summaries: Vec<_> = matching.map(|image| summary(image)).collect();
+        if query.shared_size {
+            let shared = self.inner.images.usage().shared;
+            for summary in &mut summaries {
+                let bytes = shared.get(&summary.id).copied().unwrap_or(0);
+                summary.shared_size = i64::try_from(bytes).unwrap_or(i64::MAX);
+            }
+        }
         if let Some(patterns) = query.filters.values("reference") {
             // Of an image with several names only those are shown that were asked for.
             for summary in &mut summaries {

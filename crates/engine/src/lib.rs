@@ -5,7 +5,7 @@
 //!                       +-- containers  one task each: a queue in, a watch channel out
 //!                       |     +-- link  orders and news of conex-shim
 //!                       +-- network     bridge, addresses, namespaces
-//!                       +-- events      everything that happened, to whoever listens
+//!                       +-- events      everything that happened: a journal, and whoever listens
 //! ```
 //!
 //! `Engine` is the facade; it clones cheaply. Nothing here knows HTTP: errors carry a class (`ErrorKind`) that only
@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod events;
 mod host;
+mod identity;
 mod images;
 mod login;
 mod network;
@@ -26,13 +27,14 @@ mod seccomp;
 mod settings;
 mod system;
 mod template;
+mod usage;
 
 pub use crate::body::ByteStream;
 pub use crate::containers::attach::{PendingAttach, PendingExec};
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::requests::{
-    AttachQuery, ClientConnection, ContainersQuery, CopyRequest, EventsQuery, ExecStart, ImagesQuery, LogsQuery,
-    PullRequest, RemoveRequest, StopRequest, Timestamp, WaitCondition,
+    AttachQuery, ClientConnection, ContainersQuery, CopyRequest, DataUsageQuery, EventsQuery, ExecStart, ImagesQuery,
+    LogsQuery, PullRequest, RemoveRequest, StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::Settings;

@@ -25,6 +25,19 @@ pub struct EventsQuery {
     pub filters: Filters,
 }
 
+/// Of what a client wants to know the disk that it takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DataUsageQuery {
+    /// Images and their layers.
+    pub images: bool,
+    /// Containers.
+    pub containers: bool,
+    /// Volumes.
+    pub volumes: bool,
+    /// What builds keep.
+    pub build_cache: bool,
+}
+
 /// What to pull.
 #[derive(Debug, Clone, Default)]
 pub struct PullRequest {

@@ -58,7 +58,7 @@ impl Engine {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let (distribution, os_version) = distribution();
         Ok(api::SystemInfo {
-            id: host.boot_id.clone(),
+            id: inner.id.clone(),
             containers: count(containers.len()),
             containers_running: count(running),
             containers_paused: count(paused),
@@ -74,6 +74,7 @@ impl Engine {
             ipv4_forwarding: fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1"),
             debug: inner.settings.debug,
             n_fd: fs::read_dir("/proc/self/fd").map_or(-1, |entries| count(entries.count())),
+            n_events_listener: count(inner.events.listeners()),
             n_goroutines: fs::read_dir("/proc/self/task").map_or(-1, |entries| count(entries.count())),
             system_time: jiff::Timestamp::now().to_string(),
             logging_driver: "json-file".into(),

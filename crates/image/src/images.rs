@@ -28,6 +28,7 @@ impl Default for Settings {
 /// images.pull(PullRequest { registry, reference, platform }, sink).await -> Result<Pulled, PullError>
 /// images.load(stream of bytes, sink).await -> Result<Vec<Arc<Image>>, LoadError>
 /// images.tag(&image.id, &reference).await -> Result<(), TagError>
+/// images.usage() -> Usage                                                                bytes of layers, shared and not
 /// images.remove(Removal { name, force, users }).await -> Result<Vec<Removed>, RemoveError>
 /// ```
 #[derive(Debug, Clone)]

@@ -33,6 +33,7 @@ mod pull;
 mod records;
 mod remove;
 mod tag;
+mod usage;
 
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
 pub use crate::error::{FindError, LayerError, LoadError, OpenError, PullError, RemoveError, TagError};
@@ -42,3 +43,4 @@ pub use crate::images::{Images, Settings};
 pub use crate::progress::{Progress, ProgressSink, Status};
 pub use crate::pull::{PullRequest, Pulled};
 pub use crate::remove::{Removal, Removed, User};
+pub use crate::usage::Usage;

@@ -10,27 +10,34 @@ use crate::answer::Failure;
 
 /// The parameters of one request.
 #[derive(Debug, Default)]
-pub(crate) struct Query(HashMap<String, String>);
+pub(crate) struct Query(HashMap<String, Vec<String>>);
 
 impl Query {
-    /// Parses the part of a URI behind the question mark; the first of several values counts.
+    /// Parses the part of a URI behind the question mark.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut values = HashMap::new();
+        let mut values: HashMap<String, Vec<String>> = HashMap::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            values.entry(decode(name)).or_insert_with(|| decode(value));
+            values.entry(decode(name)).or_default().push(decode(value));
         }
         Self(values)
     }
 
-    /// A text; empty where it is absent.
+    /// All values of a parameter.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        let values = self.0.get(name).into_iter().flatten();
+        values.map(String::as_str).collect()
+    }
+
+    /// A text, the first of several; empty where it is absent.
     pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        let first = self.0.get(name).and_then(|values| values.first());
+        first.map_or("", String::as_str)
     }
 
     /// A text that is not empty.
     pub(crate) fn some(&self, name: &str) -> Option<String> {
-        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+        Some(self.text(name).to_owned()).filter(|value| !value.is_empty())
     }
 
     /// A boolean as Docker reads it: absent, empty and these words are false, everything else is true.

@@ -88,6 +88,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         (&Method::GET, ["version"]) => system::version(&call),
         (&Method::GET, ["info"]) => system::info(call).await,
         (&Method::POST, ["auth"]) => system::auth(call).await,
+        (&Method::GET, ["system", "df"]) => system::data_usage(call).await,
         (&Method::GET, ["events"]) => system::events(&call),
         (
             &Method::GET | &Method::POST | &Method::DELETE,

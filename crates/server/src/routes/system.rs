@@ -1,8 +1,8 @@
-//! Engine API, "System": ping, version, info, events.
+//! Engine API, "System": ping, version, info, auth, events, disk usage.
 
 use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
-use conex_engine::EventsQuery;
+use conex_engine::{DataUsageQuery, EventsQuery};
 
 use crate::answer::{Answer, Failure, lines, ok};
 use crate::router::Call;
@@ -44,7 +44,31 @@ pub(crate) fn events(call: &Call) -> Answer {
         until: call.query.time("until")?,
         filters: call.query.filters()?,
     };
-    lines(call.engine.events(query))
+    lines(call.engine.events(query)?)
+}
+
+/// `GET /system/df`.
+pub(crate) async fn data_usage(call: Call) -> Answer {
+    let mut query = DataUsageQuery::default();
+    let types = call.query.all("type");
+    for kind in &types {
+        match *kind {
+            "image" => query.images = true,
+            "container" => query.containers = true,
+            "volume" => query.volumes = true,
+            "build-cache" => query.build_cache = true,
+            _ => return Err(Failure::bad_request(format!("unknown object type: {kind}"))),
+        }
+    }
+    if types.is_empty() {
+        query = DataUsageQuery {
+            images: true,
+            containers: true,
+            volumes: true,
+            build_cache: true,
+        };
+    }
+    ok(&call.engine.data_usage(query).await?)
 }
 
 /// What an engine that is not in a swarm answers.
