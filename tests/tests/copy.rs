@@ -35,6 +35,13 @@ fn tree(sandbox: &Sandbox) -> PathBuf {
     tree
 }
 
+/// Starts a container and waits until it has carried a script out.
+fn run_script(sandbox: &Sandbox, name: &str, script: &str) {
+    let script = format!("{script}; echo done; sleep 1000");
+    sandbox.ok(&["run", "-d", "--name", name, "busybox", "sh", "-c", &script]);
+    eventually("the script", || sandbox.ok(&["logs", name]) == "done");
+}
+
 /// Kind, mode, owner, time and contents or target of everything below a directory, by relative path.
 fn listing(dir: &Path) -> Vec<String> {
     let script = "find . -mindepth 1 -printf '%p %y %m %U:%G %Ts %l\\n' | sed 's/\\.0*\\( [^ ]*\\)$/\\1/' | sort";
@@ -101,16 +108,7 @@ fn names_of_copies_are_chosen_as_docker_chooses_them() {
     let sandbox = Sandbox::new();
     let tree = tree(&sandbox);
     let tree = tree.to_str().unwrap();
-    sandbox.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "box",
-        "busybox",
-        "sh",
-        "-c",
-        "mkdir -p /a/b; ln -s /a/b /to-b; ln -s /gone /broken; sleep 1000",
-    ]);
+    run_script(&sandbox, "box", "mkdir -p /a/b; ln -s /a/b /to-b; ln -s /gone /broken");
     let inside = |script: &str| sandbox.ok(&["exec", "box", "sh", "-c", script]);
     sandbox.ok(&["cp", tree, "box:/a"]);
     sandbox.ok(&["cp", &format!("{tree}/."), "box:/to-b"]);
@@ -210,8 +208,7 @@ fn archive(name: &str, kind: tar::EntryType, link: &str) -> Vec<u8> {
 #[test]
 fn what_is_of_another_kind_is_replaced_only_where_the_client_allows_it() {
     let sandbox = Sandbox::new();
-    let script = "mkdir -p /a/x/y /b; touch /b/x; sleep 1000";
-    sandbox.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    run_script(&sandbox, "box", "mkdir -p /a/x/y /b; touch /b/x");
     let (file, directory) = (
         archive("x", tar::EntryType::Regular, ""),
         archive("x", tar::EntryType::Directory, ""),
@@ -240,8 +237,7 @@ fn what_is_of_another_kind_is_replaced_only_where_the_client_allows_it() {
 #[test]
 fn archives_that_cannot_be_unpacked_are_refused_with_the_reason() {
     let sandbox = Sandbox::new();
-    let script = "mkdir /a; touch /a/file; ln -s /etc /a/out; sleep 1000";
-    sandbox.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    run_script(&sandbox, "box", "mkdir /a; touch /a/file; ln -s /etc /a/out");
     let file = archive("x", tar::EntryType::Regular, "");
     let through = archive("out/planted", tar::EntryType::Regular, "");
     for (query, body, answer) in [
@@ -348,16 +344,7 @@ fn links_of_a_container_never_lead_to_the_host() {
     let script =
         format!("ln -s {host} /absolute; ln -s {climbing} /climbing; mkdir /real; ln -s {host}/secret /real/secret");
     sandbox.ok(&["run", "--name", "off", "busybox", "sh", "-c", &script]);
-    sandbox.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "on",
-        "busybox",
-        "sh",
-        "-c",
-        &format!("{script}; sleep 1000"),
-    ]);
+    run_script(&sandbox, "on", &script);
     for name in ["off", "on"] {
         for link in ["absolute", "climbing"] {
             let read = sandbox.docker(&["cp", &format!("{name}:/{link}/secret"), &below(&sandbox, "stolen")]);

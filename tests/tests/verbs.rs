@@ -198,3 +198,55 @@ fn a_paused_container_can_be_ended() {
     sandbox.ok(&["rm", "-f", "restarted"]);
     eventually("no cgroups", || sandbox.cgroups().is_empty());
 }
+
+#[test]
+fn top_shows_the_containers_processes_and_no_others() {
+    let sandbox = Sandbox::new();
+    sleeper(&sandbox, "one", &[]);
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "two",
+        "busybox",
+        "sh",
+        "-c",
+        "sleep 3333 & exec sleep 4444",
+    ]);
+    eventually("both processes", || sandbox.ok(&["top", "two"]).lines().count() == 3);
+    let pid = sandbox.ok(&["inspect", "--format", "{{.State.Pid}}", "two"]);
+    let top = sandbox.ok(&["top", "two", "-eo", "pid,args"]);
+    let mut lines: Vec<String> = top
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    lines[1..].sort_by_key(|line| line.ends_with("3333"));
+    assert_eq!(lines[0], "PID COMMAND");
+    assert_eq!(lines[1], format!("{pid} sleep 4444"));
+    assert!(lines[2].ends_with("sleep 3333") && lines.len() == 3, "{top}");
+    // A tree takes no selection of processes.
+    assert!(sandbox.ok(&["top", "two", "faxo", "pid,args"]).contains("sleep 3333"));
+    assert!(sandbox.ok(&["top", "two"]).starts_with("UID"));
+    sandbox.ok(&["create", "--name", "off", "busybox"]);
+    refused(&sandbox, "GET", "/containers/off/top", "", 409, "is not running");
+    let path = "/containers/two/top?ps_args=-o%20ppid=PID";
+    refused(
+        &sandbox,
+        "GET",
+        path,
+        "",
+        500,
+        "specifying \\\"ppid=PID\\\" is not allowed",
+    );
+    let path = "/containers/two/top?ps_args=-eo%20comm";
+    refused(&sandbox, "GET", path, "", 500, "Couldn't find PID field in ps output");
+    let path = "/containers/two/top?ps_args=nosuch";
+    refused(
+        &sandbox,
+        "GET",
+        path,
+        "",
+        500,
+        "ps: error: unknown user-defined format specifier",
+    );
+}

@@ -4,6 +4,7 @@
 //! is decided in `conex-container`.
 
 mod archive;
+mod changes;
 mod container;
 mod create;
 mod error;
@@ -13,9 +14,13 @@ mod filters;
 mod host_config;
 mod image;
 mod progress;
+mod prune;
+mod stats;
 mod system;
+mod top;
 
 pub use crate::archive::ContainerPathStat;
+pub use crate::changes::{ChangeKind, FilesystemChange};
 pub use crate::container::{
     ContainerHostConfig, ContainerInspect, ContainerNetworks, ContainerState, ContainerSummary, ContainerWaitError,
     ContainerWaitResponse, EndpointSettings, GraphDriver, InspectConfig, MountPoint, NetworkSettings, Port,
@@ -31,9 +36,14 @@ pub use crate::host_config::{
 };
 pub use crate::image::{ImageConfig, ImageDeleteResponse, ImageInspect, ImageMetadata, ImageSummary, RootFs};
 pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
+pub use crate::prune::ContainersPruned;
+pub use crate::stats::{
+    BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, ThrottlingData,
+};
 pub use crate::system::{
     AuthResponse, ComponentVersion, DataUsage, Plugins, RegistryConfig, Runtime, SystemInfo, Version,
 };
+pub use crate::top::ContainerTopResponse;
 
 use serde::{Deserialize, Deserializer};
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Layout::probe --> Cgroup::create(layout, plan) --> join (v1: `tasks` files; v2: CLONE_INTO_CGROUP)
-//!                                                  --> oom_killed, freeze, processes, kill_all, remove
+//!                                                  --> oom_killed, freeze, processes, usage, kill_all, remove
 //! ```
 //!
 //! A `CgroupPlan` speaks of limits; `v1` and `v2` say which files they are written to. On v1 a container's cgroup is
@@ -12,8 +12,10 @@ mod cgroup;
 mod devices;
 mod freezer;
 mod layout;
+mod usage;
 mod v1;
 mod v2;
 
 pub use crate::cgroup::{Cgroup, CgroupError};
 pub use crate::layout::{Layout, Version};
+pub use crate::usage::{CpuUsage, IoUsage, MemoryUsage, Usage};

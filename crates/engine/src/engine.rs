@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) id: String,
     pub(crate) containers: Containers,
     pub(crate) execs: Execs,
+    /// Held by a prune of containers: there is one at a time.
+    pub(crate) pruning: tokio::sync::Mutex<()>,
     /// An empty directory on which containers attach their root, each in its own mount namespace.
     pub(crate) root_mount_point: PathBuf,
 }
@@ -212,6 +214,7 @@ impl Stores {
             id: self.id,
             containers: Containers::default(),
             execs: Execs::default(),
+            pruning: tokio::sync::Mutex::default(),
         }
     }
 }

@@ -91,6 +91,12 @@ impl Events {
         self.publish("network", action, bridge, HashMap::from(attributes));
     }
 
+    /// What was unused of a kind of objects was removed.
+    pub(crate) fn pruned(&self, kind: &str, bytes: u64) {
+        let attributes = HashMap::from([("reclaimed".into(), bytes.to_string())]);
+        self.publish(kind, "prune", "", attributes);
+    }
+
     fn publish(&self, kind: &str, action: &str, id: &str, attributes: HashMap<String, String>) {
         let mut bus = self.lock();
         // No two events have one time: who asks for what came after the last one it saw gets neither more nor less.

@@ -31,6 +31,7 @@ mod usage;
 
 pub use crate::body::ByteStream;
 pub use crate::containers::attach::{PendingAttach, PendingExec};
+pub use crate::containers::stats::StatsKind;
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::requests::{

@@ -14,6 +14,46 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
+impl Timestamp {
+    /// Seconds since 1970 with a fraction, or RFC 3339.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return Some(time.into());
+        }
+        let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+        if !fraction.bytes().all(|digit| digit.is_ascii_digit()) || fraction.len() > 9 {
+            return None;
+        }
+        Some(Self {
+            seconds: seconds.parse().ok()?,
+            nanoseconds: format!("{fraction:0<9}").parse().ok()?,
+        })
+    }
+
+    /// As `parse`, and also a duration before now (`10m`, `1h30m`) and a time of the host's zone (`2006-01-02T15:04:05`,
+    /// `2006-01-02`).
+    pub fn before(text: &str, now: jiff::Timestamp) -> Option<Self> {
+        if let Some(time) = Self::parse(text) {
+            return Some(time);
+        }
+        if let Ok(duration) = text.parse::<jiff::SignedDuration>() {
+            return now.checked_sub(duration).ok().map(Self::from);
+        }
+        let local: jiff::civil::DateTime = text.parse().ok()?;
+        let zoned = local.to_zoned(jiff::tz::TimeZone::system()).ok()?;
+        Some(zoned.timestamp().into())
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(time: jiff::Timestamp) -> Self {
+        Self {
+            seconds: time.as_second(),
+            nanoseconds: time.subsec_nanosecond().unsigned_abs(),
+        }
+    }
+}
+
 /// Which events a client wants.
 #[derive(Debug, Clone, Default)]
 pub struct EventsQuery {

@@ -109,6 +109,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         }
         (&Method::DELETE, ["images", name]) => images::remove(call, &decode_path(name)).await,
         (&Method::POST, ["containers", "create"]) => containers::create(call).await,
+        (&Method::POST, ["containers", "prune"]) => containers::prune(call).await,
         (&Method::GET, ["containers", "json"]) => containers::list(call).await,
         (&Method::DELETE, ["containers", id]) => containers::remove(call, id).await,
         (_, ["containers", id, action]) => container(call, &method, id, action).await,
@@ -134,6 +135,9 @@ async fn container(call: Call, method: &Method, id: &str, action: &str) -> Answe
         (&Method::POST, "rename") => containers::rename(call, id).await,
         (&Method::POST, "pause") => containers::pause(call, id).await,
         (&Method::POST, "unpause") => containers::unpause(call, id).await,
+        (&Method::GET, "stats") => containers::stats(call, id).await,
+        (&Method::GET, "changes") => containers::changes(call, id).await,
+        (&Method::GET, "top") => containers::top(call, id).await,
         (&Method::HEAD, "archive") => archive::stat(call, id).await,
         (&Method::GET, "archive") => archive::get(call, id).await,
         (&Method::PUT, "archive") => archive::put(call, id).await,

@@ -13,11 +13,13 @@
 //! container's first process to mount by mount(2).
 
 mod bind;
+mod changes;
 mod error;
 mod overlay;
 mod store;
 mod trash;
 
+pub use crate::changes::Change;
 pub use crate::error::SnapshotError;
 pub use crate::overlay::{OverlayMethod, Rootfs, Writable};
 pub use crate::store::{Layer, LayerName, Snapshots, Staging};

@@ -30,20 +30,28 @@ impl Engine {
         if !container.view().state.is_running() {
             return Err(Error::new(ErrorKind::NotModified, "container is not running"));
         }
-        self.stop_running(&container, &request).await?;
-        self.inner.events.container(&container, "stop", &[]);
-        Ok(())
+        let engine = self.clone();
+        carry_through(async move {
+            engine.stop_running(&container, &request).await?;
+            engine.inner.events.container(&container, "stop", &[]);
+            Ok(())
+        })
+        .await
     }
 
     /// Stops a container where it runs, and starts it.
     pub async fn restart(&self, id: &str, request: StopRequest) -> Result<()> {
         let container = self.inner.containers.find(id)?;
-        if container.view().state.is_running() {
-            self.stop_running(&container, &request).await?;
-        }
-        container.order(|reply| Order::Start { reply }).await?;
-        self.inner.events.container(&container, "restart", &[]);
-        Ok(())
+        let engine = self.clone();
+        carry_through(async move {
+            if container.view().state.is_running() {
+                engine.stop_running(&container, &request).await?;
+            }
+            container.order(|reply| Order::Start { reply }).await?;
+            engine.inner.events.container(&container, "restart", &[]);
+            Ok(())
+        })
+        .await
     }
 
     /// Sends a signal, SIGKILL where none is named.
@@ -167,6 +175,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What was begun is done even if the client goes away meanwhile: a stop whose signal was sent is followed by its SIGKILL.
+async fn carry_through(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|error| Error::new(ErrorKind::System, "a task of the engine failed").caused_by(error))?
 }
 
 /// SIGKILL (signal(7)).

@@ -5,10 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use conex_api_types::ContainerCreateRequest;
 use conex_container::{Config, names};
-use conex_engine::{AttachQuery, ContainersQuery, LogsQuery, RemoveRequest, StopRequest, WaitCondition};
+use conex_engine::{AttachQuery, ContainersQuery, LogsQuery, RemoveRequest, StatsKind, StopRequest, WaitCondition};
 use futures_util::stream;
 
-use crate::answer::{Answer, Failure, json, no_content, ok};
+use crate::answer::{Answer, Failure, json, lines, no_content, ok};
 use crate::hijack::{Content, hijack};
 use crate::router::Call;
 
@@ -92,6 +92,37 @@ pub(crate) async fn pause(call: Call, id: &str) -> Answer {
 pub(crate) async fn unpause(call: Call, id: &str) -> Answer {
     call.engine.unpause(id).await?;
     no_content()
+}
+
+/// `GET /containers/{id}/top`.
+pub(crate) async fn top(call: Call, id: &str) -> Answer {
+    ok(&call.engine.top(id, call.query.text("ps_args")).await?)
+}
+
+/// `GET /containers/{id}/stats`.
+pub(crate) async fn stats(call: Call, id: &str) -> Answer {
+    // A stream is what is given where nothing is said.
+    let stream = call.query.text("stream").is_empty() || call.query.flag("stream");
+    let kind = match (stream, call.query.flag("one-shot")) {
+        (true, true) => {
+            return Err(Failure::bad_request("cannot have stream=true and one-shot=true"));
+        }
+        (true, false) => StatsKind::Stream,
+        (false, true) => StatsKind::OneShot,
+        (false, false) => StatsKind::Once,
+    };
+    lines(call.engine.stats(id, kind).await?)
+}
+
+/// `GET /containers/{id}/changes`.
+pub(crate) async fn changes(call: Call, id: &str) -> Answer {
+    let changes = call.engine.changes(id).await?;
+    ok(&Some(changes).filter(|changes| !changes.is_empty()))
+}
+
+/// `POST /containers/prune`.
+pub(crate) async fn prune(call: Call) -> Answer {
+    ok(&call.engine.prune_containers(call.query.filters()?).await?)
 }
 
 /// `DELETE /containers/{id}`.

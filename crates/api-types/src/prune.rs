@@ -1,0 +1,13 @@
+//! What prunes removed.
+
+use serde::{Deserialize, Serialize};
+
+/// `POST /containers/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainersPruned {
+    /// Ids; `null` where there was nothing to remove.
+    pub containers_deleted: Option<Vec<String>>,
+    /// Bytes of their writable layers.
+    pub space_reclaimed: u64,
+}

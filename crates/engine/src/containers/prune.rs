@@ -1,0 +1,74 @@
+//! `POST /containers/prune`: removes what does not run.
+
+use std::sync::Arc;
+
+use conex_api_types as api;
+
+use crate::containers::Container;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::requests::{RemoveRequest, Timestamp};
+
+impl Engine {
+    /// Removes the containers that do not run and that the filters mean (`until`, `label`, `label!`).
+    pub async fn prune_containers(&self, filters: api::Filters) -> Result<api::ContainersPruned> {
+        let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
+        filters.require_known(&["label", "label!", "until"]).map_err(invalid)?;
+        let until = until(&filters)?;
+        let Ok(_only) = self.inner.pruning.try_lock() else {
+            return Err(Error::new(ErrorKind::Conflict, "a prune operation is already running"));
+        };
+        let mut pruned = api::ContainersPruned::default();
+        for container in self.inner.containers.all() {
+            if !is_meant(&container, &filters, until.as_ref()) {
+                continue;
+            }
+            let bytes = self.sizes(&container).await.map_or(0, |(bytes, _)| bytes);
+            // One that was started or removed meanwhile is none that was asked for.
+            if self.remove(&container.id, RemoveRequest::default()).await.is_ok() {
+                pruned
+                    .containers_deleted
+                    .get_or_insert_default()
+                    .push(container.id.clone());
+                pruned.space_reclaimed += u64::try_from(bytes).unwrap_or(0);
+            }
+        }
+        self.inner.events.pruned("container", pruned.space_reclaimed);
+        Ok(pruned)
+    }
+}
+
+/// The one moment of the filter `until`.
+fn until(filters: &api::Filters) -> Result<Option<jiff::Timestamp>> {
+    match filters.values("until") {
+        None | Some([]) => Ok(None),
+        Some([moment]) => {
+            let time = Timestamp::before(moment, jiff::Timestamp::now());
+            let time = time.ok_or_else(|| {
+                let words = format!("failed to parse value as time or duration: {moment:?}");
+                Error::new(ErrorKind::InvalidParameter, words)
+            })?;
+            let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
+            Ok(jiff::Timestamp::new(time.seconds, nanoseconds).ok())
+        }
+        Some(_) => Err(Error::new(
+            ErrorKind::InvalidParameter,
+            "more than one until filter specified",
+        )),
+    }
+}
+
+fn is_meant(container: &Arc<Container>, filters: &api::Filters, until: Option<&jiff::Timestamp>) -> bool {
+    let labels = &container.config.labels;
+    let has = |wanted: &String| match wanted.split_once('=') {
+        Some((name, value)) => labels.get(name).is_some_and(|found| found == value),
+        None => labels.contains_key(wanted),
+    };
+    let all = filters.values("label").is_none_or(|wanted| wanted.iter().all(has));
+    let none = filters
+        .values("label!")
+        .is_none_or(|unwanted| !unwanted.iter().any(has));
+    let created = container.created.parse::<jiff::Timestamp>();
+    let old = until.is_none_or(|until| created.is_ok_and(|created| created < *until));
+    !container.view().state.is_running() && all && none && old
+}

@@ -1,0 +1,183 @@
+//! What a writable layer changes (overlayfs.rst, "whiteouts and opaque directories").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{SnapshotError, file};
+use crate::store::{Layer, Snapshots};
+
+/// What became of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// It is another.
+    Modified,
+    /// It is new.
+    Added,
+    /// It is gone.
+    Deleted,
+}
+
+impl Snapshots {
+    /// What the writable layer in a container's directory changes in its layers (top-most first): absolute paths, in order.
+    /// A directory has changed where its owner or mode is another or something came or went in it. What is at the paths
+    /// of `except` is not told. Blocks on the disk.
+    pub fn changes(
+        &self,
+        layers: &[Layer],
+        container: &Path,
+        except: &[&str],
+    ) -> Result<BTreeMap<PathBuf, Change>, SnapshotError> {
+        let upper = container.join("upper");
+        let lower: Vec<PathBuf> = layers.iter().map(|layer| self.path(&layer.name)).collect();
+        let mut walk = Walk {
+            upper: &upper,
+            lower: &lower,
+            except,
+            changes: BTreeMap::new(),
+        };
+        match walk.directory(Path::new(""), true) {
+            // It was never started.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !upper.exists() => {}
+            walked => walked.map_err(file("read", &upper))?,
+        }
+        Ok(walk.changes)
+    }
+}
+
+struct Walk<'a> {
+    upper: &'a Path,
+    lower: &'a [PathBuf],
+    except: &'a [&'a str],
+    changes: BTreeMap<PathBuf, Change>,
+}
+
+impl Walk<'_> {
+    /// A directory of the writable layer, by its path below the root. `merged`: the layers show through.
+    fn directory(&mut self, path: &Path, merged: bool) -> io::Result<()> {
+        let mut own = BTreeSet::new();
+        for entry in fs::read_dir(self.upper.join(path))? {
+            let entry = entry?;
+            let child = path.join(entry.file_name());
+            let metadata = entry.metadata()?;
+            let below = if merged { self.below(&child)? } else { None };
+            own.insert(entry.file_name());
+            self.entry(&child, &metadata, below.as_ref())?;
+        }
+        if !merged {
+            self.hidden(path, &own)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path, metadata: &Metadata, below: Option<&Metadata>) -> io::Result<()> {
+        if is_whiteout(metadata) {
+            if below.is_some() {
+                self.record(path, Change::Deleted);
+            }
+            return Ok(());
+        }
+        match below {
+            None => self.record(path, Change::Added),
+            // A directory that is there only for what is below it has not changed.
+            Some(below) if metadata.is_dir() && below.is_dir() && same(metadata, below) => {}
+            Some(_) => self.record(path, Change::Modified),
+        }
+        if metadata.is_dir() {
+            let merged = below.is_some_and(Metadata::is_dir) && !is_opaque(&self.upper.join(path))?;
+            self.directory(path, merged)?;
+        }
+        Ok(())
+    }
+
+    /// What a directory that hides the layers has hidden, as far as it has nothing of the same name.
+    fn hidden(&mut self, path: &Path, own: &BTreeSet<std::ffi::OsString>) -> io::Result<()> {
+        for layer in self.lower {
+            let entries = match fs::read_dir(layer.join(path)) {
+                Ok(entries) => entries,
+                Err(error) if is_absence(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let child = path.join(entry.file_name());
+                let Some(_) = self.below(&child)? else { continue };
+                if own.contains(&entry.file_name()) {
+                    self.record(&child, Change::Modified);
+                } else {
+                    self.record(&child, Change::Deleted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, path: &Path, change: Change) {
+        let path = Path::new("/").join(path);
+        if self.except.iter().any(|except| path == Path::new(except)) {
+            return;
+        }
+        if change != Change::Modified
+            && let Some(parent) = path.parent().filter(|parent| *parent != Path::new("/"))
+        {
+            self.changes.entry(parent.to_owned()).or_insert(Change::Modified);
+        }
+        self.changes.insert(path, change);
+    }
+
+    /// What the layers have at a path, as one file system.
+    fn below(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        'layers: for layer in self.lower {
+            let mut at = layer.clone();
+            let mut opaque = false;
+            let mut components = path.components().peekable();
+            while let Some(component) = components.next() {
+                at.push(component);
+                let metadata = match fs::symlink_metadata(&at) {
+                    Ok(metadata) => metadata,
+                    // Nothing here: a lower layer may have it, unless this one hides it.
+                    Err(error) if is_absence(&error) && opaque => return Ok(None),
+                    Err(error) if is_absence(&error) => continue 'layers,
+                    Err(error) => return Err(error),
+                };
+                if is_whiteout(&metadata) {
+                    return Ok(None);
+                }
+                if components.peek().is_none() {
+                    return Ok(Some(metadata));
+                }
+                if !metadata.is_dir() {
+                    return Ok(None);
+                }
+                opaque = opaque || is_opaque(&at)?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A character device 0/0 stands for what is gone.
+fn is_whiteout(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == 0
+}
+
+fn is_opaque(directory: &Path) -> io::Result<bool> {
+    let mut value = [0; 1];
+    match rustix::fs::lgetxattr(directory, "trusted.overlay.opaque", &mut value[..]) {
+        Ok(length) => Ok(length == 1 && value == *b"y"),
+        Err(rustix::io::Errno::NODATA | rustix::io::Errno::RANGE | rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Times do not count: what comes and goes in a directory is told by itself.
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    let attributes = |metadata: &Metadata| (metadata.mode(), metadata.uid(), metadata.gid());
+    attributes(one) == attributes(other)
+}
