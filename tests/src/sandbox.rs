@@ -318,6 +318,11 @@ impl Sandbox {
         request(&self.socket(), method, path, body)
     }
 
+    /// The option of nsenter(1) that names the daemon's network namespace.
+    pub fn namespace_option(&self) -> String {
+        format!("--net=/proc/{}/ns/net", self.namespace.id())
+    }
+
     /// Runs a program in the daemon's network namespace.
     pub fn in_namespace(&self, program: &str, arguments: &[&str]) -> Said {
         let output = Command::new("nsenter")

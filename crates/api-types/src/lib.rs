@@ -13,6 +13,7 @@ mod exec;
 mod filters;
 mod host_config;
 mod image;
+mod network;
 mod progress;
 mod prune;
 mod stats;
@@ -35,6 +36,10 @@ pub use crate::host_config::{
     VolumeOptions,
 };
 pub use crate::image::{ImageConfig, ImageDeleteResponse, ImageInspect, ImageMetadata, ImageSummary, RootFs};
+pub use crate::network::{
+    ConfigReference, Ipam, IpamConfig, NetworkConnectRequest, NetworkContainer, NetworkCreateRequest,
+    NetworkCreateResponse, NetworkDisconnectRequest, NetworkPruneResponse, NetworkResource,
+};
 pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
 pub use crate::prune::ContainersPruned;
 pub use crate::stats::{

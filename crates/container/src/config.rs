@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use conex_api_types::{ContainerCreateRequest, DeviceMapping, HealthConfig, HostConfig, Ulimit};
+use conex_api_types::{ContainerCreateRequest, DeviceMapping, EndpointSettings, HealthConfig, HostConfig, Ulimit};
 use serde::{Deserialize, Serialize};
 
 use crate::invalid::Invalid;
 use crate::limits::Limits;
 use crate::mounts::{self, MountChoice};
+use crate::networking::{self, NetworkChoice};
 use crate::{signals, unsupported};
 
 /// A container as it is recorded. Everything in it is honoured.
@@ -54,8 +55,10 @@ pub struct Config {
     pub exposed_ports: BTreeSet<String>,
     /// Health check; only `NONE` is honoured.
     pub healthcheck: Option<HealthConfig>,
-    /// Network.
+    /// The network it is on first of all.
     pub network: NetworkChoice,
+    /// Its connections, by the names of their networks; what a client asked of each.
+    pub endpoints: BTreeMap<String, EndpointSettings>,
     /// Limits.
     pub limits: Limits,
     /// Limits of the process.
@@ -71,30 +74,6 @@ pub struct Config {
     /// The host configuration as it was asked for, with the engine's defaults filled in; for inspection, and for what needs
     /// no interpretation (capabilities, security options, namespaces' modes, DNS).
     pub host: HostConfig,
-}
-
-/// Which network a container is on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkChoice {
-    /// The default bridge.
-    #[default]
-    Bridge,
-    /// The host's.
-    Host,
-    /// None, but for the loopback.
-    None,
-}
-
-impl NetworkChoice {
-    /// Its name in the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bridge => "bridge",
-            Self::Host => "host",
-            Self::None => "none",
-        }
-    }
 }
 
 /// Where output is kept.
@@ -113,20 +92,17 @@ impl Config {
     pub fn from_request(request: ContainerCreateRequest) -> Result<Self, Invalid> {
         unsupported::refuse(&request)?;
         check_process(&request)?;
+        let mut request = request;
+        let network = NetworkChoice::parse(&request.host_config.network_mode, request.network_disabled)?;
+        networking::check_mode(&request, &network)?;
+        let endpoints = networking::endpoints(&mut request, &network)?;
+        let mut exposed_ports: BTreeSet<String> = request.exposed_ports.into_keys().collect();
         let mut host = request.host_config;
-        let network = network(&host.network_mode, request.network_disabled)?;
-        for name in request.networking_config.endpoints_config.keys() {
-            if name != network.name() && name != "default" {
-                return Err(Invalid::Field(format!("network {name} not found")));
-            }
-        }
-        if network == NetworkChoice::Host && !request.mac_address.is_empty() {
-            return Err(Invalid::field("conflicting options: mac-address and the network mode"));
-        }
+        networking::check_ports(&host, &mut exposed_ports)?;
         let limits = Limits::from_host_config(&host)?;
         let mounts = mounts::from_host_config(&host)?;
         let log = log(&host)?;
-        fill_defaults(&mut host, network);
+        fill_defaults(&mut host, &network);
         Ok(Self {
             image: request.image,
             entrypoint: request.entrypoint.filter(|parts| !parts.is_empty()),
@@ -146,9 +122,10 @@ impl Config {
             stop_signal: Some(request.stop_signal).filter(|signal| !signal.is_empty()),
             stop_timeout: request.stop_timeout,
             volumes: request.volumes.into_keys().collect(),
-            exposed_ports: request.exposed_ports.into_keys().collect(),
+            exposed_ports,
             healthcheck: request.healthcheck,
             network,
+            endpoints,
             limits,
             ulimits: host.ulimits.clone().unwrap_or_default(),
             log,
@@ -226,20 +203,6 @@ fn check_process(request: &ContainerCreateRequest) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn network(mode: &str, disabled: bool) -> Result<NetworkChoice, Invalid> {
-    match mode {
-        _ if disabled => Ok(NetworkChoice::None),
-        "" | "default" | "bridge" => Ok(NetworkChoice::Bridge),
-        "host" => Ok(NetworkChoice::Host),
-        "none" => Ok(NetworkChoice::None),
-        other if other.starts_with("container:") => Err(Invalid::Unsupported {
-            field: "NetworkMode",
-            what: other.to_owned(),
-        }),
-        other => Err(Invalid::Field(format!("network {other} not found"))),
-    }
-}
-
 fn log(host: &HostConfig) -> Result<LogChoice, Invalid> {
     let choice = match host.log_config.kind.as_str() {
         "" | "json-file" => LogChoice::JsonFile,
@@ -261,14 +224,14 @@ fn log(host: &HostConfig) -> Result<LogChoice, Invalid> {
 }
 
 /// What `inspect` shows where the client said nothing.
-fn fill_defaults(host: &mut HostConfig, network: NetworkChoice) {
+fn fill_defaults(host: &mut HostConfig, network: &NetworkChoice) {
     let default = |text: &mut String, value: &str| {
         if text.is_empty() {
             value.clone_into(text);
         }
     };
     if host.network_mode.is_empty() || host.network_mode == "default" {
-        network.name().clone_into(&mut host.network_mode);
+        network.name().unwrap_or_default().clone_into(&mut host.network_mode);
     }
     default(&mut host.ipc_mode, "private");
     default(&mut host.log_config.kind, "json-file");
@@ -315,10 +278,6 @@ mod tests {
             "RestartPolicy: the restart policy always is not supported yet"
         );
         assert_eq!(
-            refusal(r#"{"Image":"x","HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}}"#),
-            "PortBindings: publishing ports is not supported yet"
-        );
-        assert_eq!(
             refusal(r#"{"Image":"x","HostConfig":{"LogConfig":{"Type":"syslog"}}}"#),
             "LogConfig.Type: the log driver syslog is not supported yet"
         );
@@ -329,8 +288,8 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_in_the_words_of_docker() {
         assert_eq!(
-            refusal(r#"{"Image":"x","HostConfig":{"NetworkMode":"mine"}}"#),
-            "network mine not found"
+            refusal(r#"{"Image":"x","Hostname":"h","HostConfig":{"NetworkMode":"container:other"}}"#),
+            "conflicting options: hostname and the network mode"
         );
         assert_eq!(
             refusal(r#"{"Image":"x","StopSignal":"NOSUCH"}"#),

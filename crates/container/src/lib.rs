@@ -11,13 +11,15 @@ pub mod limits;
 mod merge;
 mod mounts;
 pub mod names;
+mod networking;
 pub mod signals;
 pub mod state;
 mod unsupported;
 
-pub use crate::config::{Config, LogChoice, NetworkChoice};
+pub use crate::config::{Config, LogChoice};
 pub use crate::exec::ExecConfig;
 pub use crate::invalid::Invalid;
 pub use crate::limits::Limits;
 pub use crate::merge::ImageDefaults;
 pub use crate::mounts::{BindPropagation, MountChoice};
+pub use crate::networking::{NetworkChoice, PortRequest, asked_for, port_name};

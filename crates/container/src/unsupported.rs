@@ -10,22 +10,6 @@ pub(crate) fn refuse(request: &ContainerCreateRequest) -> Result<(), Invalid> {
     if check.is_some_and(|kind| kind != "NONE") {
         return Err(unsupported("Healthcheck", "a health check"));
     }
-    if !request.mac_address.is_empty() {
-        return Err(unsupported("MacAddress", "a fixed MAC address"));
-    }
-    for settings in request.networking_config.endpoints_config.values().flatten() {
-        let fixed = settings
-            .ipam_config
-            .as_ref()
-            .and_then(|config| config.as_object())
-            .is_some_and(|config| !config.is_empty());
-        if fixed || !settings.mac_address.is_empty() {
-            return Err(unsupported("NetworkingConfig", "a fixed address"));
-        }
-        if settings.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) {
-            return Err(unsupported("NetworkingConfig", "an alias"));
-        }
-    }
     refuse_host(&request.host_config)
 }
 
@@ -49,22 +33,12 @@ fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
         ));
     }
     let refusals = [
-        (
-            host.port_bindings
-                .values()
-                .flatten()
-                .any(|bindings| !bindings.is_empty()),
-            "PortBindings",
-            "publishing ports",
-        ),
-        (host.publish_all_ports, "PublishAllPorts", "publishing ports"),
         (asked(host.volumes_from.as_ref()), "VolumesFrom", "sharing volumes"),
         (
             !host.volume_driver.is_empty() && host.volume_driver != "local",
             "VolumeDriver",
             "a volume driver",
         ),
-        (asked(host.links.as_ref()), "Links", "linking containers"),
         (
             host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
             "StorageOpt",

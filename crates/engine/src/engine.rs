@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
 use crate::host::Host;
 use crate::identity;
-use crate::network::Network;
+use crate::networks::Networks;
 use crate::seccomp::Filters;
 use crate::settings::Settings;
 use crate::template::Template;
@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) snapshots: Snapshots,
     pub(crate) images: Images,
     pub(crate) registries: conex_registry::Client,
-    pub(crate) network: Network,
+    pub(crate) networks: Networks,
     pub(crate) seccomp: Filters,
     pub(crate) template: Template,
     pub(crate) events: Events,
@@ -83,14 +83,14 @@ impl Engine {
         let inner = Arc::new(stores.with(settings, template));
         restore::restore(&inner).await?;
         let prepared = inner.clone();
-        if prepared.settings.bridge.is_some() {
-            // In the background: requests that need no network do not wait for it, the first that does waits for the lock.
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = prepared.network.prepare() {
-                    tracing::error!(%error, "prepare the bridge; the first container that needs it tries again");
-                }
-            });
-        }
+        // In the background: requests that need no network do not wait for it, the first that does waits for the lock.
+        tokio::task::spawn_blocking(move || {
+            if prepared.networks.is_wanted()
+                && let Err(error) = prepared.networks.prepare()
+            {
+                tracing::error!(%error, "prepare the networks; the first container that needs one tries again");
+            }
+        });
         Ok(Self { inner })
     }
 
@@ -98,12 +98,7 @@ impl Engine {
     pub async fn close(&self) {
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
-            let in_use = inner
-                .containers
-                .all()
-                .iter()
-                .any(|container| container.view().endpoint.is_some());
-            inner.network.close(in_use);
+            inner.networks.close();
             inner.leave_cgroups();
         });
         if let Err(error) = closed.await {
@@ -119,7 +114,7 @@ struct Stores {
     snapshots: Snapshots,
     images: Images,
     registries: conex_registry::Client,
-    network: Network,
+    networks: Networks,
     events: Events,
     id: String,
     root_mount_point: PathBuf,
@@ -163,7 +158,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
         ..conex_registry::ClientConfig::default()
     })
     .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
-    let network = Network::open(&settings)?;
+    let networks = Networks::open(&settings, &metadata)?;
     let events = Events::open(&settings.data_root.join("events")).map_err(failed("open the journal of events"))?;
     let id = identity::engine_id(&settings.data_root.join("engine-id")).map_err(failed("read the engine's id"))?;
     Ok((
@@ -174,7 +169,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
             snapshots,
             images,
             registries,
-            network,
+            networks,
             events,
             id,
             root_mount_point,
@@ -206,7 +201,7 @@ impl Stores {
             snapshots: self.snapshots,
             images: self.images,
             registries: self.registries,
-            network: self.network,
+            networks: self.networks,
             root_mount_point: self.root_mount_point,
             settings,
             template,

@@ -12,6 +12,8 @@ pub enum ErrorKind {
     InvalidParameter,
     /// The request contradicts the state of the object.
     Conflict,
+    /// The request is not allowed, whoever makes it.
+    Forbidden,
     /// The object is in the asked-for state already.
     NotModified,
     /// Credentials are missing or wrong.

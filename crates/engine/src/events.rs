@@ -18,6 +18,7 @@ use self::journal::{Journal, Past};
 use crate::containers::Container;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::networks::Endpoint;
 use crate::requests::{EventsQuery, Timestamp};
 
 /// A listener that is this far behind does not read any more and is dropped.
@@ -84,11 +85,23 @@ impl Events {
         self.publish("image", action, id, HashMap::from([("name".into(), name.to_owned())]));
     }
 
-    /// A container was connected to the default bridge, or disconnected.
-    pub(crate) fn network(&self, action: &str, bridge: &str, container: &str) {
-        let attributes = [("name", "bridge"), ("type", "bridge"), ("container", container)];
+    /// A network was made or removed, or a container was connected to it or disconnected.
+    pub(crate) fn network(&self, action: &str, id: &str, name: &str, driver: &str, container: Option<&str>) {
+        let attributes = [("name", name), ("type", driver)].into_iter();
+        let attributes = attributes.chain(container.map(|container| ("container", container)));
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        self.publish("network", action, bridge, HashMap::from(attributes));
+        self.publish("network", action, id, attributes.collect());
+    }
+
+    /// A container was connected, or disconnected.
+    pub(crate) fn endpoint(&self, action: &str, endpoint: &Endpoint, container: &str) {
+        self.network(
+            action,
+            &endpoint.network,
+            &endpoint.name,
+            &endpoint.driver,
+            Some(container),
+        );
     }
 
     /// What was unused of a kind of objects was removed.

@@ -20,7 +20,7 @@ mod host;
 mod identity;
 mod images;
 mod login;
-mod network;
+mod networks;
 mod progress;
 mod requests;
 mod seccomp;

@@ -15,11 +15,20 @@ pub enum Table {
     Tags,
     /// Diff id or chain id to the image store's record of an unpacked layer.
     Layers,
+    /// Network id to the engine's record.
+    Networks,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 5] = [Self::Containers, Self::Names, Self::Images, Self::Tags, Self::Layers];
+    pub const ALL: [Self; 6] = [
+        Self::Containers,
+        Self::Names,
+        Self::Images,
+        Self::Tags,
+        Self::Layers,
+        Self::Networks,
+    ];
 
     /// Its name on disk.
     #[must_use]
@@ -30,6 +39,7 @@ impl Table {
             Self::Images => "images",
             Self::Tags => "tags",
             Self::Layers => "layers",
+            Self::Networks => "networks",
         }
     }
 }

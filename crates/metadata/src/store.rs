@@ -178,7 +178,11 @@ impl StoreFile {
 
 fn load_table(database: &Database, table: Table) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
     let snapshot = database.begin_read()?;
-    let rows = snapshot.open_table(definition(table))?;
+    let rows = match snapshot.open_table(definition(table)) {
+        // A store that an earlier program made has no table of a kind that came later until something is written to it.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        rows => rows?,
+    };
     let mut loaded = Vec::new();
     for row in rows.iter()? {
         let (key, value) = row?;

@@ -56,6 +56,7 @@ pub(crate) fn ensure(host: &mut Socket, plan: &BridgePlan) -> Result<BridgeChang
     };
     let gone = || netlink("find bridge", &plan.name)(Errno::NODEV.into());
     let link = find(host, &plan.name)?.ok_or_else(gone)?;
+    sysctl::route_loopback(&plan.name)?;
     let mut requests = Vec::new();
     if link.mac.starts_with(&OWN_MAC_PREFIX) {
         sysctl::disable_ipv6(&plan.name)?;

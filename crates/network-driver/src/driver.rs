@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use conex_network::nft::{self, Ruleset};
-use conex_network::{BridgePlan, EndpointPlan, Subnet};
+use conex_network::{BridgePlan, EndpointPlan, Publication, Subnet, VETH_PREFIX};
 
 use crate::bridge::{self, BridgeChange, BridgeFacts};
 use crate::endpoint::{self, Connected};
@@ -13,8 +13,9 @@ use crate::error::{Result, netlink};
 use crate::namespace::Netns;
 use crate::netlink::Socket;
 use crate::pool::NetnsPool;
+use crate::resolver::{self, Resolver};
 use crate::sysctl::{self, Forwarding};
-use crate::{facts, firewall};
+use crate::{facts, firewall, nftables};
 
 /// How long the kernel's worker is waited for, at most: 100 ms.
 const SETTLE_ATTEMPTS: u32 = 200;
@@ -31,6 +32,9 @@ pub trait NetworkDriver: Send + Sync {
     /// Replaces the firewall's table. The rules name interfaces that need not be there yet: applied before the bridges
     /// are made, they leave no moment in which packets pass unfiltered.
     fn apply_ruleset(&self, ruleset: &Ruleset) -> Result<()>;
+
+    /// Publishes some ports and takes others back, all of them or none.
+    fn change_published(&self, gone: &[Publication], new: &[Publication]) -> Result<()>;
 
     /// Removes the firewall's table.
     fn remove_ruleset(&self) -> Result<()>;
@@ -50,12 +54,18 @@ pub trait NetworkDriver: Send + Sync {
     /// Connects a namespace to a bridge so that packets pass when it returns; on failure nothing of the connection is left.
     fn connect(&self, plan: &EndpointPlan, netns: &mut Netns) -> Result<Connected>;
 
+    /// Sockets of a name server in a namespace, where its processes find it.
+    fn open_resolver(&self, netns: &Netns) -> Result<Resolver>;
+
+    /// Has the container's way to the outside lead over one of its connections, or over none where `plan` is absent.
+    fn set_default_route(&self, plan: Option<&EndpointPlan>, netns: &mut Netns) -> Result<()>;
+
     /// Removes the host's interface of a connection, and with it the container's. It takes 20 ms: a container that ends
     /// needs it not, because its namespace takes both along.
     fn disconnect(&self, host_interface: &str) -> Result<()>;
 
-    /// Names of the host's interfaces of connections that begin with `prefix`, whoever made them.
-    fn host_interfaces(&self, prefix: &str) -> Result<Vec<String>>;
+    /// Names of the host's interfaces of connections to these bridges.
+    fn host_interfaces(&self, bridges: &[String]) -> Result<Vec<String>>;
 }
 
 /// The real one: bridges, veth pairs and nftables of the namespace that it was opened in.
@@ -111,6 +121,11 @@ impl NetworkDriver for BridgeDriver {
         firewall::apply(&ruleset.render())
     }
 
+    fn change_published(&self, gone: &[Publication], new: &[Publication]) -> Result<()> {
+        nftables::change_elements(nft::TABLE_NAME, &nft::elements(gone), &nft::elements(new))
+            .map_err(netlink("change published ports in", nft::TABLE_NAME))
+    }
+
     fn remove_ruleset(&self) -> Result<()> {
         firewall::apply(&nft::remove_table())
     }
@@ -140,15 +155,29 @@ impl NetworkDriver for BridgeDriver {
         })
     }
 
+    fn open_resolver(&self, netns: &Netns) -> Result<Resolver> {
+        resolver::open(netns)
+    }
+
+    fn set_default_route(&self, plan: Option<&EndpointPlan>, netns: &mut Netns) -> Result<()> {
+        endpoint::set_default_route(plan, netns)
+    }
+
     fn disconnect(&self, host_interface: &str) -> Result<()> {
         bridge::remove_link(&mut self.host(), host_interface).map_err(netlink("remove interface", host_interface))
     }
 
-    fn host_interfaces(&self, prefix: &str) -> Result<Vec<String>> {
+    fn host_interfaces(&self, bridges: &[String]) -> Result<Vec<String>> {
         let links = facts::links(&mut self.host())?;
+        let ours: Vec<u32> = links
+            .iter()
+            .filter(|link| bridges.contains(&link.name))
+            .map(|link| link.index)
+            .collect();
+        // Another daemon on this host, or a user, may have interfaces of such names elsewhere, and of other names here.
         let connections = links
             .into_iter()
-            .filter(|link| link.kind == "veth" && link.name.starts_with(prefix));
+            .filter(|link| link.kind == "veth" && link.name.starts_with(VETH_PREFIX) && ours.contains(&link.bridge));
         Ok(connections.map(|link| link.name).collect())
     }
 }

@@ -40,17 +40,38 @@ pub(crate) fn configure(plan: &EndpointPlan, netns: &mut Netns) -> Result<Connec
     let index = control
         .interface_index(&plan.interface)
         .map_err(refused("find interface"))?;
-    let requests = [
+    let mut requests = vec![
         messages::without_link_local(index),
         messages::link_up(index),
         messages::add_address(index, plan.address),
-        messages::add_default_route(index, plan.gateway),
     ];
+    requests.extend(default_route(plan, index));
     control.request(&requests).map_err(refused("configure interface"))?;
     Ok(Connected {
         mac: plan.mac,
         interface_index: index,
     })
+}
+
+fn default_route(plan: &EndpointPlan, index: u32) -> Option<Request> {
+    let gateway = plan.gateway.filter(|_| plan.is_default);
+    gateway.map(|gateway| messages::set_default_route(index, gateway))
+}
+
+/// Has the default route lead over one connection, or takes it away.
+pub(crate) fn set_default_route(plan: Option<&EndpointPlan>, netns: &mut Netns) -> Result<()> {
+    let control = netns.control()?;
+    let request = match plan {
+        Some(plan) => {
+            let index = control
+                .interface_index(&plan.interface)
+                .map_err(netlink("find interface", &plan.interface))?;
+            default_route(plan, index)
+        }
+        None => None,
+    };
+    let requests = [request.unwrap_or_else(messages::delete_default_route)];
+    control.request(&requests).map_err(netlink("set", "default route"))
 }
 
 /// Whether packets pass from the container to the bridge and from the host to the container.

@@ -1,8 +1,8 @@
 //! Networks in the kernel: carries out what `conex-network` decides.
 //!
 //! All calls block, for microseconds to a few milliseconds; an asynchronous caller makes them on a thread for blocking
-//! work. The kernel is asked by rtnetlink(7) on sockets that stay open, never by a program; the one exception is
-//! nft(8), which replaces the firewall's table when the daemon starts.
+//! work. The kernel is asked by rtnetlink(7) on sockets that stay open and by messages to nftables, never by a program; the
+//! one exception is nft(8), which replaces the firewall's table when the daemon starts and when networks come and go.
 //!
 //! ```text
 //!   connecting a container                                      system calls
@@ -29,8 +29,10 @@ mod firewall;
 mod messages;
 mod namespace;
 mod netlink;
+mod nftables;
 mod pool;
 mod replies;
+mod resolver;
 mod sysctl;
 
 pub use bridge::{BridgeChange, BridgeFacts, BridgeOrigin};
@@ -39,4 +41,5 @@ pub use endpoint::Connected;
 pub use error::{DriverError, Result};
 pub use namespace::Netns;
 pub use pool::NetnsPool;
+pub use resolver::{RESOLVER_ADDRESS, Resolver};
 pub use sysctl::Forwarding;

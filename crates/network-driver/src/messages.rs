@@ -173,22 +173,35 @@ pub(crate) fn delete_address(index: u32, address: InterfaceAddress) -> Request {
     Request::new(RouteNetlinkMessage::DelAddress(address_message(index, address)), 0)
 }
 
-/// Sends everything that no other route matches to a gateway.
-pub(crate) fn add_default_route(index: u32, gateway: IpAddr) -> Request {
+/// Sends everything that no other route matches to a gateway, whatever the way was before.
+pub(crate) fn set_default_route(index: u32, gateway: IpAddr) -> Request {
+    let mut message = default_route(family(gateway));
+    message.attributes = vec![
+        RouteAttribute::Gateway(RouteAddress::from(gateway)),
+        RouteAttribute::Oif(index),
+    ];
+    Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Takes that way back; none that is there is as good.
+pub(crate) fn delete_default_route() -> Request {
+    Request {
+        tolerated: Some(Errno::SRCH),
+        ..Request::new(RouteNetlinkMessage::DelRoute(default_route(AddressFamily::Inet)), 0)
+    }
+}
+
+fn default_route(address_family: AddressFamily) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
-        address_family: family(gateway),
+        address_family,
         table: RouteHeader::RT_TABLE_MAIN,
         protocol: RouteProtocol::Boot,
         scope: RouteScope::Universe,
         kind: RouteType::Unicast,
         ..RouteHeader::default()
     };
-    message.attributes = vec![
-        RouteAttribute::Gateway(RouteAddress::from(gateway)),
-        RouteAttribute::Oif(index),
-    ];
-    Request::new(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    message
 }
 
 /// Asks for one interface.
@@ -255,6 +268,6 @@ pub(crate) fn sample_veth() -> Request {
     use std::os::fd::AsFd;
 
     let bridge = BridgePlan::new(&conex_network::BridgeRequest::new("conex0", &[])).unwrap();
-    let plan = EndpointPlan::new(&bridge, "0123456789", "172.17.0.2".parse().unwrap()).unwrap();
+    let plan = EndpointPlan::new(&bridge, "0123456789", 0, "172.17.0.2".parse().unwrap()).unwrap();
     create_veth(&plan, 9, std::io::stdin().as_fd())
 }

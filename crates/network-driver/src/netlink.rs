@@ -12,7 +12,7 @@ use crate::replies::{Body, Reply, replies};
 
 /// How long an answer may take. The kernel answers before `send` returns; this is for the answer that was lost because
 /// there was no memory for it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A refusal repeats the request, which is far smaller; an interface without its statistics takes some 1200 bytes.
 const ANSWER_BYTES: usize = 8192;

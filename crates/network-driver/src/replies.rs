@@ -19,6 +19,7 @@ const AF_INET: u8 = 2;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 
@@ -86,6 +87,8 @@ pub(crate) struct Link {
     /// `bridge`, `veth` and so on; empty for hardware.
     pub(crate) kind: String,
     pub(crate) mac: Vec<u8>,
+    /// Index of the bridge that it is a port of, 0 for none.
+    pub(crate) bridge: u32,
     /// Whether it passes packets.
     pub(crate) is_operational: bool,
 }
@@ -99,6 +102,7 @@ pub(crate) fn link(payload: &[u8]) -> Option<Link> {
         match kind {
             IFLA_ADDRESS => value.clone_into(&mut link.mac),
             IFLA_IFNAME => link.name = text(value),
+            IFLA_MASTER => link.bridge = number(value).unwrap_or_default(),
             IFLA_OPERSTATE => link.is_operational = value == OPERATIONAL,
             IFLA_LINKINFO => {
                 let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);

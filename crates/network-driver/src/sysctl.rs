@@ -43,6 +43,12 @@ pub(crate) fn disable_ipv6(interface: &str) -> Result<()> {
     }
 }
 
+/// Lets packets of the host's loopback leave over an interface (ip-sysctl, `route_localnet`): what the host sends to its
+/// own published port at 127.0.0.1 is redirected to a container. The firewall keeps others from the loopback.
+pub(crate) fn route_loopback(interface: &str) -> Result<()> {
+    write(&format!("net/ipv4/conf/{interface}/route_localnet"), "1")
+}
+
 fn read(path: &str) -> Result<String> {
     fs::read_to_string(format!("/proc/sys/{path}")).map_err(|source| DriverError::Sysctl {
         operation: "read",

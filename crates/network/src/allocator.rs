@@ -38,6 +38,8 @@ pub enum AllocateError {
 #[derive(Debug, Clone)]
 pub struct AddressAllocator {
     subnet: Subnet,
+    /// Where addresses that nobody names are taken from.
+    range: Subnet,
     used: BTreeSet<u128>,
     last: u128,
 }
@@ -47,9 +49,16 @@ impl AddressAllocator {
     pub fn new(subnet: Subnet) -> Self {
         Self {
             subnet,
+            range: subnet,
             used: BTreeSet::new(),
             last: 0,
         }
+    }
+
+    /// The same that hands out addresses of this part of the subnet only; others can be reserved.
+    #[must_use]
+    pub fn within(self, range: Subnet) -> Self {
+        Self { range, ..self }
     }
 
     /// The subnet.
@@ -60,11 +69,11 @@ impl AddressAllocator {
     /// Takes a free address.
     pub fn allocate(&mut self) -> Result<IpAddr, AllocateError> {
         let exhausted = AllocateError::Exhausted { subnet: self.subnet };
-        let Some((first, last)) = self.hosts() else {
+        let Some((first, last)) = self.assignable() else {
             return Err(exhausted);
         };
         let start = if self.last < last {
-            self.last.max(first - 1) + 1
+            (self.last + 1).max(first)
         } else {
             first
         };
@@ -121,6 +130,15 @@ impl AddressAllocator {
             last
         };
         (last >= 1).then_some((1, last))
+    }
+
+    /// The same of the addresses that are handed out.
+    fn assignable(&self) -> Option<(u128, u128)> {
+        let (first, last) = self.hosts()?;
+        let start = self.subnet.offset(self.range.network())?;
+        let end = start.checked_add(self.range.last_offset())?;
+        let (first, last) = (first.max(start), last.min(end));
+        (first <= last).then_some((first, last))
     }
 
     fn first_free(&self, from: u128, to: u128) -> Option<u128> {
@@ -188,6 +206,18 @@ mod tests {
         assert_eq!(allocator("10.0.0.0/30").allocate(), Ok(ip("10.0.0.1")));
         assert_eq!(allocator("fd00::/127").allocate(), Ok(ip("fd00::1")));
         assert_eq!(allocator("::/0").allocate(), Ok(ip("::1")));
+    }
+
+    #[test]
+    fn addresses_that_nobody_names_are_of_the_range() {
+        let mut hosts = allocator("10.0.0.0/24").within("10.0.0.128/30".parse().unwrap());
+        hosts.reserve(ip("10.0.0.1")).unwrap();
+        for expected in ["10.0.0.128", "10.0.0.129", "10.0.0.130", "10.0.0.131"] {
+            assert_eq!(hosts.allocate(), Ok(ip(expected)));
+        }
+        assert!(hosts.allocate().is_err());
+        hosts.release(ip("10.0.0.129"));
+        assert_eq!(hosts.allocate(), Ok(ip("10.0.0.129")));
     }
 
     #[derive(Debug, Clone)]

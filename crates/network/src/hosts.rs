@@ -81,23 +81,37 @@ pub struct OwnHost<'a> {
     pub domain: &'a str,
 }
 
-/// The file of a container with a network namespace of its own; `own` is `None` where it has no address.
-pub fn render(extra: &[ExtraHost], own: Option<OwnHost<'_>>) -> String {
+/// The file of a container with a network namespace of its own, with a line for each of its addresses.
+pub fn render(extra: &[ExtraHost], own: &[OwnHost<'_>]) -> String {
     let mut text = LOCALHOST.to_owned();
     push_extra(&mut text, extra);
-    if let Some(OwnHost {
+    for OwnHost {
         address,
         hostname,
         domain,
-    }) = own
+    } in own
     {
-        let line = match domain {
-            "" => format!("{address}\t{hostname}\n"),
-            domain => format!("{address}\t{hostname}.{domain} {hostname}\n"),
-        };
-        text.push_str(&line);
+        text.push_str(&own_line(*address, hostname, domain));
     }
     text
+}
+
+/// The file of a running container whose addresses change: its own lines go and come, what else is in it stays.
+pub fn replace_own(text: &str, old: &[IpAddr], new: &[IpAddr], hostname: &str, domain: &str) -> String {
+    let line = |address: &IpAddr| own_line(*address, hostname, domain);
+    let gone: Vec<String> = old.iter().filter(|address| !new.contains(address)).map(line).collect();
+    let kept = text
+        .split_inclusive('\n')
+        .filter(|kept| !gone.iter().any(|gone| gone == kept));
+    let came = new.iter().filter(|address| !old.contains(address)).map(line);
+    kept.map(str::to_owned).chain(came).collect()
+}
+
+fn own_line(address: IpAddr, hostname: &str, domain: &str) -> String {
+    match domain {
+        "" => format!("{address}\t{hostname}\n"),
+        domain => format!("{address}\t{hostname}.{domain} {hostname}\n"),
+    }
 }
 
 /// The file of a container in the host's network namespace: the host's own and the extra hosts.
@@ -128,7 +142,7 @@ mod tests {
     fn a_container_without_a_network_knows_localhost_only() {
         let expected = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
             ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
-        assert_eq!(render(&[], None), expected);
+        assert_eq!(render(&[], &[]), expected);
     }
 
     #[test]
@@ -139,17 +153,17 @@ mod tests {
             domain: "",
         };
         let extra = [extra("db:10.0.0.5").unwrap(), extra("v6:fd00::5").unwrap()];
-        let text = render(&extra, Some(own));
+        let text = render(&extra, &[own]);
         assert_eq!(
             text.strip_prefix(LOCALHOST),
             Some("10.0.0.5\tdb\nfd00::5\tv6\n172.17.0.2\tweb\n")
         );
         let text = render(
             &[],
-            Some(OwnHost {
+            &[OwnHost {
                 domain: "example.com",
                 ..own
-            }),
+            }],
         );
         assert_eq!(text.strip_prefix(LOCALHOST), Some("172.17.0.2\tweb.example.com web\n"));
     }

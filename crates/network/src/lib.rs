@@ -7,7 +7,8 @@
 //! ```text
 //!   host routes, --bip, the bridge found  ->  BridgePlan    conex0, 172.17.0.1/16, mtu, masquerade, icc
 //!   AddressAllocator::allocate            ->  EndpointPlan  conex<id> on conex0; eth0, 172.17.0.2/16, via 172.17.0.1
-//!   all BridgePlans                       ->  nft::Ruleset  one table `ip conex`, replaced in one transaction
+//!   a client's IPAM and options           ->  AddressPlan, BridgeOptions
+//!   all BridgePlans, Publications         ->  nft::Ruleset  one table `ip conex`, replaced in one transaction
 //!   EndpointPlan, extra hosts             ->  hosts         /etc/hosts
 //!   the host's resolv.conf, --dns...      ->  resolv_conf   /etc/resolv.conf
 //! ```
@@ -15,8 +16,11 @@
 //! Addresses are `IpAddr` all over, so that IPv6 needs no other types; plans are made for IPv4 only as yet. The ruleset
 //! exists for nftables only; an iptables backend would be a second rendering of the same `Ruleset`.
 
+pub mod dns;
 pub mod hosts;
+pub mod ipam;
 pub mod nft;
+pub mod options;
 pub mod resolv_conf;
 
 mod address;
@@ -24,12 +28,14 @@ mod allocator;
 mod mac;
 mod plan;
 mod pools;
+mod publish;
 
 pub use address::{InterfaceAddress, ParseAddressError, Subnet};
 pub use allocator::{AddressAllocator, AllocateError};
 pub use mac::{MacAddress, ParseMacError};
 pub use plan::{
-    BridgePlan, BridgeRequest, CONTAINER_INTERFACE, DEFAULT_BRIDGE, DEFAULT_MTU, EndpointPlan, Icc, Masquerade,
+    Access, BridgePlan, BridgeRequest, CONTAINER_INTERFACE, DEFAULT_BRIDGE, DEFAULT_MTU, EndpointPlan, Icc, Masquerade,
     PlanError, VETH_PREFIX,
 };
 pub use pools::{AddressPool, choose_subnet, default_pools};
+pub use publish::{HostPort, HostPorts, Protocol, Publication};

@@ -14,8 +14,8 @@ pub const DEFAULT_BRIDGE: &str = "conex0";
 /// What the names of all host-side interfaces begin with.
 pub const VETH_PREFIX: &str = "conex";
 
-/// Name of a container's first interface.
-pub const CONTAINER_INTERFACE: &str = "eth0";
+/// What the names of a container's interfaces begin with; a number follows.
+pub const CONTAINER_INTERFACE: &str = "eth";
 
 /// Docker's maximum transmission unit where none is configured, in bytes.
 pub const DEFAULT_MTU: u32 = 1500;
@@ -41,6 +41,17 @@ pub enum Masquerade {
     On,
     /// They keep the container's address, for networks that are routed.
     Off,
+}
+
+/// What is reached from a bridge, and from where it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// The outside; the default.
+    #[default]
+    Open,
+    /// The host and the containers of the bridge only.
+    Internal,
 }
 
 /// A bridge or an endpoint that cannot be planned.
@@ -90,6 +101,8 @@ pub struct BridgeRequest<'a> {
     pub masquerade: Masquerade,
     /// Whether its containers reach one another.
     pub icc: Icc,
+    /// What is reached from it.
+    pub access: Access,
 }
 
 impl<'a> BridgeRequest<'a> {
@@ -104,6 +117,7 @@ impl<'a> BridgeRequest<'a> {
             mtu: DEFAULT_MTU,
             masquerade,
             icc,
+            access: Access::Open,
         }
     }
 }
@@ -123,6 +137,9 @@ pub struct BridgePlan {
     pub masquerade: Masquerade,
     /// Whether its containers reach one another.
     pub icc: Icc,
+    /// What is reached from it.
+    #[serde(default)]
+    pub access: Access,
 }
 
 impl BridgePlan {
@@ -141,7 +158,11 @@ impl BridgePlan {
         };
         let mac = MacAddress::of_address(gateway.address());
         let BridgeRequest {
-            mtu, masquerade, icc, ..
+            mtu,
+            masquerade,
+            icc,
+            access,
+            ..
         } = *request;
         Ok(Self {
             name: request.name.to_owned(),
@@ -150,6 +171,7 @@ impl BridgePlan {
             mtu,
             masquerade,
             icc,
+            access,
         })
     }
 
@@ -172,8 +194,11 @@ pub struct EndpointPlan {
     pub mac: MacAddress,
     /// Address in the container.
     pub address: InterfaceAddress,
-    /// Next hop of the container's default route.
-    pub gateway: IpAddr,
+    /// Next hop to the outside; `None` where the bridge has no way there.
+    pub gateway: Option<IpAddr>,
+    /// Whether the container's default route goes there.
+    #[serde(default)]
+    pub is_default: bool,
     /// Maximum transmission unit in bytes, on both sides.
     pub mtu: u32,
     /// Whether other containers of the bridge are reached.
@@ -183,9 +208,9 @@ pub struct EndpointPlan {
 impl EndpointPlan {
     /// A connection with an address that was allocated; the hardware address follows from it.
     ///
-    /// `id` names the endpoint, not the container: it is new for each connection, because the interface of a
+    /// It is no container's default route. `interface` is the number of the interface in the container. `id` names the endpoint, not the container: it is new for each connection, because the interface of a
     /// container's earlier run may still be there, its namespace being dismantled.
-    pub fn new(bridge: &BridgePlan, id: &str, address: IpAddr) -> Result<Self, PlanError> {
+    pub fn new(bridge: &BridgePlan, id: &str, interface: u32, address: IpAddr) -> Result<Self, PlanError> {
         let host_interface = host_interface(id)?;
         let subnet = bridge.subnet();
         let outside = || PlanError::EndpointAddress {
@@ -200,13 +225,23 @@ impl EndpointPlan {
         Ok(Self {
             bridge: bridge.name.clone(),
             host_interface,
-            interface: CONTAINER_INTERFACE.to_owned(),
+            interface: format!("{CONTAINER_INTERFACE}{interface}"),
             mac: MacAddress::of_address(address.address()),
             address,
-            gateway: bridge.gateway.address(),
+            gateway: (bridge.access == Access::Open).then(|| bridge.gateway.address()),
+            is_default: false,
             mtu: bridge.mtu,
             icc: bridge.icc,
         })
+    }
+
+    /// The same as the container's way to the outside.
+    #[must_use]
+    pub fn with_default_route(self) -> Self {
+        Self {
+            is_default: self.gateway.is_some(),
+            ..self
+        }
     }
 
     /// The same with another hardware address (`--mac-address`).
@@ -337,11 +372,11 @@ mod tests {
     #[test]
     fn an_endpoint_takes_prefix_gateway_and_mtu_of_its_bridge() {
         let id = "0123456789abcdef0123456789abcdef";
-        let plan = EndpointPlan::new(&bridge(), id, "172.17.0.2".parse().unwrap()).unwrap();
+        let plan = EndpointPlan::new(&bridge(), id, 0, "172.17.0.2".parse().unwrap()).unwrap();
         assert_eq!(plan.host_interface, "conex0123456789");
         assert_eq!(plan.interface, "eth0");
         assert_eq!(plan.address.to_string(), "172.17.0.2/16");
-        assert_eq!(plan.gateway.to_string(), "172.17.0.1");
+        assert_eq!(plan.gateway, Some("172.17.0.1".parse().unwrap()));
         assert_eq!(plan.mac.to_string(), "02:42:ac:11:00:02");
         let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
         assert_eq!(plan.with_mac(mac).mac, mac);
@@ -349,11 +384,11 @@ mod tests {
 
     #[test]
     fn an_endpoint_outside_the_subnet_or_without_an_id_is_refused() {
-        let outside = EndpointPlan::new(&bridge(), "ab", "10.0.0.2".parse().unwrap());
+        let outside = EndpointPlan::new(&bridge(), "ab", 0, "10.0.0.2".parse().unwrap());
         assert!(matches!(outside, Err(PlanError::EndpointAddress { .. })));
         for id in ["", "ä", "a/b"] {
             assert!(
-                EndpointPlan::new(&bridge(), id, "172.17.0.2".parse().unwrap()).is_err(),
+                EndpointPlan::new(&bridge(), id, 0, "172.17.0.2".parse().unwrap()).is_err(),
                 "{id:?}"
             );
         }

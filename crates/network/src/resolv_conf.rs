@@ -66,6 +66,23 @@ impl ResolvConf {
         conf
     }
 
+    /// The name servers, as they are written.
+    pub fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// The file of a container whose name server is the engine's. A name without a dot is asked as it is first of all:
+    /// it is that of a container (`ndots`, resolv.conf(5)).
+    #[must_use]
+    pub fn behind(self, server: IpAddr, overrides: Overrides<'_>) -> Self {
+        let mut conf = self.with(overrides);
+        conf.servers = vec![server.to_string()];
+        if !conf.options.iter().any(|option| option.starts_with("ndots:")) {
+            conf.options.push("ndots:0".to_owned());
+        }
+        conf
+    }
+
     /// The file of a container on a bridge.
     pub fn on_bridge(self, overrides: Overrides<'_>, ipv6: Ipv6) -> Self {
         let mut conf = self.with(overrides);
@@ -181,6 +198,26 @@ mod tests {
         let expected =
             "nameserver 127.0.0.1\nnameserver 9.9.9.9\nsearch x.example\noptions ndots:5\nsortlist 10.0.0.0\n";
         assert_eq!(on_bridge(host, overrides), expected);
+    }
+
+    #[test]
+    fn behind_the_engines_server_names_without_dots_go_first() {
+        let host = "nameserver 10.0.0.2\nsearch a.example\noptions edns0\n";
+        let behind = |overrides| {
+            let server = "127.0.0.11".parse().unwrap();
+            let text = ResolvConf::parse(host).behind(server, overrides).render();
+            text.strip_prefix(HEADER).unwrap().to_owned()
+        };
+        assert_eq!(
+            behind(Overrides::default()),
+            "nameserver 127.0.0.11\nsearch a.example\noptions edns0 ndots:0\n"
+        );
+        let options = ["ndots:3".to_owned()];
+        let overrides = Overrides {
+            options: &options,
+            ..Overrides::default()
+        };
+        assert!(behind(overrides).ends_with("options ndots:3\n"));
     }
 
     #[test]

@@ -75,6 +75,20 @@ impl Query {
     }
 }
 
+/// The one moment of the filter `until` of a prune: a time, or how long ago it was (`10m`, `1h30m`).
+pub(crate) fn until(filters: &Filters) -> Result<Option<Timestamp>, Failure> {
+    match filters.values("until").unwrap_or_default() {
+        [] => Ok(None),
+        [text] => {
+            let unknown = || Failure::bad_request(format!("failed to parse value as time or duration: {text:?}"));
+            Timestamp::before(text, jiff::Timestamp::now())
+                .map(Some)
+                .ok_or_else(unknown)
+        }
+        _ => Err(Failure::bad_request("more than one until filter specified")),
+    }
+}
+
 /// Percent-encoding of a query (WHATWG URL, `application/x-www-form-urlencoded`).
 pub(crate) fn decode(text: &str) -> String {
     let text: Cow<'_, str> = if text.contains('+') {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::answer::{Answer, Failure};
 use crate::query::{Query, decode_path};
-use crate::routes::{archive, containers, execs, images, system};
+use crate::routes::{archive, containers, execs, images, networks, system};
 use crate::version;
 
 /// Largest body that is read into memory; archives are streamed instead.
@@ -108,6 +108,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
             }
         }
         (&Method::DELETE, ["images", name]) => images::remove(call, &decode_path(name)).await,
+        (_, ["networks", rest @ ..]) => network(call, &method, rest).await,
         (&Method::POST, ["containers", "create"]) => containers::create(call).await,
         (&Method::POST, ["containers", "prune"]) => containers::prune(call).await,
         (&Method::GET, ["containers", "json"]) => containers::list(call).await,
@@ -145,6 +146,19 @@ async fn container(call: Call, method: &Method, id: &str, action: &str) -> Answe
         (&Method::POST, "attach") => containers::attach(call, id).await,
         (&Method::POST, "resize") => containers::resize(call, id).await,
         (&Method::POST, "exec") => execs::create(call, id).await,
+        _ => Err(not_found()),
+    }
+}
+
+async fn network(call: Call, method: &Method, rest: &[&str]) -> Answer {
+    match (method, rest) {
+        (&Method::GET, [] | [""]) => networks::list(&call),
+        (&Method::POST, ["create"]) => networks::create(call).await,
+        (&Method::POST, ["prune"]) => networks::prune(call).await,
+        (&Method::GET, [id]) => networks::inspect(&call, &decode_path(id)),
+        (&Method::DELETE, [id]) => networks::remove(call, &decode_path(id)).await,
+        (&Method::POST, [id, "connect"]) => networks::connect(call, &decode_path(id)).await,
+        (&Method::POST, [id, "disconnect"]) => networks::disconnect(call, &decode_path(id)).await,
         _ => Err(not_found()),
     }
 }

@@ -4,4 +4,5 @@ pub(crate) mod archive;
 pub(crate) mod containers;
 pub(crate) mod execs;
 pub(crate) mod images;
+pub(crate) mod networks;
 pub(crate) mod system;

@@ -84,13 +84,13 @@ impl Mounted {
                 work,
                 volatile,
             } => {
-                env::set_current_dir(base).unwrap();
-                let lower: Vec<String> = lower.iter().map(|name| name.display().to_string()).collect();
-                let (lower, upper, work) = (lower.join(":"), upper.display(), work.display());
-                let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
-                let volatile = if volatile { ",volatile" } else { "" };
-                let options = format!("{options},redirect_dir=off,metacopy=off,index=off{volatile}");
-                conex_sys::mount::overlay_attached(&at, &options).unwrap();
+                let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+                let overlay = conex_sys::mount::Overlay {
+                    lower: &lower,
+                    upper: Some((&upper, &work)),
+                    volatile,
+                };
+                conex_sys::mount::overlay_attached(&at, &base, &overlay).unwrap();
                 env::set_current_dir("/").unwrap();
             }
         }

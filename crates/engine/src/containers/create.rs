@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_container::state::State;
-use conex_container::{Config, ImageDefaults, limits, names};
+use conex_container::{Config, ImageDefaults, NetworkChoice, limits, names};
 use conex_image::Image;
 use conex_spec::capabilities;
 
 use crate::containers::records::ContainerRecord;
 use crate::containers::task::{Task, View};
-use crate::containers::{Container, plan};
+use crate::containers::{Container, links, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
@@ -27,6 +27,25 @@ fn check_host(inner: &Inner, host: &api::HostConfig) -> Result<()> {
             .map_err(|error| refuse(format!("invalid {field}: {error}")))?;
     }
     Ok(())
+}
+
+/// Gives networks, and the container whose network is shared, the names or ids that they are recorded under.
+fn resolve_network(inner: &Inner, config: &mut Config) -> Result<()> {
+    // One that is not there is missed at the start, as in Docker.
+    if let NetworkChoice::Container(other) = &mut config.network
+        && let Ok(found) = inner.containers.find(other)
+    {
+        other.clone_from(&found.id);
+        config.host.network_mode = format!("container:{}", found.id);
+    }
+    links::resolve(inner, config)?;
+    inner.networks.resolve(config)
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let discarded = config.network == NetworkChoice::Host && !config.published().is_empty();
+    let words = discarded.then(|| "Published ports are discarded when using host network mode".to_owned());
+    words.into_iter().collect()
 }
 
 impl Engine {
@@ -49,7 +68,9 @@ impl Engine {
             .merge(image_defaults(image))
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
         check_host(inner, &config.host)?;
+        resolve_network(inner, &mut config)?;
         plan::check(inner, &config)?;
+        let warnings = warnings(&config);
         let id = random_id()?;
         let name = match name {
             Some(name) => {
@@ -68,15 +89,12 @@ impl Engine {
             return Err(error);
         }
         conex_sys::failpoint::hit("create.after-record");
-        let (container, (orders, view)) = Container::new(record, View::new(State::Created, None));
+        let (container, (orders, view)) = Container::new(record, View::new(State::Created, Vec::new()));
         inner.containers.add(container.clone());
         drop(lease);
         inner.events.container(&container, "create", &[]);
         Task::spawn(inner.clone(), Arc::clone(&container), orders, view, None);
-        Ok(api::ContainerCreateResponse {
-            id,
-            warnings: Vec::new(),
-        })
+        Ok(api::ContainerCreateResponse { id, warnings })
     }
 
     fn make_up_name(&self, id: &str) -> Result<String> {

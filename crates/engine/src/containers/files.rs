@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use conex_container::state::Exit;
 use serde::{Deserialize, Serialize};
 
-use crate::network::Endpoint;
+use crate::networks::Endpoint;
 
 /// The time of what never happened, as the Engine API writes it.
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -37,8 +37,8 @@ pub(crate) struct StateRecord {
 pub(crate) struct RunRecord {
     /// The boot of the host that it belongs to.
     pub(crate) boot_id: String,
-    /// Its connection to the bridge.
-    pub(crate) endpoint: Option<Endpoint>,
+    /// Its connections to networks.
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 /// Names every file of a container.

@@ -8,7 +8,7 @@ use conex_container::state::{Exit, State};
 use conex_spec::{CgroupVersion, defaults};
 
 use crate::containers::task::View;
-use crate::containers::{Container, files, list, resolution};
+use crate::containers::{Container, files, links, list, networks, resolution};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,7 +55,7 @@ impl Engine {
             size_root_fs: sizes.map(|(_, root)| root),
             mounts: container.config.mounts.iter().map(list::mount).collect(),
             config: config(&container, resolution::hostname(&self.inner, &container)),
-            network_settings: network(&container, &view),
+            network_settings: networks::settings(&self.inner, &container, &view),
             ..api::ContainerInspect::default()
         })
     }
@@ -133,6 +133,7 @@ fn state(view: &View) -> api::ContainerState {
 /// What was asked for, and what is done where nothing was.
 fn host_config(inner: &Inner, container: &Container) -> api::HostConfig {
     let mut host = container.config.host.clone();
+    host.links = links::shown(inner, container);
     let unified = inner.host.facts.cgroups == CgroupVersion::V2;
     host.console_size.get_or_insert([0, 0]);
     if !unified {
@@ -185,41 +186,5 @@ fn config(container: &Container, hostname: String) -> api::InspectConfig {
         labels: config.labels.clone(),
         stop_signal: config.stop_signal.clone().unwrap_or_default(),
         stop_timeout: config.stop_timeout,
-    }
-}
-
-/// A container's connection as it is listed; empty fields while it does not run.
-pub(crate) fn endpoint(view: &View) -> api::EndpointSettings {
-    let Some(endpoint) = &view.endpoint else {
-        return api::EndpointSettings::default();
-    };
-    let plan = &endpoint.plan;
-    api::EndpointSettings {
-        mac_address: plan.mac.to_string(),
-        network_id: plan.bridge.clone(),
-        endpoint_id: endpoint.id.clone(),
-        gateway: plan.gateway.to_string(),
-        ip_address: plan.address.address().to_string(),
-        ip_prefix_len: plan.address.prefix(),
-        ..api::EndpointSettings::default()
-    }
-}
-
-fn network(container: &Container, view: &View) -> api::NetworkSettings {
-    let settings = endpoint(view);
-    api::NetworkSettings {
-        ports: container
-            .config
-            .exposed_ports
-            .iter()
-            .map(|port| (port.clone(), None))
-            .collect(),
-        endpoint_id: settings.endpoint_id.clone(),
-        gateway: settings.gateway.clone(),
-        ip_address: settings.ip_address.clone(),
-        ip_prefix_len: settings.ip_prefix_len,
-        mac_address: settings.mac_address.clone(),
-        networks: BTreeMap::from([(container.config.network.name().to_owned(), settings)]),
-        ..api::NetworkSettings::default()
     }
 }

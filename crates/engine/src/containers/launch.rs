@@ -16,7 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use conex_container::state::Exit;
+use conex_container::NetworkChoice;
+use conex_container::state::{Exit, State};
 use conex_protocol::daemon::{self, Event, News, NotStarted};
 use conex_protocol::message::{Attachment, Failure, FailureReason, FromMonitor, MonitorOrder, NO_ANSWER, ToMonitor};
 use conex_snapshot::{OverlayMethod, Rootfs, Writable};
@@ -30,7 +31,9 @@ use crate::containers::task::Run;
 use crate::containers::{Container, plan, recovery, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::network::{Connection, Endpoint};
+use crate::networks::connect::namespace_of;
+use crate::networks::dns;
+use crate::networks::{Connection, Endpoint};
 use crate::template::Forked;
 
 /// A container that runs.
@@ -145,14 +148,25 @@ async fn try_launch(
     before: Option<&Exit>,
     early: Vec<(Attachment, OwnedFd)>,
 ) -> std::result::Result<Launched, Failed> {
-    let mut prepared = {
+    let preparing = {
         let (engine, container, before) = (engine.clone(), container.clone(), before.cloned());
         tokio::task::spawn_blocking(move || prepare(&engine, &container, before))
-            .await
-            .map_err(|error| own_failure(Error::new(ErrorKind::System, format!("prepare the start: {error}"))))?
-            .map_err(own_failure)?
     };
-    let outcome = fork(engine, container, &mut prepared, &early).await;
+    let mut prepared = preparing
+        .await
+        .map_err(|error| own_failure(Error::new(ErrorKind::System, format!("prepare the start: {error}"))))?
+        .map_err(|error| {
+            recovery::bury(engine, container);
+            own_failure(error)
+        })?;
+    let served = match prepared.connection.take_resolver() {
+        Some(resolver) => dns::serve(engine, &container.id, resolver),
+        None => Ok(()),
+    };
+    let outcome = match served {
+        Ok(()) => fork(engine, container, &mut prepared, &early).await,
+        Err(error) => Err(own_failure(system("serve names")(error))),
+    };
     if outcome.is_err() {
         recovery::bury(engine, container);
     }
@@ -163,17 +177,15 @@ async fn try_launch(
             pid,
             started_at,
         }) => {
-            let endpoint = prepared.connection.and_then(Connection::into_endpoint);
+            let endpoints = prepared.connection.into_endpoints();
             Ok(Launched {
-                run: Run::new(link, protocol, endpoint),
+                run: Run::new(link, protocol, endpoints),
                 pid,
                 started_at,
             })
         }
         Err(failed) => {
-            if let Some(endpoint) = prepared.connection.and_then(Connection::into_endpoint) {
-                engine.network.release(&endpoint);
-            }
+            release(engine, container, prepared.connection.into_endpoints()).await;
             Err(failed)
         }
     }
@@ -184,7 +196,7 @@ struct Prepared {
     order: Arc<OwnedFd>,
     run_dir: Arc<OwnedFd>,
     fds: Vec<Arc<OwnedFd>>,
-    connection: Option<Connection>,
+    connection: Connection,
 }
 
 fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Result<Prepared> {
@@ -192,21 +204,22 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
     let id = container.id.as_str();
     let run_dir = create_run_dir(engine, container)?;
     let root = mount_root(engine, container)?;
-    let connection = engine.network.connect(container)?;
-    let endpoint = connection.as_ref().and_then(Connection::endpoint).cloned();
+    let connection = connect(engine, container)?;
+    let endpoints = connection.endpoints().to_vec();
     let mut undo = Undo {
         engine,
-        endpoint: endpoint.clone(),
+        container: id,
+        endpoints: endpoints.clone(),
     };
-    resolution::write(engine, container, endpoint.as_ref())?;
+    resolution::write(engine, container, &endpoints)?;
     let run = RunRecord {
         boot_id: engine.host.boot_id.clone(),
-        endpoint,
+        endpoints,
     };
     begin_run(engine, id, before, run).map_err(system(format!("note the start of container {id}")))?;
 
     let mut slots = Slots::default();
-    let plan = plan::init_plan(engine, container, root, connection.as_ref(), &mut slots)?;
+    let plan = plan::init_plan(engine, container, root, &connection, &mut slots)?;
     let order = MonitorOrder {
         container: id.to_owned(),
         exit_file: files.exit_file(id).display().to_string(),
@@ -219,7 +232,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
             .map_err(|error| Error::new(ErrorKind::System, "encode the plan").caused_by(error))?,
     };
     let order = seal("monitor-order", &order)?;
-    undo.endpoint = None;
+    undo.endpoints.clear();
     Ok(Prepared {
         order: order.into(),
         run_dir: run_dir.into(),
@@ -228,17 +241,43 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
     })
 }
 
-/// Gives the endpoint back unless the start goes on.
+/// Gives the endpoints back unless the start goes on.
 struct Undo<'a> {
     engine: &'a Inner,
-    endpoint: Option<Endpoint>,
+    container: &'a str,
+    endpoints: Vec<Endpoint>,
 }
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
-        if let Some(endpoint) = &self.endpoint {
-            self.engine.network.release(endpoint);
-        }
+        self.engine.networks.release(self.container, &self.endpoints);
+    }
+}
+
+/// The container's network: its own connections, or that of the container that it shares.
+fn connect(engine: &Inner, container: &Container) -> Result<Connection> {
+    let NetworkChoice::Container(other) = &container.config.network else {
+        return engine.networks.connect(container);
+    };
+    let failed = |error: Error| {
+        let words = format!("joining network namespace of container: {}", error.message());
+        Error::new(error.kind(), words)
+    };
+    let other = engine.containers.find(other).map_err(failed)?;
+    let State::Running { pid, .. } = other.view().state else {
+        let words = format!("cannot join network namespace of a non running container: {}", other.id);
+        return Err(failed(Error::new(ErrorKind::Conflict, words)));
+    };
+    namespace_of(pid).map(Connection::shared)
+}
+
+/// Gives endpoints back, off the event loop: taking published ports back blocks.
+pub(crate) async fn release(engine: &Arc<Inner>, container: &Container, endpoints: Vec<Endpoint>) {
+    engine.networks.resolvers.stop(&container.id);
+    let (engine, id) = (engine.clone(), container.id.clone());
+    let released = tokio::task::spawn_blocking(move || engine.networks.release(&id, &endpoints));
+    if let Err(error) = released.await {
+        tracing::error!(%error, container = %container.id, "give the container's networks back");
     }
 }
 

@@ -1,6 +1,5 @@
 //! `GET /containers/json`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conex_api_types as api;
@@ -8,7 +7,7 @@ use conex_container::MountChoice;
 use conex_container::state::State;
 
 use crate::containers::task::View;
-use crate::containers::{Container, inspect};
+use crate::containers::{Container, networks};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::requests::ContainersQuery;
@@ -92,7 +91,7 @@ impl Engine {
                     "id" => container.id.starts_with(value),
                     // Docker's are regular expressions; what users type are parts of names and anchors.
                     "name" => matches_name(&container.name, value),
-                    "network" => container.config.network.name() == value,
+                    "network" => self.is_on(container, value),
                     "status" => view.state.status() == value,
                     "health" => value == "none",
                     "is-task" => matches!(value.as_str(), "false" | "0"),
@@ -147,7 +146,7 @@ fn summary(container: &Container, view: &View) -> api::ContainerSummary {
         image_id: container.image.clone(),
         command: config.argv().join(" "),
         created: created.as_second(),
-        ports: config.exposed_ports.iter().filter_map(|port| exposed(port)).collect(),
+        ports: networks::ports_of_list(container, view),
         labels: config.labels.clone(),
         state: view.state.status().to_owned(),
         status: status(&view.state, jiff::Timestamp::now()),
@@ -155,20 +154,11 @@ fn summary(container: &Container, view: &View) -> api::ContainerSummary {
             network_mode: config.host.network_mode.clone(),
         },
         network_settings: api::ContainerNetworks {
-            networks: BTreeMap::from([(config.network.name().to_owned(), inspect::endpoint(view))]),
+            networks: networks::of_list(container, view),
         },
         mounts: config.mounts.iter().map(mount).collect(),
         ..api::ContainerSummary::default()
     }
-}
-
-fn exposed(port: &str) -> Option<api::Port> {
-    let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
-    Some(api::Port {
-        private_port: number.parse().ok()?,
-        kind: kind.to_owned(),
-        ..api::Port::default()
-    })
 }
 
 /// A mount as it is listed.

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use conex_container::{BindPropagation, Config, ExecConfig, MountChoice};
+use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice};
 use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Resources, Stdio};
 use conex_spec::security::{self, SecurityOptions};
 use conex_spec::{
@@ -13,17 +13,17 @@ use conex_spec::{
 use rustix::fs::{FileType, Stat};
 
 use crate::containers::launch::{OwnedRoot, Slots};
-use crate::containers::{Container, resolution};
+use crate::containers::{Container, links, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::network::Connection;
+use crate::networks::Connection;
 
 /// The plan of a container's first process.
 pub(crate) fn init_plan(
     engine: &Inner,
     container: &Container,
     root: OwnedRoot,
-    connection: Option<&Connection>,
+    connection: &Connection,
     slots: &mut Slots,
 ) -> Result<InitPlan> {
     let config = &container.config;
@@ -50,7 +50,7 @@ pub(crate) fn init_plan(
         process: ProcessRequest {
             user: config.user.clone(),
             group_add: host.group_add.clone().unwrap_or_default(),
-            env: config.env.iter().filter(|entry| entry.contains('=')).cloned().collect(),
+            env: environment(engine, container)?,
             argv: config.argv(),
             working_directory: config.working_dir.clone(),
             stdio: stdio(config),
@@ -79,15 +79,22 @@ pub(crate) fn init_plan(
     container_plan(&request).map_err(invalid)
 }
 
+/// What links tell, and what was asked for, which goes before it.
+fn environment(engine: &Inner, container: &Container) -> Result<Vec<String>> {
+    let own = container.config.env.iter().filter(|entry| entry.contains('='));
+    let mut env = links::environment(engine, container)?;
+    env.extend(own.cloned());
+    Ok(env)
+}
+
 /// The namespace that was made for the container, or the host's.
-fn network(connection: Option<&Connection>, slots: &mut Slots) -> Result<NamespaceChoice> {
-    let Some(connection) = connection else {
-        return Ok(NamespaceChoice::Host);
-    };
+fn network(connection: &Connection, slots: &mut Slots) -> Result<NamespaceChoice> {
     let namespace = connection
         .namespace()
         .map_err(|error| Error::new(ErrorKind::System, format!("duplicate the network namespace: {error}")))?;
-    Ok(NamespaceChoice::Enter(slots.add(namespace)))
+    Ok(namespace.map_or(NamespaceChoice::Host, |namespace| {
+        NamespaceChoice::Enter(slots.add(namespace))
+    }))
 }
 
 fn stdio(config: &Config) -> Stdio {
@@ -233,7 +240,12 @@ fn resources(config: &Config) -> Resources {
 
 /// What is mounted into a container beside its root file system.
 pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<MountRequest>> {
-    let dir = engine.files.dir(&container.id);
+    // Who shares another container's network shares its names.
+    let names = match &container.config.network {
+        NetworkChoice::Container(other) => other,
+        _ => &container.id,
+    };
+    let dir = engine.files.dir(names);
     let asked = &container.config.mounts;
     let mut mounts = Vec::new();
     for (name, target) in [

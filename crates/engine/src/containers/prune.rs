@@ -10,17 +10,24 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{RemoveRequest, Timestamp};
 
 impl Engine {
-    /// Removes the containers that do not run and that the filters mean (`until`, `label`, `label!`).
-    pub async fn prune_containers(&self, filters: api::Filters) -> Result<api::ContainersPruned> {
+    /// Removes the containers that do not run, were made before `until` and are meant by the filters (`label`, `label!`).
+    pub async fn prune_containers(
+        &self,
+        filters: &api::Filters,
+        until: Option<Timestamp>,
+    ) -> Result<api::ContainersPruned> {
         let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
         filters.require_known(&["label", "label!", "until"]).map_err(invalid)?;
-        let until = until(&filters)?;
+        let until = until.and_then(|time| {
+            let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
+            jiff::Timestamp::new(time.seconds, nanoseconds).ok()
+        });
         let Ok(_only) = self.inner.pruning.try_lock() else {
             return Err(Error::new(ErrorKind::Conflict, "a prune operation is already running"));
         };
         let mut pruned = api::ContainersPruned::default();
         for container in self.inner.containers.all() {
-            if !is_meant(&container, &filters, until.as_ref()) {
+            if !is_meant(&container, filters, until.as_ref()) {
                 continue;
             }
             let bytes = self.sizes(&container).await.map_or(0, |(bytes, _)| bytes);
@@ -35,26 +42,6 @@ impl Engine {
         }
         self.inner.events.pruned("container", pruned.space_reclaimed);
         Ok(pruned)
-    }
-}
-
-/// The one moment of the filter `until`.
-fn until(filters: &api::Filters) -> Result<Option<jiff::Timestamp>> {
-    match filters.values("until") {
-        None | Some([]) => Ok(None),
-        Some([moment]) => {
-            let time = Timestamp::before(moment, jiff::Timestamp::now());
-            let time = time.ok_or_else(|| {
-                let words = format!("failed to parse value as time or duration: {moment:?}");
-                Error::new(ErrorKind::InvalidParameter, words)
-            })?;
-            let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
-            Ok(jiff::Timestamp::new(time.seconds, nanoseconds).ok())
-        }
-        Some(_) => Err(Error::new(
-            ErrorKind::InvalidParameter,
-            "more than one until filter specified",
-        )),
     }
 }
 

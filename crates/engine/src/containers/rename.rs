@@ -55,6 +55,7 @@ pub(crate) async fn rename(engine: &Inner, container: &Arc<Container>, name: &st
     }
     conex_sys::failpoint::hit("rename.after-record");
     engine.containers.replace(container, renamed.clone());
+    engine.networks.rename(&renamed);
     let before = format!("/{}", container.name);
     engine.events.container(&renamed, "rename", &[("oldName", before)]);
     Ok(renamed)

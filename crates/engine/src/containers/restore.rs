@@ -17,24 +17,21 @@ use crate::containers::task::{Run, Task, View};
 use crate::containers::{Container, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::network::Endpoint;
+use crate::networks::{connect, dns};
 
 /// Restores all containers, and collects what belongs to none.
 pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<()> {
     let records = engine.records.load()?;
     let known: HashSet<String> = records.iter().map(|record| record.id.clone()).collect();
-    let mut endpoints = Vec::new();
     for record in records {
-        if let Some(endpoint) = restore_one(engine, record).await? {
-            endpoints.push(endpoint);
-        }
+        restore_one(engine, record).await?;
     }
-    engine.network.collect(&endpoints);
+    engine.networks.collect();
     collect(engine, &known)
 }
 
-async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<Option<Endpoint>> {
-    let (container, (orders, publisher)) = Container::new(record, View::new(State::Created, None));
+async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()> {
+    let (container, (orders, publisher)) = Container::new(record, View::new(State::Created, Vec::new()));
     engine.containers.add(container.clone());
     let found = recovery::find(engine, &container).map_err(|error| {
         Error::new(
@@ -47,25 +44,45 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<Opt
         Found::Still(state) => Err(state),
     };
     match greeted {
-        Ok((run, state)) => {
-            let endpoint = run.endpoint.clone();
-            if let Some(endpoint) = &endpoint {
-                engine.network.adopt(endpoint);
-            }
-            publisher.send_replace(View::new(state, endpoint.clone()));
+        Ok((mut run, state)) => {
+            // A connection or its end that was cut off has not happened, or has: the record says which.
+            let config = &container.config;
+            run.endpoints.retain(|endpoint| {
+                config.endpoints.contains_key(&endpoint.name) && engine.networks.adopt(&container.id, endpoint)
+            });
+            // It may have another name than when it was connected.
+            engine.networks.rename(&container);
+            serve_names(engine, &container, &state, &run).await;
+            publisher.send_replace(View::new(state, run.endpoints.clone()));
             Task::spawn(engine.clone(), container, orders, publisher, Some(run));
-            Ok(endpoint)
+            Ok(())
         }
         Err(state) => {
             let ended = matches!(state, State::Exited(_));
-            publisher.send_replace(View::new(state, None));
+            publisher.send_replace(View::new(state, Vec::new()));
             if ended && container.config.auto_remove {
                 removal::remove(engine, &container).await?;
-                return Ok(None);
+                return Ok(());
             }
             Task::spawn(engine.clone(), container, orders, publisher, None);
-            Ok(None)
+            Ok(())
         }
+    }
+}
+
+/// Serves the names of a running container's networks again: the sockets of the daemon before are gone.
+async fn serve_names(engine: &Arc<Inner>, container: &Arc<Container>, state: &State, run: &Run) {
+    let State::Running { pid, .. } = *state else { return };
+    let (networks, endpoints) = (engine.clone(), run.endpoints.clone());
+    let opened = tokio::task::spawn_blocking(move || connect::open_resolver(&networks, pid, &endpoints)).await;
+    let served = match opened {
+        Ok(Ok(Some(resolver))) => dns::serve(engine, &container.id, resolver).map_err(|error| error.to_string()),
+        Ok(Ok(None)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = served {
+        tracing::warn!(container = %container.id, error, "serve the names of a running container");
     }
 }
 
@@ -77,7 +94,7 @@ async fn greet(
     run: RunRecord,
 ) -> std::result::Result<(Run, State), State> {
     match try_greet(engine, container, socket).await {
-        Ok(Some((link, protocol, state))) => Ok((Run::new(link, protocol, run.endpoint), state)),
+        Ok(Some((link, protocol, state))) => Ok((Run::new(link, protocol, run.endpoints), state)),
         outcome => {
             if let Err(error) = outcome {
                 tracing::warn!(container = %container.id, %error, "greet a monitor");

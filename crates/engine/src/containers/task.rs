@@ -4,6 +4,9 @@
 //! taken between them. What clients read (`list`, `inspect`, `wait`) is the published `View` and never waits here.
 
 mod alter;
+mod networks;
+
+pub(crate) use networks::NetworkChange;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +23,7 @@ use crate::containers::link::Link;
 use crate::containers::{Container, execs, recovery, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::network::Endpoint;
+use crate::networks::Endpoint;
 
 /// Answer to an order.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -33,6 +36,8 @@ pub(crate) enum Order {
     Remove { force: bool, reply: Reply<()> },
     /// Give it another name.
     Rename { name: String, reply: Reply<()> },
+    /// Connect it to a network or disconnect it, now and whenever it runs.
+    Networks { change: NetworkChange, reply: Reply<()> },
     /// Freeze its processes.
     Pause { reply: Reply<()> },
     /// Let its processes go on.
@@ -81,13 +86,13 @@ pub(crate) struct View {
     pub(crate) last: Option<Exit>,
     /// How many runs have ended since the daemon knows it.
     pub(crate) exits: u64,
-    /// Its connection to the bridge while it runs.
-    pub(crate) endpoint: Option<Endpoint>,
+    /// Its connections to networks while it runs.
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 impl View {
     /// Of a container in a state that it was found or made in.
-    pub(crate) fn new(state: State, endpoint: Option<Endpoint>) -> Self {
+    pub(crate) fn new(state: State, endpoints: Vec<Endpoint>) -> Self {
         let last = match &state {
             State::Exited(exit) => Some(exit.clone()),
             _ => None,
@@ -96,7 +101,7 @@ impl View {
             state,
             last,
             exits: 0,
-            endpoint,
+            endpoints,
         }
     }
 }
@@ -120,17 +125,17 @@ pub(crate) struct Run {
     /// Connection to the monitor.
     pub(crate) link: Link,
     /// Released when the run ends.
-    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
     protocol: daemon::Run,
     pending: HashMap<Request, Pending>,
 }
 
 impl Run {
     /// A run that nothing was asked of yet.
-    pub(crate) fn new(link: Link, protocol: daemon::Run, endpoint: Option<Endpoint>) -> Self {
+    pub(crate) fn new(link: Link, protocol: daemon::Run, endpoints: Vec<Endpoint>) -> Self {
         Self {
             link,
-            endpoint,
+            endpoints,
             protocol,
             pending: HashMap::new(),
         }
@@ -210,6 +215,10 @@ impl Task {
             }
             Order::Rename { name, reply } => {
                 let outcome = self.rename(&name).await;
+                answer(reply, outcome);
+            }
+            Order::Networks { change, reply } => {
+                let outcome = self.change_networks(change).await;
                 answer(reply, outcome);
             }
             Order::Pause { reply } => {
@@ -321,7 +330,7 @@ impl Task {
         let early = std::mem::take(&mut self.early);
         match launch::launch(&self.engine, &self.container, before.as_ref(), early).await {
             Ok(launched) => {
-                let endpoint = launched.run.endpoint.clone();
+                let endpoints = launched.run.endpoints.clone();
                 self.run = Some(launched.run);
                 let event = Event::Started {
                     pid: launched.pid,
@@ -329,15 +338,13 @@ impl Task {
                 };
                 if let Ok((state, _)) = self.state().on(event) {
                     self.view.send_modify(|view| {
-                        view.endpoint = endpoint;
+                        view.endpoints.clone_from(&endpoints);
                         view.state = state;
                     });
                 }
                 conex_sys::failpoint::hit("start.after-started");
-                if let Some(endpoint) = self.view.borrow().endpoint.clone() {
-                    self.engine
-                        .events
-                        .network("connect", &endpoint.plan.bridge, &self.container.id);
+                for endpoint in &endpoints {
+                    self.engine.events.endpoint("connect", endpoint, &self.container.id);
                 }
                 self.engine.events.container(&self.container, "start", &[]);
                 Ok(())
@@ -471,12 +478,10 @@ impl Task {
         let Some(run) = self.run.take() else {
             return self.after_end(state, died).await;
         };
-        if let Some(endpoint) = &run.endpoint {
-            self.engine.network.release(endpoint);
-            self.engine
-                .events
-                .network("disconnect", &endpoint.plan.bridge, &self.container.id);
+        for endpoint in &run.endpoints {
+            self.engine.events.endpoint("disconnect", endpoint, &self.container.id);
         }
+        launch::release(&self.engine, &self.container, run.endpoints).await;
         self.engine.execs.container_exited(&self.container.id);
         self.after_end(state, died).await;
     }
@@ -491,7 +496,7 @@ impl Task {
         self.view.send_modify(|view| {
             view.exits += 1;
             view.last = Some(exit.clone());
-            view.endpoint = None;
+            view.endpoints.clear();
             view.state = State::Exited(exit);
         });
         if self.container.config.auto_remove

@@ -25,6 +25,7 @@ fn a_bridge_is_completed_wherever_an_earlier_attempt_was_cut_off() {
             driver
                 .apply_ruleset(&Ruleset {
                     bridges: vec![plan.clone()],
+                    ..Ruleset::default()
                 })
                 .unwrap();
             assert_eq!(driver.ensure_bridge(&plan).unwrap().origin, BridgeOrigin::Adopted);

@@ -20,6 +20,7 @@ fn containers_on_a_bridge_reach_one_another_and_the_host() {
         driver
             .apply_ruleset(&Ruleset {
                 bridges: vec![plan.clone()],
+                ..Ruleset::default()
             })
             .unwrap();
         driver.ensure_bridge(&plan).unwrap();
@@ -110,7 +111,7 @@ fn a_connection_that_cannot_be_made_leaves_nothing_behind() {
 
         driver.ensure_bridge(&plan).unwrap();
         let unreachable = EndpointPlan {
-            gateway: IpAddr::from([10, 0, 0, 1]),
+            gateway: Some(IpAddr::from([10, 0, 0, 1])),
             ..endpoint(&plan, "aaaaaaaaaaaa", 2)
         };
         let refused = driver.connect(&unreachable, &mut netns).unwrap_err();
@@ -118,7 +119,10 @@ fn a_connection_that_cannot_be_made_leaves_nothing_behind() {
             refused.to_string().starts_with("configure interface eth0: "),
             "{refused}"
         );
-        assert_eq!(driver.host_interfaces("conex").unwrap(), Vec::<String>::new());
+        assert_eq!(
+            driver.host_interfaces(&["conex0".to_owned()]).unwrap(),
+            Vec::<String>::new()
+        );
         driver.connect(&endpoint(&plan, "aaaaaaaaaaaa", 2), &mut netns).unwrap();
     });
 }
@@ -131,7 +135,10 @@ fn a_namespace_that_is_connected_already_is_refused_and_keeps_its_connection() {
         driver.ensure_bridge(&plan).unwrap();
         let mut netns = connected(&driver, &plan, "aaaaaaaaaaaa", 2);
         assert!(driver.connect(&endpoint(&plan, "bbbbbbbbbbbb", 3), &mut netns).is_err());
-        assert_eq!(driver.host_interfaces("conex").unwrap(), ["conexaaaaaaaaaa"]);
+        assert_eq!(
+            driver.host_interfaces(&["conex0".to_owned()]).unwrap(),
+            ["conexaaaaaaaaaa"]
+        );
         assert!(talk(netns.as_fd(), host, Ipv4Addr::new(172, 17, 0, 2)).is_ok());
     });
 }
@@ -154,7 +161,7 @@ fn connections_are_made_at_once_from_many_threads() {
             let threads: Vec<_> = (2..18).map(|last| scope.spawn(move || connect(last))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(driver.host_interfaces("conex").unwrap().len(), 16);
+        assert_eq!(driver.host_interfaces(&["conex0".to_owned()]).unwrap().len(), 16);
         for (last, netns) in (2..).zip(&namespaces) {
             assert!(talk(netns.as_fd(), host, Ipv4Addr::new(172, 17, 0, last)).is_ok());
         }
@@ -169,7 +176,10 @@ fn a_leftover_of_the_same_endpoint_is_replaced() {
         driver.ensure_bridge(&plan).unwrap();
         let _former = connected(&driver, &plan, "aaaaaaaaaaaa", 2);
         let _latter = connected(&driver, &plan, "aaaaaaaaaaaa", 2);
-        assert_eq!(driver.host_interfaces("conex").unwrap(), ["conexaaaaaaaaaa"]);
+        assert_eq!(
+            driver.host_interfaces(&["conex0".to_owned()]).unwrap(),
+            ["conexaaaaaaaaaa"]
+        );
     });
 }
 
@@ -181,12 +191,13 @@ fn nothing_is_left_when_all_is_removed() {
         driver
             .apply_ruleset(&Ruleset {
                 bridges: vec![plan.clone()],
+                ..Ruleset::default()
             })
             .unwrap();
         let change = driver.ensure_bridge(&plan).unwrap();
         let ended = connected(&driver, &plan, "aaaaaaaaaaaa", 2);
         let kept = connected(&driver, &plan, "bbbbbbbbbbbb", 3);
-        let mut interfaces = driver.host_interfaces("conex").unwrap();
+        let mut interfaces = driver.host_interfaces(&["conex0".to_owned()]).unwrap();
         interfaces.sort();
         assert_eq!(interfaces, ["conexaaaaaaaaaa", "conexbbbbbbbbbb"]);
 
@@ -211,7 +222,7 @@ fn nothing_is_left_when_all_is_removed() {
 /// The kernel dismantles a namespace in the background.
 fn await_interfaces(driver: &BridgeDriver, expected: usize) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while driver.host_interfaces("conex").unwrap().len() != expected {
+    while driver.host_interfaces(&["conex0".to_owned()]).unwrap().len() != expected {
         assert!(
             Instant::now() < deadline,
             "interfaces are left of a namespace that is closed"

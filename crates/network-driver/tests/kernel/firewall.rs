@@ -19,6 +19,7 @@ fn packets_to_the_outer_world_carry_the_hosts_address() {
         driver
             .apply_ruleset(&Ruleset {
                 bridges: vec![plan.clone()],
+                ..Ruleset::default()
             })
             .unwrap();
         assert_eq!(driver.ensure_bridge(&plan).unwrap().forwarding, Forwarding::TurnedOn);
@@ -31,7 +32,12 @@ fn packets_to_the_outer_world_carry_the_hosts_address() {
             masquerade: Masquerade::Off,
             ..plan.clone()
         };
-        driver.apply_ruleset(&Ruleset { bridges: vec![routed] }).unwrap();
+        driver
+            .apply_ruleset(&Ruleset {
+                bridges: vec![routed],
+                ..Ruleset::default()
+            })
+            .unwrap();
         assert!(out().is_err(), "the outer world has no route to the container");
         netns::enter(world.as_fd(), || {
             ip(&["route", "add", "172.17.0.0/16", "via", "192.0.2.1"])
@@ -54,6 +60,7 @@ fn the_outer_world_reaches_no_container_by_itself() {
         driver
             .apply_ruleset(&Ruleset {
                 bridges: vec![plan.clone()],
+                ..Ruleset::default()
             })
             .unwrap();
         driver.ensure_bridge(&plan).unwrap();
@@ -77,6 +84,7 @@ fn denied_communication_isolates_containers_from_one_another_only() {
         driver
             .apply_ruleset(&Ruleset {
                 bridges: vec![plan.clone()],
+                ..Ruleset::default()
             })
             .unwrap();
         driver.ensure_bridge(&plan).unwrap();
@@ -102,6 +110,7 @@ fn one_bridge_does_not_reach_another() {
         driver
             .apply_ruleset(&Ruleset {
                 bridges: vec![one.clone(), two.clone()],
+                ..Ruleset::default()
             })
             .unwrap();
         driver.ensure_bridge(&one).unwrap();
@@ -110,7 +119,10 @@ fn one_bridge_does_not_reach_another() {
         let mut second = driver.take_namespace().unwrap();
         let address = IpAddr::from([10, 9, 0, 2]);
         driver
-            .connect(&EndpointPlan::new(&two, "bbbbbbbbbbbb", address).unwrap(), &mut second)
+            .connect(
+                &EndpointPlan::new(&two, "bbbbbbbbbbbb", 0, address).unwrap(),
+                &mut second,
+            )
             .unwrap();
         let across = || talk(second.as_fd(), first.as_fd(), Ipv4Addr::new(10, 9, 0, 2));
 
@@ -128,6 +140,7 @@ fn a_ruleset_that_nft_refuses_changes_nothing() {
         driver
             .apply_ruleset(&Ruleset {
                 bridges: vec![plan.clone()],
+                ..Ruleset::default()
             })
             .unwrap();
         let before = run("nft", &["list", "ruleset"]);
@@ -135,7 +148,12 @@ fn a_ruleset_that_nft_refuses_changes_nothing() {
             name: "a\" \"b".to_owned(),
             ..plan
         };
-        let refused = driver.apply_ruleset(&Ruleset { bridges: vec![broken] }).unwrap_err();
+        let refused = driver
+            .apply_ruleset(&Ruleset {
+                bridges: vec![broken],
+                ..Ruleset::default()
+            })
+            .unwrap_err();
         assert!(matches!(refused, DriverError::Ruleset { .. }), "{refused}");
         assert_eq!(run("nft", &["list", "ruleset"]), before);
     });

@@ -51,7 +51,7 @@ pub(crate) fn default_plan() -> BridgePlan {
 
 /// A connection with the address 172.17.0.`last`.
 pub(crate) fn endpoint(bridge: &BridgePlan, id: &str, last: u8) -> EndpointPlan {
-    EndpointPlan::new(bridge, id, IpAddr::from([172, 17, 0, last])).unwrap()
+    EndpointPlan::new(bridge, id, 0, IpAddr::from([172, 17, 0, last])).unwrap()
 }
 
 /// A container's namespace on a bridge.

@@ -10,6 +10,7 @@ use futures_util::stream;
 
 use crate::answer::{Answer, Failure, json, lines, no_content, ok};
 use crate::hijack::{Content, hijack};
+use crate::query::until;
 use crate::router::Call;
 
 /// `POST /containers/create`.
@@ -122,7 +123,9 @@ pub(crate) async fn changes(call: Call, id: &str) -> Answer {
 
 /// `POST /containers/prune`.
 pub(crate) async fn prune(call: Call) -> Answer {
-    ok(&call.engine.prune_containers(call.query.filters()?).await?)
+    let filters = call.query.filters()?;
+    let until = until(&filters)?;
+    ok(&call.engine.prune_containers(&filters, until).await?)
 }
 
 /// `DELETE /containers/{id}`.
