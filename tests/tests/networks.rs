@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use conex_tests::{Sandbox, eventually};
 
@@ -41,9 +41,8 @@ fn inspect(sandbox: &Sandbox, form: &str, what: &str) -> String {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story, or a flat table")]
 fn a_network_is_made_listed_inspected_and_removed() {
-    let mut sandbox = Sandbox::new();
+    let sandbox = Sandbox::new();
     let names = |sandbox: &Sandbox, filter: &str| {
         let listed = sandbox.ok(&["network", "ls", "--filter", filter, "--format", "{{.Name}}"]);
         let mut names: Vec<String> = listed.lines().map(str::to_owned).collect();
@@ -51,8 +50,6 @@ fn a_network_is_made_listed_inspected_and_removed() {
         names
     };
     assert_eq!(names(&sandbox, "type=builtin"), ["bridge", "host", "none"]);
-    let predefined = sandbox.ok(&["network", "inspect", "--format", "{{.Id}}", "bridge"]);
-    assert_eq!(predefined.len(), 64);
     let id = sandbox.ok(&[
         "network",
         "create",
@@ -85,17 +82,21 @@ fn a_network_is_made_listed_inspected_and_removed() {
     }
     let link = sandbox.in_namespace("ip", &["-o", "addr", "show", &format!("br-{}", &id[..12])]);
     assert!(link.out.contains("10.9.0.254/24"), "{link:?}");
-    assert!(
-        sandbox
-            .run(
-                &["--network", "mine"],
-                "ip -o -4 addr show eth0; cat /sys/class/net/eth0/mtu"
-            )
-            .contains("10.9.0.128/24")
+    let seen = sandbox.run(
+        &["--network", "mine"],
+        "ip -o -4 addr show eth0; cat /sys/class/net/eth0/mtu",
     );
+    assert!(seen.contains("10.9.0.128/24") && seen.ends_with("1400"), "{seen}");
     assert_eq!(names(&sandbox, "label=team=a"), ["mine"]);
     assert_eq!(names(&sandbox, "driver=null"), ["none"]);
-    // A daemon that comes later knows it by the same id, and so the predefined ones.
+}
+
+#[test]
+fn a_daemon_that_comes_later_knows_networks_by_their_ids() {
+    let mut sandbox = Sandbox::new();
+    let predefined = sandbox.ok(&["network", "inspect", "--format", "{{.Id}}", "bridge"]);
+    assert_eq!(predefined.len(), 64);
+    let id = sandbox.ok(&["network", "create", "mine"]);
     sandbox.kill();
     sandbox.start(&[]);
     assert_eq!(sandbox.ok(&["network", "inspect", "--format", "{{.Id}}", "mine"]), id);
@@ -104,14 +105,14 @@ fn a_network_is_made_listed_inspected_and_removed() {
         predefined
     );
     sandbox.ok(&["network", "rm", &id[..12]]);
-    assert_eq!(names(&sandbox, "type=custom"), [] as [&str; 0]);
+    assert_eq!(sandbox.ok(&["network", "ls", "-q", "--filter", "type=custom"]), "");
     eventually("the bridge's end", || {
         !sandbox.in_namespace("ip", &["-o", "link"]).out.contains("br-")
     });
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story, or a flat table")]
+#[expect(clippy::too_many_lines, reason = "a flat table")]
 fn what_no_network_can_be_is_refused_in_dockers_words() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["network", "create", "--subnet", "10.9.0.0/24", "mine"]);
@@ -281,7 +282,7 @@ fn networks_are_apart_and_their_containers_see_one_another() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story, or a flat table")]
+#[expect(clippy::too_many_lines, reason = "one container's story")]
 fn a_running_container_is_connected_and_disconnected() {
     let mut sandbox = Sandbox::new();
     sandbox.ok(&["network", "create", "--subnet", "10.9.0.0/24", "mine"]);
@@ -536,6 +537,33 @@ fn containers_find_one_another_by_their_names() {
     assert!(!ask(&sandbox, "site").contains("Name:"));
 }
 
+/// Has port 53 of all addresses, and sends datagrams back.
+const ECHO: &str = "
+import socket
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(('0.0.0.0', 53))
+tcp = socket.socket(); tcp.bind(('0.0.0.0', 53)); tcp.listen()
+print('ready', flush=True)
+while True:
+    q, who = udp.recvfrom(4096); udp.sendto(q, who)
+";
+
+/// Runs a program of Python in a container's network, until it says that it is ready.
+fn within(sandbox: &Sandbox, container: &str, program: &str) -> Child {
+    let pid = inspect(sandbox, "{{.State.Pid}}", container);
+    python(&format!("--net=/proc/{pid}/ns/net"), program)
+}
+
+fn python(namespace: &str, program: &str) -> Child {
+    let mut child = Command::new("nsenter")
+        .args([namespace, "python3", "-c", program])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    child
+}
+
 /// A name server for the sandbox's namespace that answers each question about an address with 1.2.3.4.
 const NAME_SERVER: &str = "
 import socket, threading
@@ -555,29 +583,17 @@ while True:
 #[test]
 fn other_names_are_asked_of_the_hosts_servers_and_a_container_can_have_a_name_server_of_its_own() {
     let sandbox = Sandbox::new();
-    let mut server = Command::new("nsenter")
-        .arg(sandbox.namespace_option())
-        .args(["python3", "-c", NAME_SERVER])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = [0; 6];
-    server.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    let mut server = python(&sandbox.namespace_option(), NAME_SERVER);
     sandbox.ok(&["network", "create", "mine"]);
     sandbox.ok(&["network", "create", "--internal", "inner"]);
-    let options = [
-        "--network",
-        "mine",
-        "--dns",
-        "127.0.0.1",
-        "--dns-search",
-        "example.org",
-        "--name",
-        "own",
-    ];
+    let options = ["--network", "mine", "--dns", "127.0.0.1", "--dns-search", "example.org"];
+    sleeper(&sandbox, "own", &options);
     // Its own server has port 53 of all addresses, and 127.0.0.11 is still answered by the engine.
-    let script = "nc -u -l -p 53 & nc -l -p 53 & sleep 0.2; nslookup -type=a foreign.example; cat /etc/resolv.conf";
-    let said = sandbox.run(&options, script);
+    let mut own = within(&sandbox, "own", ECHO);
+    let script = "nslookup -type=a foreign.example; cat /etc/resolv.conf";
+    let said = sandbox.ok(&["exec", "own", "sh", "-c", script]);
+    own.kill().unwrap();
+    own.wait().unwrap();
     assert!(said.contains("Address: 1.2.3.4"), "{said}");
     assert!(said.contains("nameserver 127.0.0.11\nsearch example.org\n"), "{said}");
     // A question over TCP: its length, its number, its flags, one question for x.yz, an address of the internet.
@@ -649,7 +665,6 @@ fn published_ports_are_reached_from_everywhere() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story, or a flat table")]
 fn ports_are_chosen_from_ranges_and_for_all_that_are_exposed() {
     let sandbox = Sandbox::new();
     let first = sleeper(
@@ -687,6 +702,11 @@ fn ports_are_chosen_from_ranges_and_for_all_that_are_exposed() {
     );
     listener.kill().unwrap();
     listener.wait().unwrap();
+}
+
+#[test]
+fn ports_that_are_none_are_refused_and_those_of_udp_are_redirected() {
+    let sandbox = Sandbox::new();
     for (body, words) in [
         (
             r#"{"80/tcp":[{"HostPort":"99999"}]}"#,
@@ -705,26 +725,17 @@ fn ports_are_chosen_from_ranges_and_for_all_that_are_exposed() {
         refused(&sandbox, "POST", "/containers/create", &body, 400, words);
     }
     // UDP is redirected as TCP is.
-    let script = "nc -u -l -p 53 > /got";
-    sandbox.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "sink",
-        "-p",
-        "5300:53/udp",
-        "busybox",
-        "sh",
-        "-c",
-        script,
-    ]);
-    eventually("a datagram", || {
-        sandbox.in_namespace(
-            "busybox",
-            &["sh", "-c", "echo hello | timeout 0.3 nc -u 127.0.0.1 5300"],
-        );
-        sandbox.ok(&["exec", "sink", "cat", "/got"]).contains("hello")
-    });
+    sleeper(&sandbox, "sink", &["-p", "5300:53/udp"]);
+    let mut server = within(&sandbox, "sink", ECHO);
+    let ask = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+s.sendto(b'hello', ('127.0.0.1', 5300)); print(s.recvfrom(10))
+";
+    let said = sandbox.in_namespace("python3", &["-c", ask]);
+    assert_eq!(said.out, "(b'hello', ('127.0.0.1', 5300))", "{said:?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 #[test]
