@@ -14,7 +14,7 @@ use crate::engine::{Engine, Place};
 use crate::http::{Answer, request};
 
 /// Environment variable by which the processes of a sandbox are found.
-const MARK: &str = "CONEX_TEST_SANDBOX";
+pub(crate) const MARK: &str = "CONEX_TEST_SANDBOX";
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -397,23 +397,10 @@ impl Sandbox {
         remains
     }
 
-    /// The daemon, templates and monitors: what inherited the daemon's environment. Containers are in their cgroups.
+    /// Processes that are left, as text.
     fn processes(&self) -> Vec<String> {
-        let mark = format!("{MARK}={}", self.dir.path().display());
-        let marked = |directory: &Path| {
-            fs::read(directory.join("environ")).is_ok_and(|environment| {
-                environment
-                    .split(|byte| *byte == 0)
-                    .any(|entry| entry == mark.as_bytes())
-            })
-        };
-        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-        let left = processes.filter(|directory| marked(directory));
-        left.map(|directory| {
-            let command = fs::read(directory.join("cmdline")).unwrap_or_default();
-            format!("{}: {}", directory.display(), String::from_utf8_lossy(&command))
-        })
-        .collect()
+        let usage = self.usage().into_iter();
+        usage.map(|usage| format!("{}: {}", usage.pid, usage.command)).collect()
     }
 
     /// Ends the daemon in order and checks that nothing is left.

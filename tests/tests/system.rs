@@ -25,7 +25,8 @@ fn what_happened_is_known_after_a_crash_of_the_daemon() {
     sandbox.start(&[]);
     sandbox.ok(&["rm", "before"]);
     let until = now(&sandbox);
-    let life = "container create before\ncontainer attach before\ncontainer start before\ncontainer die before\n\
+    let life = "container create before\ncontainer attach before\nnetwork connect none\ncontainer start before\n\
+                network disconnect none\ncontainer die before\n\
                 container destroy before";
     assert_eq!(events(&sandbox, &["--since", &since, "--until", &until]), life);
     // Without `--since` all that is past is told.

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use conex_engine::ClientConnection;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
@@ -65,6 +66,8 @@ where
     tokio::spawn(hand_over(upgrade, content, connect));
     let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
+        // Docker's own phrase; clients that read the head by hand look for it.
+        .extension(ReasonPhrase::from_static(b"UPGRADED"))
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "tcp")
         .header(header::CONTENT_TYPE, content.media_type())

@@ -62,7 +62,8 @@ impl PendingAttach {
         } else {
             client
         };
-        if !query.stream {
+        // As in Docker, whoever asks for no stream has nothing to wait for.
+        if !query.stream || !(query.stdin || query.stdout || query.stderr) {
             return Ok(());
         }
         let streams = Streams {

@@ -31,7 +31,8 @@ impl Engine {
             return Err(Error::new(ErrorKind::NotModified, "container is not running"));
         }
         let engine = self.clone();
-        carry_through(async move {
+        // A client that goes away does not take back what it asked for: the grace period ends with SIGKILL all the same.
+        carry_on("stop", async move {
             engine.stop_running(&container, &request).await?;
             engine.inner.events.container(&container, "stop", &[]);
             Ok(())
@@ -43,7 +44,7 @@ impl Engine {
     pub async fn restart(&self, id: &str, request: StopRequest) -> Result<()> {
         let container = self.inner.containers.find(id)?;
         let engine = self.clone();
-        carry_through(async move {
+        carry_on("restart", async move {
             if container.view().state.is_running() {
                 engine.stop_running(&container, &request).await?;
             }
@@ -177,10 +178,10 @@ impl Engine {
     }
 }
 
-/// What was begun is done even if the client goes away meanwhile: a stop whose signal was sent is followed by its SIGKILL.
-async fn carry_through(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
-    let done = tokio::spawn(work).await;
-    done.map_err(|error| Error::new(ErrorKind::System, "a task of the engine failed").caused_by(error))?
+/// Carries an operation out to its end, whether or not its client waits for it.
+async fn carry_on(operation: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+    let ended = tokio::spawn(work).await;
+    ended.map_err(|error| Error::new(ErrorKind::System, format!("{operation} the container")).caused_by(error))?
 }
 
 /// SIGKILL (signal(7)).

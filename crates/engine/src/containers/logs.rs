@@ -1,16 +1,18 @@
 //! `logs`, and the replay of a log before an attach.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conex_log::{Entry, Reader};
+use conex_log::{Entry, Reader, Stream};
 use futures_util::stream;
 use futures_util::{StreamExt, stream::BoxStream};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use crate::containers::Container;
@@ -20,7 +22,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{AttachQuery, ClientConnection, LogsQuery, Timestamp};
 
 /// Bytes that are collected before they are sent.
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = 128 * 1024;
+
+/// Bytes of the log that are looked at before the thread is given back, wanted or not.
+const STRETCH: usize = 4 * 1024 * 1024;
 
 impl Engine {
     /// A container's log, on as it grows where that is asked for.
@@ -33,42 +38,58 @@ impl Engine {
             ));
         }
         let tty = container.config.tty;
-        let stream = follow(&self.inner, &container, query)?;
+        let stream = follow(&self.inner, &container, query).await?;
         Ok(Logs { tty, stream })
     }
 }
 
-struct Following {
+/// A log that is read for a client.
+struct Cursor {
+    path: PathBuf,
     reader: Option<Reader>,
     query: LogsQuery,
     tty: bool,
-    path: std::path::PathBuf,
+}
+
+/// What a look at the log gave.
+enum Look {
+    /// Entries for the client; empty where none of those looked at are wanted.
+    Entries(Vec<u8>),
+    /// The log's present end.
+    NothingNow,
+    /// The end of the wanted time.
+    Past,
+}
+
+struct Following {
+    /// `None` while a thread reads.
+    cursor: Option<Cursor>,
+    path: PathBuf,
     changes: Option<Changes>,
     view: watch::Receiver<View>,
     /// One more look after the container has ended: what it wrote last is there by then.
     last_look: bool,
 }
 
-fn follow(
+async fn follow(
     inner: &Arc<Inner>,
     container: &Container,
     query: LogsQuery,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
     let path = inner.files.log(&container.id);
     let failed = |error: io::Error| Error::new(ErrorKind::System, format!("read {}: {error}", path.display()));
-    // A container that was never started has no log; it is an empty one.
-    let mut reader = open(&path).map_err(failed)?;
-    if let (Some(reader), Some(tail)) = (&mut reader, query.tail) {
-        reader.seek_tail(tail).map_err(failed)?;
-    }
+    let (view, last_look, tty, file) = (container.watch(), !query.follow, container.config.tty, path.clone());
+    let opened = tokio::task::spawn_blocking(move || Cursor::open(file, query, tty)).await;
+    let cursor = opened
+        .map_err(io::Error::other)
+        .and_then(|opened| opened)
+        .map_err(failed)?;
     let following = Following {
-        reader,
-        tty: container.config.tty,
-        path: path.clone(),
+        cursor: Some(cursor),
+        path,
         changes: None,
-        view: container.watch(),
-        last_look: !query.follow,
-        query,
+        view,
+        last_look,
     };
     let chunks = stream::try_unfold(following, |mut following| async move {
         let chunk = following.next_chunk().await?;
@@ -80,8 +101,61 @@ fn follow(
 fn open(path: &Path) -> io::Result<Option<Reader>> {
     match Reader::open(path) {
         Ok(reader) => Ok(Some(reader)),
+        // A container that was never started has no log; it is an empty one.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+impl Cursor {
+    /// Opens a log where the client wants to begin.
+    fn open(path: PathBuf, query: LogsQuery, tty: bool) -> io::Result<Self> {
+        let mut reader = open(&path)?;
+        if let (Some(reader), Some(tail)) = (&mut reader, query.tail) {
+            reader.seek_tail(tail)?;
+        }
+        Ok(Self {
+            path,
+            reader,
+            query,
+            tty,
+        })
+    }
+
+    /// Whole entries up to the size of a chunk.
+    fn look(&mut self) -> io::Result<Look> {
+        if self.reader.is_none() {
+            self.reader = open(&self.path)?;
+        }
+        let Some(reader) = &mut self.reader else {
+            return Ok(Look::NothingNow);
+        };
+        let (mut chunk, mut seen) = (Vec::new(), 0);
+        while chunk.len() < CHUNK && seen < STRETCH {
+            let Some(entry) = reader.next_entry()? else { break };
+            seen += entry.line.len() + entry.time.len();
+            let time = (self.query.since.is_some() || self.query.until.is_some()).then(|| time_of(&entry));
+            if time > self.query.until && self.query.until.is_some() {
+                return Ok(if chunk.is_empty() {
+                    Look::Past
+                } else {
+                    Look::Entries(chunk)
+                });
+            }
+            let wanted = match entry.stream {
+                Stream::Stderr => self.query.stderr,
+                Stream::Stdout => self.query.stdout,
+            };
+            // A terminal has one stream.
+            if time >= self.query.since && (wanted || self.tty) {
+                render(&mut chunk, &entry, &self.query, self.tty);
+            }
+        }
+        Ok(if seen == 0 {
+            Look::NothingNow
+        } else {
+            Look::Entries(chunk)
+        })
     }
 }
 
@@ -91,52 +165,42 @@ impl Following {
         loop {
             // The state is looked at before the log, so that nothing written between the two is missed.
             let ended = self.last_look || !self.view.borrow().state.is_running();
-            let (chunk, past) = self.read_chunk()?;
-            if !chunk.is_empty() {
-                return Ok(Some(chunk.into()));
+            match self.look().await? {
+                Look::Entries(chunk) if chunk.is_empty() => {}
+                Look::Entries(chunk) => return Ok(Some(chunk.into())),
+                Look::Past => return Ok(None),
+                Look::NothingNow if ended => return Ok(None),
+                Look::NothingNow => self.wait_for_more().await?,
             }
-            if past || ended {
-                return Ok(None);
-            }
-            self.wait_for_more().await?;
         }
     }
 
-    /// Whole entries up to the size of a chunk, and whether the end of the wanted time was reached.
-    fn read_chunk(&mut self) -> io::Result<(Vec<u8>, bool)> {
-        let mut chunk = Vec::new();
-        if self.reader.is_none() {
-            self.reader = open(&self.path)?;
-        }
-        let Some(reader) = &mut self.reader else {
-            return Ok((chunk, false));
+    async fn look(&mut self) -> io::Result<Look> {
+        let Some(mut cursor) = self.cursor.take() else {
+            return Ok(Look::Past);
         };
-        while chunk.len() < CHUNK {
-            let Some(entry) = reader.next_entry()? else { break };
-            if self.query.until.is_some_and(|until| time_of(&entry) > until) {
-                return Ok((chunk, true));
-            }
-            let early = self.query.since.is_some_and(|since| time_of(&entry) < since);
-            let wanted = if entry.stream.number() == 2 {
-                self.query.stderr
-            } else {
-                self.query.stdout
-            };
-            // A terminal has one stream.
-            if !early && (wanted || self.tty) {
-                render(&mut chunk, &entry, &self.query, self.tty);
-            }
-        }
-        Ok((chunk, false))
+        let looking = tokio::task::spawn_blocking(move || {
+            let look = cursor.look();
+            (cursor, look)
+        });
+        let (cursor, look) = looking.await.map_err(io::Error::other)?;
+        self.cursor = Some(cursor);
+        look
     }
 
     async fn wait_for_more(&mut self) -> io::Result<()> {
         if self.changes.is_none() {
             self.changes = Changes::watch(&self.path)?;
             // What was written before the watch began is read now.
-            return Ok(());
+            if self.changes.is_some() {
+                return Ok(());
+            }
         }
-        let Some(changes) = &self.changes else { return Ok(()) };
+        let Some(changes) = &self.changes else {
+            // The owner publishes what comes next, the start among it.
+            let _ = self.view.changed().await;
+            return Ok(());
+        };
         tokio::select! {
             changed = changes.wait() => changed,
             // The owner published something: its end, perhaps.
@@ -155,11 +219,15 @@ fn time_of(entry: &Entry) -> Timestamp {
 
 /// One entry as a client sees it (Engine API, "Stream format").
 fn render(out: &mut Vec<u8>, entry: &Entry, query: &LogsQuery, tty: bool) {
-    let prefix = if query.timestamps {
-        format!("{} ", entry.time)
-    } else {
-        String::new()
-    };
+    let mut prefix = String::new();
+    if query.timestamps {
+        prefix.push_str(&entry.time);
+        prefix.push(' ');
+    }
+    if query.details {
+        // Where the attributes of an entry stand; no log option that makes some is there yet.
+        prefix.push(' ');
+    }
     if !tty {
         let length = u32::try_from(prefix.len() + entry.line.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&[entry.stream.number(), 0, 0, 0]);
@@ -221,19 +289,17 @@ pub(crate) async fn replay(
         stderr: query.stderr,
         ..LogsQuery::default()
     };
-    let mut log = follow(inner, container, wanted)?;
+    let mut log = follow(inner, container, wanted).await?;
     let failed = |error: io::Error| Error::new(ErrorKind::System, format!("replay the log: {error}"));
-    let mut socket = std::os::unix::net::UnixStream::from(client.socket);
+    let socket = std::os::unix::net::UnixStream::from(client.socket);
+    socket.set_nonblocking(true).map_err(failed)?;
+    // Whatever kind of socket it is: all that is done is wait and write.
+    let mut socket = UnixStream::from_std(socket).map_err(failed)?;
     while let Some(chunk) = log.next().await {
-        let chunk = chunk.map_err(failed)?;
-        socket.set_nonblocking(false).map_err(failed)?;
-        let written = tokio::task::spawn_blocking(move || socket.write_all(&chunk).map(|()| socket)).await;
-        socket = written
-            .map_err(|error| failed(io::Error::other(error)))?
-            .map_err(failed)?;
+        socket.write_all(&chunk.map_err(failed)?).await.map_err(failed)?;
     }
     Ok(ClientConnection {
-        socket: socket.into(),
+        socket: socket.into_std().map_err(failed)?.into(),
         preread: client.preread,
     })
 }

@@ -12,10 +12,12 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conex_container::state::{Event, Exit, Refusal, State};
 use conex_protocol::daemon::{self, News};
 use conex_protocol::message::{Attachment, FromMonitor, Request, ToMonitor};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 use crate::containers::launch::{self, StartFailure};
@@ -195,6 +197,9 @@ impl Task {
                     self.layer = None;
                     recovery::bury(&self.engine, &self.container);
                 }
+                () = tokio::time::sleep(EARLY_REVIEW), if !self.early.is_empty() => {
+                    self.early.retain(|(_, client)| !has_vanished(client));
+                }
             }
         }
     }
@@ -291,6 +296,7 @@ impl Task {
             }
             State::Removing | State::Gone => answer(reply, Err(refused(Refusal::Removing, &self.container))),
             State::Created | State::Exited(_) | State::Starting { .. } => {
+                self.early.retain(|(_, client)| !has_vanished(client));
                 self.early.push((attachment, client));
                 answer(reply, Ok(()));
             }
@@ -512,6 +518,19 @@ impl Task {
     }
 }
 
+/// How often clients that wait for a start are looked after.
+const EARLY_REVIEW: Duration = Duration::from_secs(2);
+
+/// Whether a client that waits for a start has closed its connection and left nothing for the process.
+fn has_vanished(client: &OwnedFd) -> bool {
+    let gone = PollFlags::HUP | PollFlags::ERR;
+    let mut polled = [PollFd::new(client, gone)];
+    let looked = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+    looked.is_ok()
+        && polled[0].revents().intersects(gone)
+        && rustix::io::ioctl_fionread(client).is_ok_and(|left| left == 0)
+}
+
 /// What the run's channel says next; nothing ever where there is no run. Cancel-safe.
 async fn receive(run: Option<&Run>, container: &str) -> daemon::Event {
     let Some(run) = run else {
@@ -564,7 +583,7 @@ fn refused(refusal: Refusal, container: &Container) -> Error {
         ),
         Refusal::Removing => Error::new(
             ErrorKind::Conflict,
-            format!("container {id} is marked for removal and cannot be started"),
+            "container is marked for removal and cannot be started",
         ),
         Refusal::StartPaused => Error::new(
             ErrorKind::Conflict,

@@ -120,7 +120,9 @@ fn one_bridge_does_not_reach_another() {
         let address = IpAddr::from([10, 9, 0, 2]);
         driver
             .connect(
-                &EndpointPlan::new(&two, "bbbbbbbbbbbb", 0, address).unwrap(),
+                &EndpointPlan::new(&two, "bbbbbbbbbbbb", 0, address)
+                    .unwrap()
+                    .with_default_route(),
                 &mut second,
             )
             .unwrap();

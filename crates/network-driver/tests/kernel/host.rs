@@ -51,7 +51,8 @@ pub(crate) fn default_plan() -> BridgePlan {
 
 /// A connection with the address 172.17.0.`last`.
 pub(crate) fn endpoint(bridge: &BridgePlan, id: &str, last: u8) -> EndpointPlan {
-    EndpointPlan::new(bridge, id, 0, IpAddr::from([172, 17, 0, last])).unwrap()
+    let plan = EndpointPlan::new(bridge, id, 0, IpAddr::from([172, 17, 0, last])).unwrap();
+    plan.with_default_route()
 }
 
 /// A container's namespace on a bridge.

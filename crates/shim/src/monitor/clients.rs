@@ -37,6 +37,7 @@ impl Monitor {
             waiting: Vec::new(),
             input_ended: false,
             finishing: false,
+            departed: false,
             interest: READ,
         };
         self.clients.insert(number, client);
@@ -49,13 +50,47 @@ impl Monitor {
     /// A client is ready.
     pub(crate) fn on_client(&mut self, number: u32, flags: EventFlags) {
         if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            return self.drop_client(number);
+            return self.on_departure(number);
         }
         if flags.contains(EventFlags::OUT) {
             self.push_client(number);
         }
         if flags.intersects(EventFlags::IN | EventFlags::RDHUP) {
             self.read_client(number);
+        }
+    }
+
+    /// The client has closed its connection altogether. It gets nothing any more, but what it sent before is not lost:
+    /// it is read as the process takes it. (The event loop would tell of the hang-up for ever.)
+    fn on_departure(&mut self, number: u32) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+        self.events.remove(&client.socket);
+        client.departed = true;
+        client.waiting = Vec::new();
+        let process = client.process;
+        self.resume(process);
+        self.read_departed(process);
+    }
+
+    /// Reads on from clients of a process that have departed, as far as it has room.
+    pub(crate) fn read_departed(&mut self, process: ProcessKey) {
+        let departed = |(_, client): &(&u32, &Client)| client.process == process && client.departed;
+        let numbers: Vec<u32> = self
+            .clients
+            .iter()
+            .filter(departed)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            while self.has_room(process) {
+                match self.clients.get(&number) {
+                    Some(client) if client.streams.stdin && !client.input_ended => self.read_client(number),
+                    Some(_) => self.drop_client(number),
+                    None => break,
+                }
+            }
         }
     }
 
@@ -67,7 +102,9 @@ impl Monitor {
         match rustix::net::recv(&client.socket, &mut buffer, RecvFlags::empty()) {
             Ok((0, _)) => self.on_input_end(number),
             Ok((count, _)) => self.take_input(number, &buffer[..count]),
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::INTR) => {}
+            // One that has departed sends no more.
+            Err(Errno::AGAIN) if !client.departed => {}
             Err(_) => self.drop_client(number),
         }
     }
@@ -138,6 +175,7 @@ impl Monitor {
             .iter()
             .filter(|(_, client)| {
                 client.process == process
+                    && !client.departed
                     && if stream == 2 {
                         client.streams.stderr
                     } else {
@@ -192,6 +230,9 @@ impl Monitor {
         let Some(client) = self.clients.get(&number) else {
             return;
         };
+        if client.departed {
+            return;
+        }
         let mut interest = EventFlags::empty();
         if !client.input_ended && self.has_room(client.process) {
             interest |= READ;

@@ -36,7 +36,10 @@ impl Monitor {
             Source::Listener => self.on_listener()?,
             Source::Children => self.reap()?,
             Source::Output(key, stream) => self.on_output(key, stream),
-            Source::Input(key) => self.push_input(key),
+            Source::Input(key) => {
+                self.push_input(key);
+                self.read_departed(key);
+            }
             Source::Client(number) => self.on_client(number, flags),
         }
         Ok(())

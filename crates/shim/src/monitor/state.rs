@@ -104,6 +104,8 @@ pub(crate) struct Client {
     pub(crate) input_ended: bool,
     /// Its process has ended; it is let go once it has taken everything.
     pub(crate) finishing: bool,
+    /// It has closed its connection; what it sent before is still read.
+    pub(crate) departed: bool,
     /// What the event loop waits for.
     pub(crate) interest: rustix::event::epoll::EventFlags,
 }

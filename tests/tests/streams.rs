@@ -1,0 +1,463 @@
+//! Input and output of containers and execs: byte exact, bounded, and nobody in the way of anybody else.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use conex_tests::{Said, Sandbox, eventually};
+
+/// A gigabyte, as the project promises it.
+const GIGABYTE: usize = 1 << 30;
+
+/// Most memory that the daemon, the template or a monitor may take in these tests, KiB.
+const MOST_MEMORY: u64 = 64 << 10;
+
+/// Bytes that never repeat within a test (xorshift64, Marsaglia 2003), the same at both ends.
+struct Noise(u64);
+
+impl Noise {
+    fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) {
+        for word in buffer.chunks_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            word.copy_from_slice(&self.0.to_le_bytes()[..word.len()]);
+        }
+    }
+}
+
+fn docker(sandbox: &Sandbox, arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command
+        .env("DOCKER_HOST", format!("unix://{}", sandbox.socket().display()))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Sends noise through a command and compares what comes back, byte by byte.
+fn echo(mut command: Command, total: usize) {
+    const BLOCK: usize = 1 << 16;
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        let (mut noise, mut block) = (Noise::new(), vec![0; BLOCK]);
+        for _ in 0..total / BLOCK {
+            noise.fill(&mut block);
+            input.write_all(&block).unwrap();
+        }
+    });
+    let mut output = child.stdout.take().unwrap();
+    let (mut noise, mut expected, mut block) = (Noise::new(), vec![0; BLOCK], vec![0; BLOCK]);
+    for number in 0..total / BLOCK {
+        noise.fill(&mut expected);
+        output.read_exact(&mut block).unwrap();
+        assert!(block == expected, "block {number} differs");
+    }
+    assert_eq!(output.read(&mut block).unwrap(), 0, "more than was sent came back");
+    writer.join().unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn assert_small(sandbox: &Sandbox) {
+    let usage = sandbox.usage();
+    assert!(usage.len() >= 2, "{usage:?}");
+    for usage in usage {
+        assert!(usage.peak < MOST_MEMORY, "{usage:?}");
+    }
+}
+
+#[test]
+fn a_gigabyte_goes_into_a_container_and_out_of_it_byte_by_byte() {
+    let sandbox = Sandbox::new();
+    // Without a log, which would be three times as large.
+    let arguments = ["run", "-i", "--name", "pipe", "--log-driver", "none", "busybox", "cat"];
+    let watched = thread::scope(|scope| {
+        let done = scope.spawn(|| echo(docker(&sandbox, &arguments), GIGABYTE));
+        let mut peaks = Vec::new();
+        while !done.is_finished() {
+            peaks = sandbox.shim_usage();
+            thread::sleep(Duration::from_millis(50));
+        }
+        done.join().unwrap();
+        peaks
+    });
+    assert_small(&sandbox);
+    for usage in watched {
+        assert!(usage.peak < MOST_MEMORY, "{usage:?}");
+    }
+}
+
+#[test]
+fn a_gigabyte_goes_into_an_exec_and_out_of_it_byte_by_byte() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "host", "busybox", "sleep", "1000"]);
+    echo(docker(&sandbox, &["exec", "-i", "host", "cat"]), GIGABYTE);
+    // The monitor is still there and tells the most that it ever had.
+    assert_small(&sandbox);
+}
+
+#[test]
+fn output_goes_on_when_the_input_has_ended() {
+    let sandbox = Sandbox::new();
+    let script = "cat; sleep 0.3; echo after; echo error >&2; exit 5";
+    let said = sandbox.with_input(&["run", "-i", "--rm", "busybox", "sh", "-c", script], b"before\n");
+    assert_eq!(
+        (said.out.as_str(), said.err.as_str(), said.code),
+        ("before\nafter", "error", 5)
+    );
+    sandbox.ok(&["run", "-d", "--name", "host", "busybox", "sleep", "1000"]);
+    let said = sandbox.with_input(&["exec", "-i", "host", "sh", "-c", script], b"before\n");
+    assert_eq!(
+        (said.out.as_str(), said.err.as_str(), said.code),
+        ("before\nafter", "error", 5)
+    );
+    // A consumer that has enough ends the client, not the container.
+    let path = sandbox.dir().join("file");
+    std::fs::write(&path, "1\n2\n3\n").unwrap();
+    let line = format!(
+        "docker run -i --name piped busybox sh -c 'cat; echo after' < {} | tail -n 2",
+        path.display()
+    );
+    let output = shell(&sandbox, &line).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "3\nafter\n");
+}
+
+fn shell(sandbox: &Sandbox, line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .env("DOCKER_HOST", format!("unix://{}", sandbox.socket().display()))
+        .args(["-c", line]);
+    command
+}
+
+/// A client of the API that has sent a request to change its protocol, and has been let in.
+fn hijack(sandbox: &Sandbox, path: &str, body: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(sandbox.socket()).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{head}");
+    stream
+}
+
+/// What the frames of a stream carry: standard output and standard error.
+fn frames(mut stream: impl Read) -> (String, String) {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let mut texts = (String::new(), String::new());
+    let mut rest = bytes.as_slice();
+    while let [kind, 0, 0, 0, a, b, c, d, tail @ ..] = rest {
+        let (text, tail) = tail.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        let text = String::from_utf8_lossy(text);
+        if *kind == 2 {
+            texts.1.push_str(&text);
+        } else {
+            texts.0.push_str(&text);
+        }
+        rest = tail;
+    }
+    assert!(rest.is_empty(), "{rest:?}");
+    texts
+}
+
+/// Writes three megabytes, then says so in a file.
+const TALKATIVE: &str =
+    "read go; i=0; while [ $i -lt 3000 ]; do printf '%01000d\\n' $i; i=$((i+1)); done; touch /finished; sleep 1000";
+
+#[test]
+fn a_client_that_does_not_read_holds_back_its_process_and_nobody_else() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-di", "--name", "talk", "busybox", "sh", "-c", TALKATIVE]);
+    sandbox.ok(&["run", "-d", "--name", "other", "busybox", "sleep", "1000"]);
+    let has_finished = || sandbox.docker(&["exec", "talk", "ls", "/finished"]).code == 0;
+    let mut stuck = hijack(&sandbox, "/v1.50/containers/talk/attach?stream=1&stdin=1&stdout=1", "");
+    stuck.write_all(b"go\n").unwrap();
+    let log_length = || sandbox.ok(&["logs", "talk"]).len();
+    // It stands still: what the pipes and buffers on the way hold is less than it has to say.
+    eventually("the process is held back", || {
+        let before = log_length();
+        thread::sleep(Duration::from_millis(300));
+        before > 0 && before == log_length()
+    });
+    assert!(!has_finished());
+    // Others are served meanwhile, of the same container and of others.
+    let before = Instant::now();
+    assert_eq!(sandbox.ok(&["exec", "talk", "echo", "hi"]), "hi");
+    assert_eq!(sandbox.ok(&["exec", "other", "echo", "hi"]), "hi");
+    assert_eq!(sandbox.ok(&["ps", "-q"]).lines().count(), 2);
+    assert_eq!(sandbox.ok(&["run", "--rm", "busybox", "echo", "hi"]), "hi");
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    // Nothing is lost to one that is only slow ...
+    let mut read = vec![0; 1 << 20];
+    stuck.read_exact(&mut read).unwrap();
+    assert!(!has_finished());
+    // ... and one that dies holds nobody back.
+    drop(stuck);
+    eventually("the process goes on without its client", has_finished);
+    assert_eq!(sandbox.ok(&["logs", "talk"]).lines().count(), 3_000);
+    assert_small(&sandbox);
+}
+
+#[test]
+fn a_client_that_does_not_read_does_not_keep_its_container_from_ending() {
+    let sandbox = Sandbox::new();
+    let script = "read go; yes | head -c 3000000; sleep 1000";
+    sandbox.ok(&["run", "-di", "--name", "talk", "busybox", "sh", "-c", script]);
+    let mut stuck = hijack(&sandbox, "/v1.50/containers/talk/attach?stream=1&stdin=1&stdout=1", "");
+    stuck.write_all(b"go\n").unwrap();
+    thread::sleep(Duration::from_millis(300));
+    sandbox.ok(&["kill", "talk"]);
+    assert_eq!(sandbox.ok(&["wait", "talk"]), "137");
+    sandbox.ok(&["start", "talk"]);
+    sandbox.ok(&["rm", "-f", "talk"]);
+    // What the process wrote before its end is still there for it.
+    let mut rest = Vec::new();
+    stuck.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() > 100_000, "{}", rest.len());
+}
+
+#[test]
+fn input_that_was_sent_before_the_connection_broke_is_not_lost() {
+    let sandbox = Sandbox::new();
+    // The process does not read before its client is gone.
+    let script = "sleep 1; wc -c > /count; sleep 1000";
+    sandbox.ok(&["create", "-i", "--name", "count", "busybox", "sh", "-c", script]);
+    let mut client = hijack(&sandbox, "/v1.50/containers/count/attach?stream=1&stdin=1", "");
+    sandbox.ok(&["start", "count"]);
+    client.write_all(&[b'x'; 150_000]).unwrap();
+    drop(client);
+    eventually("everything is counted", || {
+        sandbox.docker(&["exec", "count", "cat", "/count"]).out == "150000"
+    });
+}
+
+#[test]
+fn every_client_that_is_attached_gets_everything_it_asked_for() {
+    let sandbox = Sandbox::new();
+    let script = "read go; echo out; echo err >&2; read go; exit 3";
+    sandbox.ok(&["run", "-di", "--name", "talk", "busybox", "sh", "-c", script]);
+    let attach = |query: &str| hijack(&sandbox, &format!("/v1.50/containers/talk/attach?{query}"), "");
+    let both = attach("stream=1&stdout=1&stderr=1");
+    let first = attach("stream=1&stdout=1");
+    let second = attach("stream=1&stderr=1");
+    let mut input = attach("stream=1&stdin=1");
+    // Nothing was asked for: there is nothing to wait for.
+    assert_eq!(frames(attach("stream=1")), (String::new(), String::new()));
+    input.write_all(b"go\n").unwrap();
+    eventually("the output", || sandbox.docker(&["logs", "talk"]).err == "err");
+    let log = |query: &str| frames(attach(query));
+    assert_eq!(log("logs=1&stdout=1&stderr=1"), ("out\n".into(), "err\n".into()));
+    assert_eq!(log("logs=1&stdout=1"), ("out\n".into(), String::new()));
+    assert_eq!(log("logs=1&stderr=1&stream=0"), (String::new(), "err\n".into()));
+    let late = attach("logs=1&stream=1&stdout=1&stderr=1");
+    let only_late = attach("stream=1&stdout=1&stderr=1");
+    // An attached client goes away with its container, however many there are.
+    input.write_all(b"go\n").unwrap();
+    assert_eq!(frames(both), ("out\n".into(), "err\n".into()));
+    assert_eq!(frames(first), ("out\n".into(), String::new()));
+    assert_eq!(frames(second), (String::new(), "err\n".into()));
+    assert_eq!(frames(late), ("out\n".into(), "err\n".into()));
+    assert_eq!(frames(only_late), (String::new(), String::new()));
+    assert_eq!(frames(input), (String::new(), String::new()));
+    assert_eq!(sandbox.ok(&["wait", "talk"]), "3");
+}
+
+#[test]
+fn a_log_is_replayed_to_clients_that_do_not_read_without_holding_up_others() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "--name", "long", "busybox", "sh", "-c", "yes | head -c 3000000"]);
+    // More than a pool of threads has.
+    let path = "/v1.50/containers/long/attach?logs=1&stdout=1";
+    let stuck: Vec<UnixStream> = (0..600).map(|_| hijack(&sandbox, path, "")).collect();
+    thread::sleep(Duration::from_millis(500));
+    let before = Instant::now();
+    assert_eq!(sandbox.ok(&["run", "--rm", "busybox", "echo", "hi"]), "hi");
+    assert_eq!(sandbox.ok(&["logs", "--tail", "1", "long"]), "y");
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    drop(stuck);
+    eventually("their descriptors are closed", || {
+        sandbox.daemon_usage().descriptors < 100
+    });
+}
+
+/// Runs a line of shell on a terminal of this size; `$!` and the like work as in any script.
+fn on_terminal(sandbox: &Sandbox, line: &str, typed: &[(u64, &str)]) -> Said {
+    let mut child: Child = Command::new("script")
+        .env("DOCKER_HOST", format!("unix://{}", sandbox.socket().display()))
+        .args(["--quiet", "--return", "--flush", "--command", line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("script(1) is needed");
+    let mut stdin = child.stdin.take().unwrap();
+    for (pause, text) in typed {
+        thread::sleep(Duration::from_millis(*pause));
+        // A program that has ended by then takes no more.
+        if stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).is_err() {
+            break;
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    Said {
+        out: String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
+        err: String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
+        code: output.status.code().unwrap_or(-1),
+    }
+}
+
+#[test]
+fn a_terminal_has_the_size_of_the_clients_and_follows_it() {
+    let sandbox = Sandbox::new();
+    let said = on_terminal(
+        &sandbox,
+        "stty rows 33 cols 77; docker run --rm -it busybox stty size",
+        &[],
+    );
+    assert_eq!(said.out, "33 77", "{said:?}");
+    let script = "stty size; read go; stty size";
+    let line = format!(
+        "stty rows 30 cols 70; (sleep 1; stty -F /dev/tty rows 20 cols 50) & docker run --rm -it --name size busybox sh -c '{script}'"
+    );
+    let said = on_terminal(&sandbox, &line, &[(2000, "go\n")]);
+    let sizes: Vec<&str> = said
+        .out
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains(' '))
+        .collect();
+    assert_eq!(sizes, ["30 70", "20 50"], "{said:?}");
+    sandbox.ok(&["run", "-dt", "--name", "host", "busybox", "sleep", "1000"]);
+    let line = format!(
+        "stty rows 30 cols 70; (sleep 1; stty -F /dev/tty rows 20 cols 50) & docker exec -it host sh -c '{script}'"
+    );
+    let said = on_terminal(&sandbox, &line, &[(2000, "go\n")]);
+    let sizes: Vec<&str> = said
+        .out
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains(' '))
+        .collect();
+    assert_eq!(sizes, ["30 70", "20 50"], "{said:?}");
+    assert_eq!(
+        sandbox.request("POST", "/v1.50/containers/host/resize?h=11&w=22", "").0,
+        200
+    );
+    // The container's own terminal, not that of an exec.
+    assert_eq!(
+        sandbox.ok(&["exec", "host", "stty", "-F", "/dev/console", "size"]),
+        "11 22"
+    );
+}
+
+#[test]
+fn keys_detach_from_run_attach_and_exec() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.dir().join("config");
+    std::fs::create_dir(&config).unwrap();
+    std::fs::write(config.join("config.json"), r#"{"detachKeys":"ctrl-e,e"}"#).unwrap();
+    let config = format!("--config {}", config.display());
+    let plain = "--config /nonexistent";
+    for (name, config, flag, keys) in [
+        ("default", plain, "", "\x10\x11"),
+        ("flag", plain, "--detach-keys ctrl-x,y", "\x18y"),
+        ("config", config.as_str(), "", "\x05e"),
+    ] {
+        let line = format!("docker {config} run -it {flag} --name {name} busybox cat");
+        let said = on_terminal(&sandbox, &line, &[(1000, "one\n"), (500, keys)]);
+        assert!(said.out.contains("one\r\none"), "{name}: {said:?}");
+        let line = format!("docker {config} attach {flag} {name}");
+        let said = on_terminal(&sandbox, &line, &[(700, "two\n"), (500, keys)]);
+        assert!(
+            said.out.contains("two\r\ntwo") && said.out.contains("read escape sequence"),
+            "{name}: {said:?}"
+        );
+        let line = format!("docker {config} exec -it {flag} {name} sh -c 'echo $((1+1))-said; cat'");
+        let said = on_terminal(&sandbox, &line, &[(1000, "three\n"), (500, keys)]);
+        assert!(
+            said.out.contains("2-said") && said.out.contains("read escape sequence"),
+            "{name}: {said:?}"
+        );
+        let running = sandbox.ok(&["inspect", "--format", "{{.State.Running}}", name]);
+        assert_eq!(running, "true", "{name}");
+        // Both the first process and the exec go on.
+        assert_eq!(
+            sandbox.ok(&["exec", name, "sh", "-c", "ps | grep -c '[c]at'"]),
+            "2",
+            "{name}"
+        );
+        sandbox.ok(&["rm", "-f", name]);
+    }
+    sandbox.ok(&["run", "-dt", "--name", "host", "busybox", "cat"]);
+    let refused = sandbox.request(
+        "POST",
+        "/v1.50/containers/host/attach?stream=1&stdin=1&detachKeys=ctrl-",
+        "",
+    );
+    assert_eq!(
+        refused,
+        (400, "{\"message\":\"Invalid detach keys (ctrl-) provided\"}\n".into())
+    );
+    let body = r#"{"Cmd":["cat"],"Tty":true,"DetachKeys":"nosuch"}"#;
+    let (status, words) = sandbox.request("POST", "/v1.50/containers/host/exec", body);
+    assert_eq!(
+        (status, words.as_str()),
+        (400, "{\"message\":\"Invalid escape keys (nosuch) provided\"}\n")
+    );
+}
+
+#[test]
+fn attached_clients_and_their_input_survive_the_daemon() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "host", "busybox", "sleep", "1000"]);
+    let mut run = docker(&sandbox, &["run", "-i", "--name", "run", "busybox", "cat"])
+        .spawn()
+        .unwrap();
+    let mut exec = docker(&sandbox, &["exec", "-i", "host", "cat"]).spawn().unwrap();
+    let through = |child: &mut Child, text: &[u8]| {
+        child.stdin.as_mut().unwrap().write_all(text).unwrap();
+        let mut back = vec![0; text.len()];
+        child.stdout.as_mut().unwrap().read_exact(&mut back).unwrap();
+        assert_eq!(back, text);
+    };
+    through(&mut run, b"before\n");
+    through(&mut exec, b"before\n");
+    sandbox.kill();
+    through(&mut run, b"between\n");
+    through(&mut exec, b"between\n");
+    sandbox.start(&[]);
+    through(&mut run, b"after\n");
+    through(&mut exec, b"after\n");
+    drop((run.stdin.take(), exec.stdin.take()));
+    // `docker run` asks for the exit on a connection that was cut.
+    run.wait().unwrap();
+    exec.wait().unwrap();
+    assert_eq!(sandbox.ok(&["wait", "run"]), "0");
+    assert_eq!(sandbox.ok(&["logs", "run"]), "before\nbetween\nafter");
+}
