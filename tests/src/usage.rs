@@ -1,7 +1,7 @@
 //! What the processes of a sandbox use: memory and descriptors, for tests that bound them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::Sandbox;
 use crate::sandbox::MARK;
@@ -55,7 +55,7 @@ impl Sandbox {
 
 impl Usage {
     /// `None` for a process that has ended meanwhile.
-    fn of(directory: &PathBuf) -> Option<Self> {
+    fn of(directory: &Path) -> Option<Self> {
         let status = fs::read_to_string(directory.join("status")).ok()?;
         let number = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
