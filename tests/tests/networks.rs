@@ -829,3 +829,44 @@ fn a_link_gives_the_other_containers_address_names_and_ports() {
         "{said:?}"
     );
 }
+
+#[test]
+fn other_hosts_reach_published_ports_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    let id = server(&sandbox, "web", &["-p", "8080:80", "-p", "127.0.0.1:8081:80"]);
+    assert_eq!(id.len(), 64);
+    let address = inspect(&sandbox, "{{.NetworkSettings.IPAddress}}", "web");
+    // Another namespace stands for another host.
+    let mut other = Command::new("unshare")
+        .args(["--net", "sh", "-c", "echo ready; exec sleep 1000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    other.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    let pid = other.id().to_string();
+    let ip = |arguments: &str| {
+        let said = sandbox.in_namespace("ip", &arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(said.code, 0, "{arguments}: {said:?}");
+    };
+    let outside = |script: &str| {
+        let output = Command::new("nsenter")
+            .args(["--net", "--target", &pid, "busybox", "sh", "-c", script])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    ip(&format!("link add out0 type veth peer name out1 netns {pid}"));
+    ip("addr add 198.51.100.1/24 dev out0");
+    ip("link set out0 up");
+    outside("ip addr add 198.51.100.2/24 dev out1; ip link set out1 up; ip route add default via 198.51.100.1");
+    eventually("an answer", || outside("nc -w 1 198.51.100.1 8080 </dev/null") == "web");
+    assert_eq!(outside("nc -w 1 198.51.100.1 8081 </dev/null"), "");
+    assert_eq!(outside(&format!("nc -w 1 {address} 80 </dev/null")), "");
+    // A neighbour that sends to 127.0.0.1 over the wire reaches nothing that is published there.
+    outside("ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1 via 198.51.100.1");
+    assert_eq!(outside("nc -w 1 127.0.0.1 8081 </dev/null"), "");
+    ip("link del out0");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
