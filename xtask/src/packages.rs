@@ -15,7 +15,7 @@ pub(crate) const REGISTRY: [(&str, &str); 3] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [(&str, &str); 7] = [
+pub(crate) const TEST: [(&str, &str); 8] = [
     ("/usr/bin/htpasswd", "apache2-utils"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/bin/openssl", "openssl"),
@@ -23,6 +23,7 @@ pub(crate) const TEST: [(&str, &str); 7] = [
     ("/usr/bin/nsenter", "util-linux"),
     ("/sbin/ip", "iproute2"),
     ("/usr/bin/zstd", "zstd"),
+    ("/usr/bin/python3", "python3"),
 ];
 
 /// What the virtual machine needs.
