@@ -18,6 +18,15 @@ pub(crate) type Answer = Result<Response, Failure>;
 pub(crate) struct Failure {
     status: StatusCode,
     message: String,
+    form: Form,
+}
+
+/// How an error is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    /// To those who speak no version that knows errors in JSON, and about what is wrong below the API.
+    Text,
 }
 
 impl Failure {
@@ -26,7 +35,22 @@ impl Failure {
         Self {
             status,
             message: message.into(),
+            form: Form::Json,
         }
+    }
+
+    /// With a status and words, as plain text.
+    pub(crate) fn text(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            form: Form::Text,
+            ..Self::new(status, message)
+        }
+    }
+
+    /// Its words.
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// A request that is malformed.
@@ -71,6 +95,9 @@ impl IntoResponse for Failure {
         // RFC 9110, section 15.4.5: an answer of 304 has no body.
         if self.status == StatusCode::NOT_MODIFIED {
             return self.status.into_response();
+        }
+        if self.form == Form::Text {
+            return (self.status, self.message).into_response();
         }
         json(self.status, &ErrorResponse { message: self.message })
     }

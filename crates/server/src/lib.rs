@@ -12,7 +12,10 @@
 mod answer;
 mod connection;
 mod hijack;
+mod json;
+mod media_type;
 mod query;
+mod request_line;
 mod router;
 mod routes;
 mod upload;

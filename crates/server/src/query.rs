@@ -14,13 +14,19 @@ pub(crate) struct Query(HashMap<String, Vec<String>>);
 
 impl Query {
     /// Parses the part of a URI behind the question mark.
-    pub(crate) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let mut values: HashMap<String, Vec<String>> = HashMap::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            if pair.contains(';') {
+                return Err(Failure::bad_request("invalid semicolon separator in query"));
+            }
+            if let Some(wrong) = wrong_escape(pair) {
+                return Err(Failure::bad_request(format!("invalid URL escape {wrong:?}")));
+            }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             values.entry(decode(name)).or_default().push(decode(value));
         }
-        Self(values)
+        Ok(Self(values))
     }
 
     /// All values of a parameter.
@@ -89,6 +95,18 @@ pub(crate) fn until(filters: &Filters) -> Result<Option<Timestamp>, Failure> {
     }
 }
 
+/// The first escape that is none (RFC 3986, section 2.1).
+pub(crate) fn wrong_escape(text: &str) -> Option<&str> {
+    let escapes = text.match_indices('%').map(|(at, _)| &text[at..]);
+    let mut wrong = escapes.filter(|rest| {
+        let digits = rest.as_bytes().get(1..3);
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    let rest = wrong.next()?;
+    let end = rest.char_indices().map(|(at, _)| at).nth(3).unwrap_or(rest.len());
+    Some(&rest[..end])
+}
+
 /// Percent-encoding of a query (WHATWG URL, `application/x-www-form-urlencoded`).
 pub(crate) fn decode(text: &str) -> String {
     let text: Cow<'_, str> = if text.contains('+') {
@@ -117,10 +135,11 @@ pub(crate) fn decode_path(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn booleans_are_read_as_docker_reads_them() {
-        let query = Query::parse("a=1&b=true&c=0&d=False&e=&f&g=yes");
+        let query = Query::parse("a=1&b=true&c=0&d=False&e=&f&g=yes").unwrap();
         assert_eq!(
             ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| query.flag(name)),
             [true, true, false, false, false, false, true, false]
@@ -144,14 +163,46 @@ mod tests {
             })
         );
         assert_eq!(Timestamp::parse("yesterday"), None);
-        assert!(Query::parse("since=x").time("since").is_err());
+        assert!(Query::parse("since=x").unwrap().time("since").is_err());
     }
 
     #[test]
     fn encoded_text_is_decoded() {
-        let query = Query::parse("fromImage=a%2Fb%3A1&filters=%7B%22a%22%3A%5B%22b+c%22%5D%7D");
+        let query = Query::parse("fromImage=a%2Fb%3A1&filters=%7B%22a%22%3A%5B%22b+c%22%5D%7D").unwrap();
         assert_eq!(query.text("fromImage"), "a/b:1");
         assert_eq!(query.filters().unwrap().values("a").unwrap(), ["b c"]);
         assert_eq!(decode_path("%zz%4"), "%zz%4");
+    }
+
+    #[test]
+    fn what_is_no_query_is_refused_in_the_words_of_go() {
+        let refusal = |text: &str| Query::parse(text).unwrap_err().message().to_owned();
+        assert_eq!(refusal("all=%zz&x"), "invalid URL escape \"%zz\"");
+        assert_eq!(refusal("all=%4"), "invalid URL escape \"%4\"");
+        assert_eq!(refusal("all=1;b=2"), "invalid semicolon separator in query");
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_crashes_the_parser(text in ".*") {
+            if let Ok(query) = Query::parse(&text) {
+                for name in query.0.keys() {
+                    let _ = (query.flag(name), query.number::<i64>(name), query.time(name));
+                }
+            }
+            let _ = Timestamp::parse(&text);
+        }
+
+        #[test]
+        fn whatever_is_encoded_is_decoded(value in ".*") {
+            let encoded: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let query = Query::parse(&format!("a={encoded}")).unwrap();
+            prop_assert_eq!(query.text("a"), value);
+        }
+
+        #[test]
+        fn no_filters_crash_the_parser(text in r#"[\[\]{}:,"a-z\\]{0,40}"#) {
+            let _ = Filters::parse(&text);
+        }
     }
 }

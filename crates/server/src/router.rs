@@ -1,20 +1,43 @@
 //! From a method and a path to a route.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Method, Request, StatusCode};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, HttpBody};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use conex_engine::Engine;
-use http_body_util::{BodyExt, Limited};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::answer::{Answer, Failure};
-use crate::query::{Query, decode_path};
+use crate::query::Query;
+use crate::request_line::Target;
 use crate::routes::{archive, containers, execs, images, networks, system};
-use crate::version;
+use crate::{json, media_type, request_line, version};
 
 /// Largest body that is read into memory; archives are streamed instead.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+/// How long a client may take over the next part of a body that is read into memory.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How much of a body that was refused is still read, so that its client comes to read the answer.
+const DISCARDED: usize = 64 * 1024 * 1024;
+
+/// Reads on from a client that still sends, for a while.
+fn discard(mut body: BodyDataStream) {
+    tokio::spawn(async move {
+        let mut left = DISCARDED;
+        while let Ok(Some(Ok(chunk))) = timeout(LONGEST_PAUSE, body.next()).await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    });
+}
 
 /// A request whose path is understood.
 pub(crate) struct Call {
@@ -27,26 +50,53 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// The body as JSON; an empty one is `T`'s default where it has none.
+    /// The body as JSON; `None` where there is none, which is no error.
     pub(crate) async fn body<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Failure> {
-        let bytes = self.bytes().await?;
+        let bytes = self.json_bytes().await?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| match error.is_eof() {
-                true => Failure::bad_request("invalid JSON: unexpected EOF"),
-                false => Failure::bad_request(format!("invalid JSON: {error}")),
-            })
+        json::parse(&bytes).map(Some)
+    }
+
+    /// The body, which says that it is JSON unless it is empty.
+    pub(crate) async fn json_bytes(&mut self) -> Result<Bytes, Failure> {
+        let content_type = self.header("Content-Type").unwrap_or_default();
+        let is_empty = self.request.body().size_hint().exact() == Some(0);
+        let judged = match content_type.as_str() {
+            "" if is_empty => Ok(()),
+            _ => media_type::require_json(&content_type),
+        };
+        // The body is taken first: a refusal while the client still writes would be lost with the connection.
+        let bytes = self.bytes().await?;
+        judged.map_err(Failure::bad_request)?;
+        Ok(bytes)
     }
 
     pub(crate) async fn bytes(&mut self) -> Result<Bytes, Failure> {
-        let body = std::mem::take(self.request.body_mut());
-        let collected = Limited::new(body, LARGEST_BODY).collect().await;
-        collected
-            .map(http_body_util::Collected::to_bytes)
-            .map_err(|error| Failure::bad_request(format!("read the request's body: {error}")))
+        let mut body = std::mem::take(self.request.body_mut()).into_data_stream();
+        let mut bytes = BytesMut::new();
+        loop {
+            let Ok(chunk) = timeout(LONGEST_PAUSE, body.next()).await else {
+                return Err(Failure::bad_request(
+                    "read the request's body: the client has stopped sending",
+                ));
+            };
+            match chunk {
+                None => return Ok(bytes.freeze()),
+                Some(Ok(chunk)) if bytes.len() + chunk.len() <= LARGEST_BODY => bytes.extend_from_slice(&chunk),
+                Some(Ok(_)) => {
+                    discard(body);
+                    let words = format!("read the request's body: it is larger than {LARGEST_BODY} bytes");
+                    return Err(Failure::bad_request(words));
+                }
+                Some(Err(error)) => {
+                    // What is known of it is one level down.
+                    let cause = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+                    return Err(Failure::bad_request(format!("read the request's body: {cause}")));
+                }
+            }
+        }
     }
 
     /// A header as text.
@@ -78,11 +128,14 @@ pub(crate) async fn serve(engine: Engine, request: Request<Body>) -> Response {
 }
 
 async fn route(engine: Engine, request: Request<Body>) -> Answer {
-    let path = version::strip(request.uri().path())?.to_owned();
-    let query = Query::parse(request.uri().query().unwrap_or(""));
+    let path = match request_line::target(&request)? {
+        Target::Path(path) => version::strip(&path)?.to_owned(),
+        Target::Elsewhere(path) => return moved(&path),
+    };
+    let query = Query::parse(request.uri().query().unwrap_or(""))?;
     let method = request.method().clone();
     let call = Call { engine, query, request };
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(&path).split('/').collect();
     match (&method, parts.as_slice()) {
         (&Method::GET | &Method::HEAD, ["_ping"]) => system::ping(&method),
         (&Method::GET, ["version"]) => system::version(&call),
@@ -99,15 +152,15 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         (&Method::GET, ["images", "json"]) => images::list(call).await,
         (_, ["images", name @ .., action]) if !name.is_empty() => {
             // Names of images contain slashes.
-            let name = decode_path(&name.join("/"));
+            let name = name.join("/");
             match (&method, *action) {
                 (&Method::GET, "json") => images::inspect(call, &name).await,
                 (&Method::POST, "tag") => images::tag(call, &name).await,
-                (&Method::DELETE, last) => images::remove(call, &format!("{name}/{}", decode_path(last))).await,
+                (&Method::DELETE, last) => images::remove(call, &format!("{name}/{last}")).await,
                 _ => Err(not_found()),
             }
         }
-        (&Method::DELETE, ["images", name]) => images::remove(call, &decode_path(name)).await,
+        (&Method::DELETE, ["images", name]) => images::remove(call, name).await,
         (_, ["networks", rest @ ..]) => network(call, &method, rest).await,
         (&Method::POST, ["containers", "create"]) => containers::create(call).await,
         (&Method::POST, ["containers", "prune"]) => containers::prune(call).await,
@@ -155,12 +208,18 @@ async fn network(call: Call, method: &Method, rest: &[&str]) -> Answer {
         (&Method::GET, [] | [""]) => networks::list(&call),
         (&Method::POST, ["create"]) => networks::create(call).await,
         (&Method::POST, ["prune"]) => networks::prune(call).await,
-        (&Method::GET, [id]) => networks::inspect(&call, &decode_path(id)),
-        (&Method::DELETE, [id]) => networks::remove(call, &decode_path(id)).await,
-        (&Method::POST, [id, "connect"]) => networks::connect(call, &decode_path(id)).await,
-        (&Method::POST, [id, "disconnect"]) => networks::disconnect(call, &decode_path(id)).await,
+        (&Method::GET, [id]) => networks::inspect(&call, id),
+        (&Method::DELETE, [id]) => networks::remove(call, id).await,
+        (&Method::POST, [id, "connect"]) => networks::connect(call, id).await,
+        (&Method::POST, [id, "disconnect"]) => networks::disconnect(call, id).await,
         _ => Err(not_found()),
     }
+}
+
+/// Sends the client to another path.
+fn moved(path: &str) -> Answer {
+    let location = HeaderValue::from_str(path).map_err(|_| not_found())?;
+    Ok((StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, location)]).into_response())
 }
 
 fn not_found() -> Failure {

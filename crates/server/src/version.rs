@@ -1,5 +1,7 @@
 //! Versions in paths: `/v1.24/...` to `/v1.51/...`, and none.
 
+use axum::http::StatusCode;
+
 use crate::answer::Failure;
 
 /// Highest version that is served.
@@ -13,30 +15,39 @@ pub(crate) fn strip(path: &str) -> Result<&str, Failure> {
     let Some(rest) = path.strip_prefix("/v") else {
         return Ok(path);
     };
-    let (text, rest) = match rest.split_once('/') {
-        Some((text, _)) => (text, &rest[text.len()..]),
-        None => (rest, "/"),
-    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (text, rest) = rest.split_at(end);
     // `/volumes` begins with the same letter.
-    let Some((major, minor)) = text.split_once('.') else {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return Ok(path);
-    };
-    let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>()) else {
-        return Ok(path);
-    };
-    if (major, minor) > HIGHEST {
+    }
+    let version = numbers(text);
+    if version < LOWEST {
+        // Clients as old as this know no errors in JSON.
+        return Err(Failure::text(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "client version {text} is too old. Minimum supported API version is {}.{}, please upgrade your client to a newer version\n",
+                LOWEST.0, LOWEST.1
+            ),
+        ));
+    }
+    if version > HIGHEST {
         return Err(Failure::bad_request(format!(
             "client version {text} is too new. Maximum supported API version is {}.{}",
             HIGHEST.0, HIGHEST.1
         )));
     }
-    if (major, minor) < LOWEST {
-        return Err(Failure::bad_request(format!(
-            "client version {text} is too old. Minimum supported API version is {}.{}, please upgrade your client to a newer version",
-            LOWEST.0, LOWEST.1
-        )));
-    }
-    Ok(rest)
+    Ok(if rest.is_empty() { "/" } else { rest })
+}
+
+/// Major and minor number; what is missing is 0, what is too large for a number is as large as can be.
+fn numbers(text: &str) -> (u32, u32) {
+    let mut parts = text.split('.').map(|part| match part {
+        "" => 0,
+        digits => digits.parse().unwrap_or(u32::MAX),
+    });
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -49,6 +60,8 @@ mod tests {
         assert_eq!(strip("/containers/json").unwrap(), "/containers/json");
         assert_eq!(strip("/version").unwrap(), "/version");
         assert_eq!(strip("/volumes").unwrap(), "/volumes");
+        assert_eq!(strip("/v1.47").unwrap(), "/");
+        assert_eq!(strip("/vx/info").unwrap(), "/vx/info");
     }
 
     #[test]
@@ -56,5 +69,7 @@ mod tests {
         assert!(strip("/v1.23/info").is_err());
         assert!(strip("/v1.99/info").is_err());
         assert!(strip("/v2.0/info").is_err());
+        assert!(strip("/v1/info").is_err());
+        assert!(strip("/v1.99999999999999999999/info").is_err());
     }
 }

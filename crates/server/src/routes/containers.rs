@@ -1,6 +1,6 @@
 //! Engine API, "Containers".
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use conex_api_types::ContainerCreateRequest;
@@ -46,8 +46,18 @@ pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
     ok(&call.engine.inspect(id, call.query.flag("size")).await?)
 }
 
+/// Longest body of a start that says nothing, in bytes; Docker's.
+const EMPTY_BODY: u64 = 7;
+
 /// `POST /containers/{id}/start`.
 pub(crate) async fn start(call: Call, id: &str) -> Answer {
+    // `{}` and a newline or two are what some clients send for nothing.
+    let length = call.request.body().size_hint().exact();
+    if length.is_none_or(|length| length > EMPTY_BODY) {
+        return Err(Failure::bad_request(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
     call.engine.start(id, call.query.some("detachKeys")).await?;
     no_content()
 }

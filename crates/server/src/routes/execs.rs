@@ -6,15 +6,14 @@ use conex_api_types::{ExecCreateRequest, ExecStartRequest, IdResponse};
 use conex_container::ExecConfig;
 use conex_engine::ExecStart;
 
-use crate::answer::{Answer, Failure, json, ok};
+use crate::answer::{Answer, json, ok};
 use crate::hijack::{Content, hijack};
 use crate::router::Call;
 use crate::routes::containers::size;
 
 /// `POST /containers/{id}/exec`.
 pub(crate) async fn create(mut call: Call, id: &str) -> Answer {
-    let request = call.body::<ExecCreateRequest>().await?;
-    let request = request.ok_or_else(|| Failure::bad_request("invalid JSON: got EOF while reading request body"))?;
+    let request = call.body::<ExecCreateRequest>().await?.unwrap_or_default();
     let id = call.engine.exec_create(id, ExecConfig::from_request(request)?).await?;
     Ok(json(StatusCode::CREATED, &IdResponse { id }))
 }

@@ -33,7 +33,7 @@ pub(crate) async fn info(call: Call) -> Answer {
 
 /// `POST /auth`.
 pub(crate) async fn auth(mut call: Call) -> Answer {
-    let body = call.bytes().await?;
+    let body = call.json_bytes().await?;
     ok(&call.engine.log_in(&body).await?)
 }
 
