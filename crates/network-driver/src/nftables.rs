@@ -32,6 +32,7 @@ const DELETE_ELEMENT: u16 = SUBSYSTEM << 8 | 14;
 /// Flags of a message (netlink(7)), and of an attribute that holds others.
 const REQUEST: u16 = 0x01;
 const ACK: u16 = 0x04;
+const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
@@ -240,21 +241,29 @@ pub(crate) fn change_elements(table: &str, gone: &[Element], new: &[Element]) ->
 }
 
 /// Has what is sent to a port of this namespace's loopback arrive at another, and the answers come from the first. No
-/// connections are tracked for it: packets are rewritten on their way out, in both directions.
+/// connections are tracked for it: packets are rewritten on their way out, in both directions. A table of that name that
+/// is there is replaced; it is tried without first, because removing even nothing has the kernel wait for a grace period.
 pub(crate) fn redirect(table: &str, redirection: Redirection) -> io::Result<()> {
+    let named = || Attributes::default().text(1, table);
+    let fresh = vec![(NEW_TABLE, CREATE | EXCLUSIVE, named())];
+    match redirect_in(fresh, table, redirection) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let replaced = vec![(DELETE_TABLE, 0, named()), (NEW_TABLE, CREATE, named())];
+            redirect_in(replaced, table, redirection)
+        }
+        outcome => outcome,
+    }
+}
+
+fn redirect_in(table_first: Vec<(u16, u16, Attributes)>, table: &str, redirection: Redirection) -> io::Result<()> {
     let chain = Attributes::default()
         .text(1, table)
         .text(3, "output")
         // `NF_INET_LOCAL_OUT`, before connections are tracked (-200).
         .nest(4, Attributes::default().number(1, 3).number(2, (-250i32) as u32))
         .text(7, "filter");
-    let mut batch = Batch(vec![
-        // Deleting what is not there is an error, so it is added first.
-        (NEW_TABLE, CREATE, Attributes::default().text(1, table)),
-        (DELETE_TABLE, 0, Attributes::default().text(1, table)),
-        (NEW_TABLE, CREATE, Attributes::default().text(1, table)),
-        (NEW_CHAIN, CREATE, chain),
-    ]);
+    let mut batch = Batch(table_first);
+    batch.0.push((NEW_CHAIN, CREATE, chain));
     let address = redirection.address.octets();
     let asked = redirection.asked.to_be_bytes();
     for (protocol, checksum, port) in [(17, 6, redirection.udp), (6, 16, redirection.tcp)] {
