@@ -31,6 +31,7 @@ mod top;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -60,6 +61,17 @@ pub(crate) struct Container {
     arriving: watch::Sender<usize>,
     /// Held by whoever mounts the writable layer: overlayfs must not have the same one twice.
     layer: Arc<Mutex<()>>,
+    /// Whether a client's removal is under way.
+    removing: Arc<AtomicBool>,
+}
+
+/// A client's removal of a container, while it is under way.
+pub(crate) struct Removal(Arc<AtomicBool>);
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// The owner's ends of a new container's channels.
@@ -80,6 +92,7 @@ impl Container {
             orders,
             arriving: watch::Sender::new(0),
             layer: Arc::default(),
+            removing: Arc::default(),
         };
         (Arc::new(container), (queue, publisher))
     }
@@ -126,6 +139,12 @@ impl Container {
         let mut arriving = self.arriving.subscribe();
         // One that was told and does not come holds nobody up for long.
         let _ = tokio::time::timeout(ARRIVAL, arriving.wait_for(|count| *count == 0)).await;
+    }
+
+    /// Begins a client's removal; `None` where another is under way.
+    pub(crate) fn begin_removal(&self) -> Option<Removal> {
+        let is_first = !self.removing.swap(true, Ordering::AcqRel);
+        is_first.then(|| Removal(self.removing.clone()))
     }
 
     /// The first twelve digits.

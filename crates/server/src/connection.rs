@@ -1,27 +1,36 @@
-//! Connections: accepted, served, and given up when the daemon ends.
+//! Connections: accepted, served, bounded, and given up when the daemon ends.
+
+mod registry;
+mod watched;
 
 use std::future::Future;
 use std::io;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Request;
 use conex_engine::Engine;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::connection::registry::{Place, REVIEW, Registry};
+pub(crate) use crate::connection::watched::Watched;
 use crate::router;
 
 /// Serves a UNIX socket until `stop`.
 pub async fn serve_unix(engine: Engine, listener: UnixListener, stop: impl Future<Output = ()> + Send) {
+    let (registry, mut review) = (Registry::new(), tokio::time::interval(REVIEW));
     tokio::pin!(stop);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => serve(engine.clone(), stream),
+                Ok((stream, _)) => admit(&engine, &registry, stream).await,
                 Err(error) => pause(&error).await,
             },
+            _ = review.tick() => registry.close_overdue(Instant::now()),
             () = &mut stop => return,
         }
     }
@@ -29,6 +38,7 @@ pub async fn serve_unix(engine: Engine, listener: UnixListener, stop: impl Futur
 
 /// Serves a TCP socket until `stop`.
 pub async fn serve_tcp(engine: Engine, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
+    let (registry, mut review) = (Registry::new(), tokio::time::interval(REVIEW));
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -38,10 +48,11 @@ pub async fn serve_tcp(engine: Engine, listener: TcpListener, stop: impl Future<
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "set TCP_NODELAY");
                     }
-                    serve(engine.clone(), stream);
+                    admit(&engine, &registry, stream).await;
                 }
                 Err(error) => pause(&error).await,
             },
+            _ = review.tick() => registry.close_overdue(Instant::now()),
             () = &mut stop => return,
         }
     }
@@ -53,16 +64,31 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
-fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: Engine, stream: S) {
-    tokio::spawn(async move {
-        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            let engine = engine.clone();
-            async move { Ok::<_, std::convert::Infallible>(router::serve(engine, request.map(Body::new)).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = connection.with_upgrades().await {
-            // Clients that go away in the middle are normal.
-            tracing::debug!(%error, "a connection ended");
+/// Serves a connection where there is room for one more.
+async fn admit<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: &Engine, registry: &Registry, stream: S) {
+    match registry.admit().await {
+        Some(place) => drop(tokio::spawn(serve(engine.clone(), place, stream))),
+        None => tracing::warn!("a connection is refused: all that there may be are in use"),
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: Engine, place: Place, stream: S) {
+    let entry = &place.entry;
+    let of_request = entry.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (engine, busy) = (engine.clone(), of_request.begin());
+        async move {
+            let response = router::serve(engine, request.map(Body::new)).await;
+            Ok::<_, std::convert::Infallible>(response.map(|body| busy.until_sent(body)))
         }
     });
+    let stream = TokioIo::new(Watched::new(stream, entry.clone()));
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(stream, service);
+    tokio::select! {
+        ended = connection.with_upgrades() => if let Err(error) = ended {
+            // Clients that go away in the middle are normal.
+            tracing::debug!(%error, "a connection ended");
+        },
+        () = entry.closed() => tracing::debug!("a connection was idle, or took too long over a request's head"),
+    }
 }

@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::answer::{Answer, Failure};
+use crate::connection::Watched;
 
 /// What flows on the connection afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,9 +144,9 @@ where
 
 /// The socket under an upgraded connection, with what was read from it already.
 fn descriptor(upgraded: Upgraded) -> std::io::Result<ClientConnection> {
-    let upgraded = match upgraded.downcast::<TokioIo<UnixStream>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<Watched<UnixStream>>>() {
         Ok(parts) => {
-            let socket = OwnedFd::from(parts.io.into_inner().into_std()?);
+            let socket = OwnedFd::from(parts.io.into_inner().into_inner().into_std()?);
             return Ok(ClientConnection {
                 socket,
                 preread: parts.read_buf,
@@ -153,9 +154,9 @@ fn descriptor(upgraded: Upgraded) -> std::io::Result<ClientConnection> {
         }
         Err(upgraded) => upgraded,
     };
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
         Ok(parts) => {
-            let socket = OwnedFd::from(parts.io.into_inner().into_std()?);
+            let socket = OwnedFd::from(parts.io.into_inner().into_inner().into_std()?);
             Ok(ClientConnection {
                 socket,
                 preread: parts.read_buf,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use conex_engine::Engine;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ use crate::routes::{archive, containers, execs, images, networks, system};
 use crate::{json, media_type, request_line, version};
 
 /// Largest body that is read into memory; archives are streamed instead.
-const LARGEST_BODY: usize = 8 * 1024 * 1024;
+const LARGEST_BODY: u64 = 8 * 1024 * 1024;
 
 /// How long a client may take over the next part of a body that is read into memory.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -37,6 +37,13 @@ fn discard(mut body: BodyDataStream) {
             }
         }
     });
+}
+
+fn joined(mut chunks: Vec<Bytes>) -> Bytes {
+    match chunks.len() {
+        1 => chunks.remove(0),
+        _ => chunks.concat().into(),
+    }
 }
 
 /// A request whose path is understood.
@@ -73,27 +80,33 @@ impl Call {
         Ok(bytes)
     }
 
+    /// The body as it is.
     pub(crate) async fn bytes(&mut self) -> Result<Bytes, Failure> {
-        let mut body = std::mem::take(self.request.body_mut()).into_data_stream();
-        let mut bytes = BytesMut::new();
+        let body = std::mem::take(self.request.body_mut());
+        let announced = body.size_hint().lower();
+        let mut body = body.into_data_stream();
+        // Kept in the pieces in which they came: a large buffer that is given up leaves a hole in the heap.
+        let (mut chunks, mut length) = (Vec::new(), 0);
         loop {
-            let Ok(chunk) = timeout(LONGEST_PAUSE, body.next()).await else {
-                return Err(Failure::bad_request(
-                    "read the request's body: the client has stopped sending",
-                ));
-            };
-            match chunk {
-                None => return Ok(bytes.freeze()),
-                Some(Ok(chunk)) if bytes.len() + chunk.len() <= LARGEST_BODY => bytes.extend_from_slice(&chunk),
-                Some(Ok(_)) => {
-                    discard(body);
-                    let words = format!("read the request's body: it is larger than {LARGEST_BODY} bytes");
-                    return Err(Failure::bad_request(words));
+            if length.max(announced) > LARGEST_BODY {
+                discard(body);
+                let words = format!("read the request's body: it is larger than {LARGEST_BODY} bytes");
+                return Err(Failure::bad_request(words));
+            }
+            match timeout(LONGEST_PAUSE, body.next()).await {
+                Ok(None) => return Ok(joined(chunks)),
+                Ok(Some(Ok(chunk))) => {
+                    length += chunk.len() as u64;
+                    chunks.push(chunk);
                 }
-                Some(Err(error)) => {
+                Ok(Some(Err(error))) => {
                     // What is known of it is one level down.
                     let cause = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
                     return Err(Failure::bad_request(format!("read the request's body: {cause}")));
+                }
+                Err(_) => {
+                    let words = "read the request's body: the client has stopped sending";
+                    return Err(Failure::bad_request(words));
                 }
             }
         }

@@ -87,6 +87,10 @@ impl Engine {
             return Err(Error::new(ErrorKind::NotImplemented, "links are not supported"));
         }
         let container = self.inner.containers.find(id)?;
+        let Some(_removal) = container.begin_removal() else {
+            let words = format!("removal of container {id} is already in progress");
+            return Err(Error::new(ErrorKind::Conflict, words));
+        };
         container
             .order(|reply| Order::Remove {
                 force: request.force,
