@@ -39,23 +39,60 @@ pub fn busybox_archive(dir: &Path) -> PathBuf {
     path
 }
 
+/// Writes `seeded.tar` into a directory; it loads as `seeded:latest`: busybox, and in a second layer `/seed`, which belongs to
+/// 1000:1001, has mode 750 and contents, and is declared a volume.
+pub fn seeded_archive(dir: &Path) -> PathBuf {
+    let path = dir.join("seeded.tar");
+    let config = r#"{"Cmd":["sh"],"Env":["PATH=/bin"],"Volumes":{"/seed":{}}}"#;
+    let archive = archive_with("seeded", config, &[&busybox_layer(), &seed_layer()]);
+    fs::write(&path, archive).unwrap();
+    path
+}
+
+fn seed_layer() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, mode) in [("seed/", 0o750), ("seed/dir/", 0o755)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(mode);
+        header.set_uid(1000);
+        header.set_gid(1001);
+        header.set_size(0);
+        archive.append_data(&mut header, name, std::io::empty()).unwrap();
+    }
+    append(&mut archive, "seed/dir/file", b"contents\n", 0o644);
+    let mut link = tar::Header::new_ustar();
+    link.set_entry_type(tar::EntryType::Symlink);
+    link.set_size(0);
+    archive.append_link(&mut link, "seed/link", "dir/file").unwrap();
+    archive.into_inner().unwrap()
+}
+
 /// An archive that loads as `<name>:latest`, of one uncompressed layer.
 pub fn archive_of(name: &str, layer: &[u8]) -> Vec<u8> {
-    let diff_id = hex(layer);
+    let config = r#"{"Cmd":["sh"],"Env":["PATH=/bin","FROM_IMAGE=yes"],"Labels":{"made":"here"}}"#;
+    archive_with(name, config, &[layer])
+}
+
+/// An archive that loads as `<name>:latest`, of uncompressed layers, lowest first.
+fn archive_with(name: &str, config: &str, layers: &[&[u8]]) -> Vec<u8> {
+    let diff_ids: Vec<String> = layers.iter().map(|layer| hex(layer)).collect();
+    let joined = |form: &dyn Fn(&String) -> String| diff_ids.iter().map(form).collect::<Vec<_>>().join(",");
     let config = format!(
-        r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","config":{{"Cmd":["sh"],"Env":["PATH=/bin","FROM_IMAGE=yes"],"Labels":{{"made":"here"}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}},"history":[]}}"#
+        r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","config":{config},"rootfs":{{"type":"layers","diff_ids":[{}]}},"history":[]}}"#,
+        joined(&|id| format!("\"sha256:{id}\""))
     );
     let config_name = format!("{}.json", hex(config.as_bytes()));
-    let manifest =
-        format!(r#"[{{"Config":"{config_name}","RepoTags":["{name}:latest"],"Layers":["{diff_id}/layer.tar"]}}]"#);
+    let manifest = format!(
+        r#"[{{"Config":"{config_name}","RepoTags":["{name}:latest"],"Layers":[{}]}}]"#,
+        joined(&|id| format!("\"{id}/layer.tar\""))
+    );
     let mut archive = tar::Builder::new(Vec::new());
-    for (name, bytes) in [
-        (format!("{diff_id}/layer.tar"), layer),
-        (config_name, config.as_bytes()),
-        ("manifest.json".to_owned(), manifest.as_bytes()),
-    ] {
-        append(&mut archive, &name, bytes, 0o644);
+    for (id, layer) in diff_ids.iter().zip(layers) {
+        append(&mut archive, &format!("{id}/layer.tar"), layer, 0o644);
     }
+    append(&mut archive, &config_name, config.as_bytes(), 0o644);
+    append(&mut archive, "manifest.json", manifest.as_bytes(), 0o644);
     archive.into_inner().unwrap()
 }
 

@@ -108,6 +108,7 @@ fn requests_that_make_no_sense_are_refused_in_dockers_words() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a flat table")]
 fn bodies_that_make_no_sense_are_refused_in_dockers_words() {
     let sandbox = Sandbox::new();
     let path = "/v1.50/containers/create";

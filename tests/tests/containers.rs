@@ -281,7 +281,6 @@ fn what_is_not_done_is_refused_by_name() {
             ["--restart", "always"],
             "the restart policy always is not supported yet",
         ),
-        (["-v", "data:/data"], "the named volume \"data\" is not supported yet"),
     ] {
         let said = sandbox.docker(&["create", options[0], options[1], "busybox", "true"]);
         assert!(said.err.contains(words) && said.code == 1, "{options:?}: {said:?}");

@@ -83,13 +83,19 @@ pub struct Port {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct MountPoint {
-    /// `bind`, `tmpfs`.
+    /// `bind`, `volume`, `tmpfs`.
     #[serde(rename = "Type")]
     pub kind: String,
+    /// Name of a volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// Path on the host.
     pub source: String,
     /// Path in the container.
     pub destination: String,
+    /// Driver of a volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub driver: String,
     /// Options.
     pub mode: String,
     /// Whether it is writable.

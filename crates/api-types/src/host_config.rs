@@ -12,6 +12,16 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero_mode(mode: &u32) -> bool {
+    *mode == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// All fields of API 1.50.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -291,7 +301,7 @@ pub struct Mount {
     #[serde(deserialize_with = "null_default")]
     pub target: String,
     /// Read-only.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_false")]
     pub read_only: bool,
     /// Not used on Linux.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
@@ -312,19 +322,19 @@ pub struct Mount {
 #[serde(default, rename_all = "PascalCase")]
 pub struct BindOptions {
     /// `rprivate`, `rslave`, `rshared` and the same without `r`.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub propagation: String,
     /// Without what is mounted below.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_false")]
     pub non_recursive: bool,
     /// Make the source where it is absent.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_false")]
     pub create_mountpoint: bool,
     /// What is mounted below stays writable.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_false")]
     pub read_only_non_recursive: bool,
     /// An error where what is mounted below cannot be made read-only.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_false")]
     pub read_only_force_recursive: bool,
 }
 
@@ -333,15 +343,29 @@ pub struct BindOptions {
 #[serde(default, rename_all = "PascalCase")]
 pub struct VolumeOptions {
     /// Do not fill it from the image.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_false")]
     pub no_copy: bool,
     /// Labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Driver.
-    pub driver_config: Option<Value>,
+    /// Driver that makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_config: Option<DriverConfig>,
     /// Path within the volume.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub subpath: String,
+}
+
+/// A driver and its options.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DriverConfig {
+    /// Name.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<BTreeMap<String, String>>,
 }
 
 /// Options of a tmpfs.
@@ -349,11 +373,12 @@ pub struct VolumeOptions {
 #[serde(default, rename_all = "PascalCase")]
 pub struct TmpfsOptions {
     /// Bytes.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
     pub size_bytes: i64,
     /// Permission bits.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero_mode")]
     pub mode: u32,
     /// Further options.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Vec<Vec<String>>>,
 }

@@ -19,6 +19,7 @@ mod prune;
 mod stats;
 mod system;
 mod top;
+mod volume;
 
 pub use crate::archive::ContainerPathStat;
 pub use crate::changes::{ChangeKind, FilesystemChange};
@@ -32,8 +33,8 @@ pub use crate::event::{Actor, EventMessage};
 pub use crate::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse, ProcessConfig};
 pub use crate::filters::{Filters, FiltersError};
 pub use crate::host_config::{
-    BindOptions, DeviceMapping, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, TmpfsOptions, Ulimit,
-    VolumeOptions,
+    BindOptions, DeviceMapping, DriverConfig, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, TmpfsOptions,
+    Ulimit, VolumeOptions,
 };
 pub use crate::image::{ImageConfig, ImageDeleteResponse, ImageInspect, ImageMetadata, ImageSummary, RootFs};
 pub use crate::network::{
@@ -49,6 +50,7 @@ pub use crate::system::{
     AuthResponse, ComponentVersion, DataUsage, Plugins, RegistryConfig, Runtime, SystemInfo, Version,
 };
 pub use crate::top::ContainerTopResponse;
+pub use crate::volume::{Volume, VolumeCreateRequest, VolumeList, VolumeUsage, VolumesPruned};
 
 use serde::{Deserialize, Deserializer};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ContainerSummary, ImageSummary};
+use crate::{ContainerSummary, ImageSummary, Volume};
 
 /// Versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,13 +215,13 @@ pub struct AuthResponse {
 #[serde(default, rename_all = "PascalCase")]
 pub struct DataUsage {
     /// Bytes of all layers of images, each counted once.
-    pub layers_size: Option<i64>,
+    pub layers_size: i64,
     /// Images, with their containers and what they share.
     pub images: Option<Vec<ImageSummary>>,
     /// Containers, with their sizes.
     pub containers: Option<Vec<ContainerSummary>>,
     /// Volumes, with their sizes.
-    pub volumes: Option<Vec<Value>>,
+    pub volumes: Option<Vec<Volume>>,
     /// What builds keep.
     pub build_cache: Option<Vec<Value>>,
 }

@@ -65,7 +65,7 @@ pub struct Config {
     pub ulimits: Vec<Ulimit>,
     /// Log.
     pub log: LogChoice,
-    /// Binds and tmpfs.
+    /// Binds, volumes and tmpfs mounts.
     pub mounts: Vec<MountChoice>,
     /// Devices of the host.
     pub devices: Vec<DeviceMapping>,

@@ -72,7 +72,7 @@ impl Config {
         self.stop_timeout = self.stop_timeout.or(image.stop_timeout);
         self.exposed_ports.extend(image.exposed_ports);
         self.volumes.extend(image.volumes);
-        Ok(())
+        self.mount_declared_volumes()
     }
 }
 

@@ -1,8 +1,17 @@
-//! Binds and tmpfs mounts that a client asks for.
+//! Binds, volumes and tmpfs mounts that a client asks for: `-v`, `--mount`, `--volumes-from`, and what an image declares.
 
-use conex_api_types::{HostConfig, Mount};
+mod long;
+mod short;
+mod volumes_from;
+
+use std::collections::BTreeMap;
+
+use conex_api_types::HostConfig;
 use serde::{Deserialize, Serialize};
 
+pub use crate::mounts::volumes_from::VolumesFrom;
+
+use crate::config::Config;
 use crate::invalid::Invalid;
 
 /// One mount.
@@ -25,7 +34,12 @@ pub enum MountChoice {
         create: bool,
         /// Propagation.
         propagation: BindPropagation,
+        /// Options as `-v` spelled them, for inspection.
+        #[serde(default)]
+        mode: String,
     },
+    /// A volume.
+    Volume(VolumeChoice),
     /// A file system in memory.
     Tmpfs {
         /// Absolute path in the container.
@@ -36,7 +50,35 @@ pub enum MountChoice {
         mode: u32,
         /// Read-only.
         read_only: bool,
+        /// Programs may be executed from it.
+        #[serde(default)]
+        exec: bool,
     },
+}
+
+/// A volume in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeChoice {
+    /// Its name; empty where the engine has yet to make one up.
+    pub name: String,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Read-only.
+    pub read_only: bool,
+    /// Whether an empty one is left empty, whatever the image has at the target.
+    pub no_copy: bool,
+    /// Nobody named it: it can be removed with its container.
+    pub anonymous: bool,
+    /// Path within the volume that is mounted; empty for all of it.
+    pub subpath: String,
+    /// Driver that makes it where it is absent; empty for the default.
+    pub driver: String,
+    /// The driver's options.
+    pub options: BTreeMap<String, String>,
+    /// Labels that it gets where it is made.
+    pub labels: BTreeMap<String, String>,
+    /// Options as `-v` spelled them, for inspection.
+    pub mode: String,
 }
 
 /// Propagation of a bind.
@@ -57,73 +99,117 @@ impl MountChoice {
     pub fn target(&self) -> &str {
         match self {
             Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Volume(volume) => &volume.target,
         }
+    }
+
+    /// The volume that it is.
+    pub fn volume(&self) -> Option<&VolumeChoice> {
+        match self {
+            Self::Volume(volume) => Some(volume),
+            _ => None,
+        }
+    }
+}
+
+impl Config {
+    /// The volumes in the container.
+    pub fn mounted_volumes(&self) -> impl Iterator<Item = &VolumeChoice> {
+        self.mounts.iter().filter_map(MountChoice::volume)
+    }
+
+    /// The volumes in the container, to be named.
+    pub fn mounted_volumes_mut(&mut self) -> impl Iterator<Item = &mut VolumeChoice> {
+        self.mounts.iter_mut().filter_map(|mount| match mount {
+            MountChoice::Volume(volume) => Some(volume),
+            _ => None,
+        })
+    }
+
+    /// Mounts what another container has, where nothing of this one's own is. A tmpfs is not shared.
+    pub fn share_mounts(&mut self, other: &Config, from: &VolumesFrom) {
+        for mount in &other.mounts {
+            let mut mount = mount.clone();
+            match &mut mount {
+                MountChoice::Tmpfs { .. } => continue,
+                MountChoice::Bind { read_only, .. } => *read_only |= from.read_only,
+                MountChoice::Volume(volume) => {
+                    volume.read_only |= from.read_only;
+                    volume.no_copy = true;
+                }
+            }
+            if !self.is_mounted(mount.target()) {
+                self.mounts.push(mount);
+            }
+        }
+    }
+
+    /// Gives every path that image or client call a volume a volume of its own where nothing else is mounted.
+    pub(crate) fn mount_declared_volumes(&mut self) -> Result<(), Invalid> {
+        for declared in self.volumes.clone() {
+            let target = volume_target(&declared, "volume", &declared)?;
+            if !self.is_mounted(&target) {
+                self.mounts.push(MountChoice::Volume(VolumeChoice {
+                    target,
+                    anonymous: true,
+                    driver: self.host.volume_driver.clone(),
+                    ..VolumeChoice::default()
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_mounted(&self, target: &str) -> bool {
+        let tmpfs = self.host.tmpfs.iter().flatten();
+        self.mounts.iter().any(|mount| mount.target() == target) || tmpfs.into_iter().any(|(at, _)| clean(at) == target)
     }
 }
 
 pub(crate) fn from_host_config(host: &HostConfig) -> Result<Vec<MountChoice>, Invalid> {
     let mut mounts = Vec::new();
     for text in host.binds.iter().flatten() {
-        mounts.push(parse_bind(text)?);
+        mounts.push(short::parse(text, &host.volume_driver)?);
     }
     for mount in host.mounts.iter().flatten() {
-        mounts.push(long_form(mount)?);
+        mounts.push(long::parse(mount)?);
     }
-    for (index, mount) in mounts.iter().enumerate() {
+    let mut targets: Vec<String> = host.tmpfs.iter().flatten().map(|(target, _)| clean(target)).collect();
+    for mount in &mounts {
         let target = mount.target();
-        if target == "/" {
-            return Err(Invalid::field("invalid volume specification: destination can't be '/'"));
-        }
-        if mounts[..index].iter().any(|other| other.target() == target) {
+        if targets.iter().any(|other| other == target) {
             return Err(Invalid::Field(format!("Duplicate mount point: {target}")));
         }
+        targets.push(target.to_owned());
     }
     Ok(mounts)
 }
 
-/// `source:target[:options]`.
-fn parse_bind(text: &str) -> Result<MountChoice, Invalid> {
-    let wrong = || Invalid::Field(format!("invalid volume specification: '{text}'"));
-    let mut parts = text.split(':');
-    let (Some(source), Some(target), options, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return Err(wrong());
+/// A path in the container as all that name it must agree on; `what` is the specification that names it.
+fn volume_target(target: &str, kind: &str, what: &str) -> Result<String, Invalid> {
+    let reason = if !target.starts_with('/') {
+        format!("invalid mount path: '{target}' mount path must be absolute")
+    } else if clean(target) == "/" {
+        "invalid specification: destination can't be '/'".to_owned()
+    } else {
+        return Ok(clean(target));
     };
-    if !target.starts_with('/') {
-        return Err(Invalid::Field(format!(
-            "invalid volume specification: '{text}': invalid mount config for type \"{}\": invalid mount path: '{target}' \
-             mount path must be absolute",
-            if source.starts_with('/') { "bind" } else { "volume" }
-        )));
-    }
-    if !source.starts_with('/') {
-        return Err(Invalid::Unsupported {
-            field: "Binds",
-            what: format!("the named volume {source:?}"),
-        });
-    }
-    let (mut read_only, mut propagation, mut recursive) = (false, BindPropagation::Private, true);
-    for option in options.unwrap_or("").split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            // SELinux labels are set where SELinux is; consistency and copying have no meaning for binds on Linux.
-            "rw" | "z" | "Z" | "nocopy" | "consistent" | "cached" | "delegated" => {}
-            "rbind" => recursive = true,
-            "bind" => recursive = false,
-            other => {
-                let unknown = || Invalid::Field(format!("invalid mode: {}", options.unwrap_or_default()));
-                propagation = parse_propagation(other).ok_or_else(unknown)?;
-            }
+    Err(Invalid::Field(format!(
+        "invalid volume specification: '{what}': invalid mount config for type \"{kind}\": {reason}"
+    )))
+}
+
+/// A path without `.`, `..` and empty parts.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
         }
     }
-    Ok(MountChoice::Bind {
-        source: source.to_owned(),
-        target: target.to_owned(),
-        read_only,
-        read_only_top_only: false,
-        recursive,
-        create: true,
-        propagation,
-    })
+    format!("/{}", parts.join("/"))
 }
 
 fn parse_propagation(text: &str) -> Option<BindPropagation> {
@@ -135,100 +221,69 @@ fn parse_propagation(text: &str) -> Option<BindPropagation> {
     }
 }
 
-fn long_form(mount: &Mount) -> Result<MountChoice, Invalid> {
-    let target = mount.target.as_str();
-    if !target.starts_with('/') {
-        return Err(Invalid::Field(format!(
-            "invalid mount config for type {:?}: invalid mount path: '{target}' mount path must be absolute",
-            mount.kind
-        )));
-    }
-    match mount.kind.as_str() {
-        "bind" => {
-            let options = mount.bind_options.clone().unwrap_or_default();
-            if !mount.source.starts_with('/') {
-                return Err(Invalid::Field(format!(
-                    "invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute",
-                    mount.source
-                )));
-            }
-            let propagation = parse_propagation(&options.propagation)
-                .ok_or_else(|| Invalid::Field(format!("invalid propagation mode: {}", options.propagation)))?;
-            Ok(MountChoice::Bind {
-                source: mount.source.clone(),
-                target: target.to_owned(),
-                read_only: mount.read_only,
-                read_only_top_only: options.read_only_non_recursive,
-                recursive: !options.non_recursive,
-                create: options.create_mountpoint,
-                propagation,
-            })
-        }
-        "tmpfs" => {
-            let options = mount.tmpfs_options.clone().unwrap_or_default();
-            if options.options.is_some() {
-                return Err(Invalid::Unsupported {
-                    field: "Mounts.TmpfsOptions",
-                    what: "Options".to_owned(),
-                });
-            }
-            Ok(MountChoice::Tmpfs {
-                target: target.to_owned(),
-                size: options.size_bytes,
-                mode: options.mode,
-                read_only: mount.read_only,
-            })
-        }
-        other => Err(Invalid::Unsupported {
-            field: "Mounts",
-            what: format!("the mount type {other:?}"),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    #[test]
-    fn a_bind_is_a_path_of_the_host() {
-        let MountChoice::Bind {
-            source,
-            target,
-            read_only,
-            ..
-        } = parse_bind("/a:/b:ro,rslave").unwrap()
-        else {
-            panic!()
-        };
-        assert_eq!((source.as_str(), target.as_str(), read_only), ("/a", "/b", true));
-        assert!(
-            parse_bind("name:/b")
-                .unwrap_err()
-                .to_string()
-                .contains("named volume \"name\"")
-        );
-        assert!(parse_bind("/a:b").is_err());
-        assert!(parse_bind("/a:/b:nosuch").is_err());
+    fn volume(name: &str, target: &str) -> MountChoice {
+        MountChoice::Volume(VolumeChoice {
+            name: name.to_owned(),
+            target: target.to_owned(),
+            ..VolumeChoice::default()
+        })
     }
 
     #[test]
     fn two_mounts_at_one_place_are_refused() {
-        let host = HostConfig {
-            binds: Some(vec!["/a:/x".into(), "/b:/x".into()]),
-            ..HostConfig::default()
+        let refusal = |binds: &[&str]| {
+            let host = HostConfig {
+                binds: Some(binds.iter().map(|bind| (*bind).to_owned()).collect()),
+                tmpfs: Some(BTreeMap::from([("/t/".into(), String::new())])),
+                ..HostConfig::default()
+            };
+            from_host_config(&host).unwrap_err().to_string()
         };
-        assert_eq!(
-            from_host_config(&host).unwrap_err().to_string(),
-            "Duplicate mount point: /x"
-        );
+        assert_eq!(refusal(&["/a:/x", "/b:/x/"]), "Duplicate mount point: /x");
+        assert_eq!(refusal(&["name:/t"]), "Duplicate mount point: /t");
     }
 
-    proptest! {
-        #[test]
-        fn no_text_crashes_the_parser(text in ".*") {
-            let _ = parse_bind(&text);
-        }
+    #[test]
+    fn declared_volumes_are_mounted_where_nothing_else_is() {
+        let mut config = Config {
+            mounts: vec![volume("named", "/a")],
+            volumes: ["/a/", "/b", "/t"].map(String::from).into(),
+            ..Config::default()
+        };
+        config.host.tmpfs = Some(BTreeMap::from([("/t".into(), String::new())]));
+        config.mount_declared_volumes().unwrap();
+        let targets: Vec<&str> = config.mounts.iter().map(MountChoice::target).collect();
+        assert_eq!(targets, ["/a", "/b"]);
+        assert!(config.mounts[1].volume().unwrap().anonymous);
+        config.volumes = ["relative".to_owned()].into();
+        assert!(config.mount_declared_volumes().is_err());
+    }
+
+    #[test]
+    fn shared_mounts_give_way_to_a_containers_own() {
+        let other = Config {
+            mounts: vec![volume("one", "/a"), volume("two", "/b")],
+            ..Config::default()
+        };
+        let mut config = Config {
+            mounts: vec![volume("own", "/a")],
+            ..Config::default()
+        };
+        config.share_mounts(&other, &"x:ro".parse().unwrap());
+        let shared: Vec<_> = config
+            .mounted_volumes()
+            .map(|volume| (volume.name.as_str(), volume.target.as_str(), volume.read_only))
+            .collect();
+        assert_eq!(shared, [("own", "/a", false), ("two", "/b", true)]);
+    }
+
+    #[test]
+    fn paths_are_cleaned() {
+        assert_eq!(clean("//a/./b/../c/"), "/a/c");
+        assert_eq!(clean("/.."), "/");
     }
 }

@@ -33,12 +33,6 @@ fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
         ));
     }
     let refusals = [
-        (asked(host.volumes_from.as_ref()), "VolumesFrom", "sharing volumes"),
-        (
-            !host.volume_driver.is_empty() && host.volume_driver != "local",
-            "VolumeDriver",
-            "a volume driver",
-        ),
         (
             host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
             "StorageOpt",

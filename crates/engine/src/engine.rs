@@ -28,6 +28,7 @@ use crate::networks::Networks;
 use crate::seccomp::Filters;
 use crate::settings::Settings;
 use crate::template::Template;
+use crate::volumes::Volumes;
 
 /// A stream of progress lines; what fails after its beginning is its last line.
 pub type ProgressStream = BoxStream<'static, api::ProgressMessage>;
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) images: Images,
     pub(crate) registries: conex_registry::Client,
     pub(crate) networks: Networks,
+    pub(crate) volumes: Volumes,
     pub(crate) seccomp: Filters,
     pub(crate) template: Template,
     pub(crate) events: Events,
@@ -68,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) execs: Execs,
     /// Held by a prune of containers: there is one at a time.
     pub(crate) pruning: tokio::sync::Mutex<()>,
+    /// Held by a prune of volumes.
+    pub(crate) pruning_volumes: tokio::sync::Mutex<()>,
     /// An empty directory on which containers attach their root, each in its own mount namespace.
     pub(crate) root_mount_point: PathBuf,
 }
@@ -115,6 +119,7 @@ struct Stores {
     images: Images,
     registries: conex_registry::Client,
     networks: Networks,
+    volumes: Volumes,
     events: Events,
     id: String,
     root_mount_point: PathBuf,
@@ -159,6 +164,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
     })
     .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
     let networks = Networks::open(&settings, &metadata)?;
+    let volumes = Volumes::open(&settings, &metadata, &snapshots)?;
     let events = Events::open(&settings.data_root.join("events")).map_err(failed("open the journal of events"))?;
     let id = identity::engine_id(&settings.data_root.join("engine-id")).map_err(failed("read the engine's id"))?;
     Ok((
@@ -170,6 +176,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
             images,
             registries,
             networks,
+            volumes,
             events,
             id,
             root_mount_point,
@@ -202,6 +209,7 @@ impl Stores {
             images: self.images,
             registries: self.registries,
             networks: self.networks,
+            volumes: self.volumes,
             root_mount_point: self.root_mount_point,
             settings,
             template,
@@ -210,6 +218,7 @@ impl Stores {
             containers: Containers::default(),
             execs: Execs::default(),
             pruning: tokio::sync::Mutex::default(),
+            pruning_volumes: tokio::sync::Mutex::default(),
         }
     }
 }

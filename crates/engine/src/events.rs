@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::Endpoint;
 use crate::requests::{EventsQuery, Timestamp};
+use crate::volumes;
 
 /// A listener that is this far behind does not read any more and is dropped.
 const BACKLOG: usize = 16 * 1024;
@@ -91,6 +92,33 @@ impl Events {
         let attributes = attributes.chain(container.map(|container| ("container", container)));
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.publish("network", action, id, attributes.collect());
+    }
+
+    /// Something happened to a volume.
+    pub(crate) fn volume(&self, action: &str, name: &str, details: &[(&str, &str)]) {
+        let attributes = [("driver", volumes::DRIVER)].into_iter().chain(details.iter().copied());
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.publish("volume", action, name, attributes.collect());
+    }
+
+    /// A container has its volumes from here on.
+    pub(crate) fn volumes_mounted(&self, container: &Container) {
+        for volume in container.config.mounted_volumes() {
+            let details = [
+                ("container", container.id.as_str()),
+                ("destination", &volume.target),
+                ("propagation", ""),
+                ("read/write", if volume.read_only { "false" } else { "true" }),
+            ];
+            self.volume("mount", &volume.name, &details);
+        }
+    }
+
+    /// A container has its volumes no more.
+    pub(crate) fn volumes_unmounted(&self, container: &Container) {
+        for volume in container.config.mounted_volumes() {
+            self.volume("unmount", &volume.name, &[("container", &container.id)]);
+        }
     }
 
     /// A container was connected, or disconnected.

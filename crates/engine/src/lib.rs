@@ -4,7 +4,8 @@
 //!   server --> Engine --+-- images      conex-image: pull, load, tag, remove
 //!                       +-- containers  one task each: a queue in, a watch channel out
 //!                       |     +-- link  orders and news of conex-shim
-//!                       +-- network     bridge, addresses, namespaces
+//!                       +-- networks    bridges, addresses, names, published ports
+//!                       +-- volumes     directories and devices that outlive containers
 //!                       +-- events      everything that happened: a journal, and whoever listens
 //! ```
 //!
@@ -20,6 +21,7 @@ mod host;
 mod identity;
 mod images;
 mod login;
+mod matching;
 mod networks;
 mod progress;
 mod requests;
@@ -28,6 +30,7 @@ mod settings;
 mod system;
 mod template;
 mod usage;
+mod volumes;
 
 pub use crate::body::ByteStream;
 pub use crate::containers::attach::{PendingAttach, PendingExec};

@@ -8,6 +8,7 @@ use conex_spec::CgroupVersion;
 
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::volumes;
 
 /// Highest and lowest version of the API.
 const API_VERSION: &str = "1.51";
@@ -66,11 +67,7 @@ impl Engine {
             images: count(inner.images.list().len()),
             driver: conex_snapshot::DRIVER.into(),
             driver_status: vec![["Supports d_type".into(), "true".into()]],
-            plugins: api::Plugins {
-                network: ["bridge", "host", "null"].map(String::from).to_vec(),
-                log: ["json-file", "none"].map(String::from).to_vec(),
-                ..api::Plugins::default()
-            },
+            plugins: plugins(),
             ipv4_forwarding: fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1"),
             debug: inner.settings.debug,
             n_fd: fs::read_dir("/proc/self/fd").map_or(-1, |entries| count(entries.count())),
@@ -151,6 +148,15 @@ fn architecture() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+fn plugins() -> api::Plugins {
+    api::Plugins {
+        volume: vec![volumes::DRIVER.to_owned()],
+        network: ["bridge", "host", "null"].map(String::from).to_vec(),
+        log: ["json-file", "none"].map(String::from).to_vec(),
+        ..api::Plugins::default()
     }
 }
 

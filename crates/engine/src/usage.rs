@@ -13,7 +13,7 @@ impl Engine {
     pub async fn data_usage(&self, query: DataUsageQuery) -> Result<api::DataUsage> {
         let mut usage = api::DataUsage::default();
         if query.images {
-            usage.layers_size = Some(number(self.inner.images.usage().layers));
+            usage.layers_size = number(self.inner.images.usage().layers);
             usage.images = Some(self.images_with_usage().await?);
         }
         if query.containers {
@@ -25,7 +25,7 @@ impl Engine {
             usage.containers = Some(self.containers(all).await?);
         }
         if query.volumes {
-            usage.volumes = Some(Vec::new());
+            usage.volumes = Some(self.volumes_with_usage().await?);
         }
         if query.build_cache {
             // There are no builds yet, so there is nothing that they keep.

@@ -151,7 +151,7 @@ impl Child<'_> {
             Step::Mount(wanted) => {
                 self.maker.forget();
                 let bound = match wanted.source {
-                    conex_spec::plan::MountSource::BindFd { fd, .. } => Some(
+                    conex_spec::plan::MountSource::Detached { fd } => Some(
                         self.fd(fd)?
                             .try_clone_to_owned()
                             .map_err(Failure::on("duplicate a descriptor"))?,

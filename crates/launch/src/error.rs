@@ -46,7 +46,7 @@ impl StartError {
         Self {
             reason: Reason::Other,
             errno: error.raw_os_error().unwrap_or(0),
-            message: format!("{operation}: {}", words(error)),
+            message: format!("{operation}: {}", conex_sys::words(error)),
         }
     }
 
@@ -84,18 +84,7 @@ fn program(name: &str, errno: i32) -> (Reason, String) {
 }
 
 fn text_of(errno: i32) -> String {
-    words(&io::Error::from_raw_os_error(errno))
-}
-
-/// An error's text as clients know it: in lower case and without Rust's suffix.
-pub(crate) fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_lowercase().chain(letters).collect())
-        .unwrap_or_default()
+    conex_sys::words(&io::Error::from_raw_os_error(errno))
 }
 
 #[cfg(test)]

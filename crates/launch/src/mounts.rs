@@ -62,7 +62,7 @@ pub(crate) fn mount(
             let options: Vec<&str> = options.split(',').filter(|option| !option.is_empty()).collect();
             let tree = mount::new_file_system(kind, source, &options, attributes).map_err(on())?;
             let place = path::make_dirs_in(root, target).map_err(on())?;
-            propagate(&tree, wanted).map_err(on())?;
+            propagate(tree.as_fd(), wanted).map_err(on())?;
             mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
         }
         MountSource::Bind {
@@ -72,11 +72,11 @@ pub(crate) fn mount(
             let source = path::open_place(source).map_err(on())?;
             bind(root, wanted, source.as_fd(), *recursive).map_err(on())
         }
-        MountSource::BindFd { recursive, .. } => {
-            let Some(source) = bound else {
+        MountSource::Detached { .. } => {
+            let Some(tree) = bound else {
                 return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
             };
-            bind(root, wanted, source.as_fd(), *recursive).map_err(on())
+            attach(root, wanted, tree.as_fd()).map_err(on())
         }
         MountSource::Cgroup => mount_cgroup(root, target, attributes, cgroup).map_err(on()),
     }
@@ -86,34 +86,35 @@ fn describe(source: &MountSource) -> String {
     match source {
         MountSource::FileSystem { kind, .. } => kind.clone(),
         MountSource::Bind { path, .. } => path.display().to_string(),
-        MountSource::BindFd { fd, .. } => format!("descriptor {}", fd.0),
+        MountSource::Detached { fd } => format!("descriptor {}", fd.0),
         MountSource::Cgroup => "cgroup".to_owned(),
     }
 }
 
 fn bind(root: BorrowedFd<'_>, wanted: &Mount, source: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
-    let tree = mount::clone_tree(source, recursive)?;
-    let place = if path::is_dir(source)? {
+    attach(root, wanted, mount::clone_tree(source, recursive)?.as_fd())
+}
+
+/// Attaches a detached mount.
+fn attach(root: BorrowedFd<'_>, wanted: &Mount, tree: BorrowedFd<'_>) -> io::Result<()> {
+    let place = if path::is_dir(tree)? {
         path::make_dirs_in(root, &wanted.target)?
     } else {
         path::make_file_in(root, &wanted.target)?
     };
     let attributes = attributes(&wanted.attributes);
     if !attributes.is_empty() {
-        mount::set_attributes(tree.as_fd(), attributes, None, wanted.attributes.recursive)?;
+        mount::set_attributes(tree, attributes, None, wanted.attributes.recursive)?;
     }
-    propagate(&tree, wanted)?;
-    mount::attach(tree.as_fd(), place.as_fd())
+    propagate(tree, wanted)?;
+    mount::attach(tree, place.as_fd())
 }
 
-fn propagate(tree: &OwnedFd, wanted: &Mount) -> io::Result<()> {
+fn propagate(tree: BorrowedFd<'_>, wanted: &Mount) -> io::Result<()> {
     match wanted.propagation {
-        Some(propagation) => mount::set_attributes(
-            tree.as_fd(),
-            Attributes::default(),
-            Some(propagation_flags(propagation)),
-            true,
-        ),
+        Some(propagation) => {
+            mount::set_attributes(tree, Attributes::default(), Some(propagation_flags(propagation)), true)
+        }
         None => Ok(()),
     }
 }

@@ -17,17 +17,20 @@ pub enum Table {
     Layers,
     /// Network id to the engine's record.
     Networks,
+    /// Volume name to the volume store's record.
+    Volumes,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Containers,
         Self::Names,
         Self::Images,
         Self::Tags,
         Self::Layers,
         Self::Networks,
+        Self::Volumes,
     ];
 
     /// Its name on disk.
@@ -40,6 +43,7 @@ impl Table {
             Self::Tags => "tags",
             Self::Layers => "layers",
             Self::Networks => "networks",
+            Self::Volumes => "volumes",
         }
     }
 }
@@ -117,6 +121,14 @@ impl Changes {
             key: key.into(),
             value: Some(value.into()),
         });
+        self
+    }
+
+    /// These and those, in one transaction.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.requirements.extend(other.requirements);
+        self.writes.extend(other.writes);
         self
     }
 

@@ -16,6 +16,17 @@ pub const DAEMON: &[&str] = &[
     "remove.after-trash",
 ];
 
+/// In the daemon, where volumes are made, filled and removed.
+pub const VOLUME: &[&str] = &[
+    "volume.before-record",
+    "volume.after-record",
+    "volume.copied",
+    "volume.filled",
+    "volume.before-tombstone",
+    "volume.after-tombstone",
+    "volume.before-end",
+];
+
 /// In the template.
 pub const TEMPLATE: &[&str] = &["template.before-fork", "template.after-fork"];
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Failure};
 use crate::query::Query;
 use crate::request_line::Target;
-use crate::routes::{archive, containers, execs, images, networks, system};
+use crate::routes::{archive, containers, execs, images, networks, system, volumes};
 use crate::{json, media_type, request_line, version};
 
 /// Largest body that is read into memory; archives are streamed instead.
@@ -50,6 +50,8 @@ fn joined(mut chunks: Vec<Bytes>) -> Bytes {
 pub(crate) struct Call {
     /// The engine.
     pub(crate) engine: Engine,
+    /// Version of the API that the client speaks.
+    pub(crate) version: (u32, u32),
     /// Parameters.
     pub(crate) query: Query,
     /// The request itself.
@@ -142,13 +144,19 @@ pub(crate) async fn serve(engine: Engine, request: Request<Body>) -> Response {
 
 async fn route(engine: Engine, request: Request<Body>) -> Answer {
     let path = match request_line::target(&request)? {
-        Target::Path(path) => version::strip(&path)?.to_owned(),
+        Target::Path(path) => path,
         Target::Elsewhere(path) => return moved(&path),
     };
+    let (version, path) = version::split(&path)?;
     let query = Query::parse(request.uri().query().unwrap_or(""))?;
     let method = request.method().clone();
-    let call = Call { engine, query, request };
-    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(&path).split('/').collect();
+    let call = Call {
+        engine,
+        version,
+        query,
+        request,
+    };
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     match (&method, parts.as_slice()) {
         (&Method::GET | &Method::HEAD, ["_ping"]) => system::ping(&method),
         (&Method::GET, ["version"]) => system::version(&call),
@@ -175,6 +183,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         }
         (&Method::DELETE, ["images", name]) => images::remove(call, name).await,
         (_, ["networks", rest @ ..]) => network(call, &method, rest).await,
+        (_, ["volumes", rest @ ..]) => volume(call, &method, rest).await,
         (&Method::POST, ["containers", "create"]) => containers::create(call).await,
         (&Method::POST, ["containers", "prune"]) => containers::prune(call).await,
         (&Method::GET, ["containers", "json"]) => containers::list(call).await,
@@ -225,6 +234,18 @@ async fn network(call: Call, method: &Method, rest: &[&str]) -> Answer {
         (&Method::DELETE, [id]) => networks::remove(call, id).await,
         (&Method::POST, [id, "connect"]) => networks::connect(call, id).await,
         (&Method::POST, [id, "disconnect"]) => networks::disconnect(call, id).await,
+        _ => Err(not_found()),
+    }
+}
+
+async fn volume(call: Call, method: &Method, rest: &[&str]) -> Answer {
+    match (method, rest) {
+        (&Method::GET, []) => volumes::list(&call),
+        (&Method::POST, ["create"]) => volumes::create(call).await,
+        (&Method::POST, ["prune"]) => volumes::prune(call).await,
+        (&Method::GET, [name]) => volumes::inspect(&call, name),
+        (&Method::PUT, [_]) => volumes::update(),
+        (&Method::DELETE, [name]) => volumes::remove(call, name).await,
         _ => Err(not_found()),
     }
 }

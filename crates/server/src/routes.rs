@@ -6,3 +6,4 @@ pub(crate) mod execs;
 pub(crate) mod images;
 pub(crate) mod networks;
 pub(crate) mod system;
+pub(crate) mod volumes;

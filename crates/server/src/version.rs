@@ -11,15 +11,15 @@ pub(crate) const HIGHEST: (u32, u32) = (1, 51);
 pub(crate) const LOWEST: (u32, u32) = (1, 24);
 
 /// Takes a version off a path; a path without one means the highest.
-pub(crate) fn strip(path: &str) -> Result<&str, Failure> {
+pub(crate) fn split(path: &str) -> Result<((u32, u32), &str), Failure> {
     let Some(rest) = path.strip_prefix("/v") else {
-        return Ok(path);
+        return Ok((HIGHEST, path));
     };
     let end = rest.find('/').unwrap_or(rest.len());
     let (text, rest) = rest.split_at(end);
     // `/volumes` begins with the same letter.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return Ok(path);
+        return Ok((HIGHEST, path));
     }
     let version = numbers(text);
     if version < LOWEST {
@@ -38,7 +38,7 @@ pub(crate) fn strip(path: &str) -> Result<&str, Failure> {
             HIGHEST.0, HIGHEST.1
         )));
     }
-    Ok(if rest.is_empty() { "/" } else { rest })
+    Ok((version, if rest.is_empty() { "/" } else { rest }))
 }
 
 /// Major and minor number; what is missing is 0, what is too large for a number is as large as can be.
@@ -56,20 +56,20 @@ mod tests {
 
     #[test]
     fn versions_are_taken_off() {
-        assert_eq!(strip("/v1.47/containers/json").unwrap(), "/containers/json");
-        assert_eq!(strip("/containers/json").unwrap(), "/containers/json");
-        assert_eq!(strip("/version").unwrap(), "/version");
-        assert_eq!(strip("/volumes").unwrap(), "/volumes");
-        assert_eq!(strip("/v1.47").unwrap(), "/");
-        assert_eq!(strip("/vx/info").unwrap(), "/vx/info");
+        assert_eq!(split("/v1.47/containers/json").unwrap(), ((1, 47), "/containers/json"));
+        assert_eq!(split("/containers/json").unwrap(), (HIGHEST, "/containers/json"));
+        assert_eq!(split("/version").unwrap(), (HIGHEST, "/version"));
+        assert_eq!(split("/volumes").unwrap(), (HIGHEST, "/volumes"));
+        assert_eq!(split("/v1.47").unwrap(), ((1, 47), "/"));
+        assert_eq!(split("/vx/info").unwrap(), (HIGHEST, "/vx/info"));
     }
 
     #[test]
     fn versions_out_of_range_are_refused() {
-        assert!(strip("/v1.23/info").is_err());
-        assert!(strip("/v1.99/info").is_err());
-        assert!(strip("/v2.0/info").is_err());
-        assert!(strip("/v1/info").is_err());
-        assert!(strip("/v1.99999999999999999999/info").is_err());
+        assert!(split("/v1.23/info").is_err());
+        assert!(split("/v1.99/info").is_err());
+        assert!(split("/v2.0/info").is_err());
+        assert!(split("/v1/info").is_err());
+        assert!(split("/v1.99999999999999999999/info").is_err());
     }
 }

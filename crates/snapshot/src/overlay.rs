@@ -2,9 +2,11 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use conex_sys::mount::Overlay;
 
 use crate::error::{SnapshotError, file};
 use crate::store::{Layer, Snapshots};
@@ -65,7 +67,7 @@ impl Snapshots {
         match method {
             OverlayMethod::Detached => {
                 let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
-                let overlay = conex_sys::mount::Overlay {
+                let overlay = Overlay {
                     lower: &lower,
                     upper: Some((upper.as_path(), work.as_path())),
                     volatile,
@@ -87,6 +89,44 @@ impl Snapshots {
                     base,
                     volatile,
                 })
+            }
+        }
+    }
+
+    /// Runs `act` with the root of an image as its layers (top-most first) show it, without a writable layer.
+    pub fn read<T: Send>(
+        &self,
+        layers: &[Layer],
+        method: OverlayMethod,
+        act: impl FnOnce(BorrowedFd<'_>) -> T + Send,
+    ) -> Result<T, SnapshotError> {
+        let lower = self.lower(layers)?;
+        let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+        let overlay = Overlay {
+            lower: &lower,
+            upper: None,
+            volatile: false,
+        };
+        let base = self.shared.data_root.as_path();
+        let failed = |source| SnapshotError::Overlay {
+            path: base.to_owned(),
+            source,
+        };
+        match (lower.as_slice(), method) {
+            // A single layer is its own view.
+            ([layer], _) => Ok(act(conex_sys::path::open_dir(layer).map_err(failed)?.as_fd())),
+            (_, OverlayMethod::Detached) => {
+                let root = conex_sys::mount::overlay_detached(&overlay).map_err(failed)?;
+                Ok(act(root.as_fd()))
+            }
+            (_, OverlayMethod::Attached) => {
+                let at = base.join("empty");
+                make_dir(&at, 0o755)?;
+                let done = conex_sys::mountns::private(|| {
+                    conex_sys::mount::overlay_attached(&at, base, &overlay)?;
+                    Ok(act(conex_sys::path::open_dir(&at)?.as_fd()))
+                });
+                done.and_then(|done| done).map_err(failed)
             }
         }
     }

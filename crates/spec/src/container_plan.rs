@@ -181,7 +181,7 @@ fn mount_choices(request: &ContainerPlanRequest) -> MountChoices {
 }
 
 fn is_bind(mount: &Mount) -> bool {
-    matches!(mount.source, MountSource::Bind { .. } | MountSource::BindFd { .. })
+    matches!(mount.source, MountSource::Bind { .. } | MountSource::Detached { .. })
 }
 
 fn requested_mount(request: &MountRequest, recursive_attributes: bool) -> Result<Mount> {

@@ -284,12 +284,10 @@ pub enum MountSource {
         /// Whether mounts below it come along.
         recursive: bool,
     },
-    /// An open file or directory.
-    BindFd {
+    /// A detached mount (`open_tree(2)`, `OPEN_TREE_CLONE`), handed over as a descriptor.
+    Detached {
         /// The descriptor.
         fd: FdSlot,
-        /// Whether mounts below it come along.
-        recursive: bool,
     },
     /// The container's view of its cgroups: one `cgroup2` mount on v2, one read-only mount per controller on v1.
     Cgroup,

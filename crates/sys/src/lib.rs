@@ -17,3 +17,15 @@ pub mod pty;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signal;
+
+/// An error's text as clients know it: in lower case and without Rust's suffix.
+#[must_use]
+pub fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| first.to_lowercase().chain(letters).collect())
+        .unwrap_or_default()
+}

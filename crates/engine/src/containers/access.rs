@@ -21,6 +21,7 @@ use conex_sys::{mountns, path};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::containers::launch::{self, OwnedRoot, system};
+use crate::containers::plan::HostMount;
 use crate::containers::{Container, no_such_container, plan};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -154,7 +155,7 @@ fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedFd> {
 
 /// Mounts what the container would have mounted from the host; a tmpfs is empty while nobody runs.
 fn mount_binds(engine: &Inner, container: &Container, root: &OwnedFd) -> Result<()> {
-    for mount in plan::mounts(engine, container)? {
+    for HostMount { request: mount, tree } in plan::mounts(engine, container)? {
         let MountSource::Bind {
             path: source,
             recursive,
@@ -168,13 +169,18 @@ fn mount_binds(engine: &Inner, container: &Container, root: &OwnedFd) -> Result<
         }
         let target = mount.target.as_path();
         let failed = || system(format!("mount {} on {}", source.display(), target.display()));
-        let source = path::open_place(source).map_err(failed())?;
-        let tree = mount::clone_tree(source.as_fd(), *recursive).map_err(failed())?;
+        let tree = match tree {
+            Some(tree) => tree,
+            None => {
+                let source = path::open_place(source).map_err(failed())?;
+                mount::clone_tree(source.as_fd(), *recursive).map_err(failed())?
+            }
+        };
         if mount.read_only {
             let below = !mount.read_only_top_only;
             mount::set_attributes(tree.as_fd(), Attributes::READ_ONLY, None, below).map_err(failed())?;
         }
-        let place = if path::is_dir(source.as_fd()).map_err(failed())? {
+        let place = if path::is_dir(tree.as_fd()).map_err(failed())? {
             path::make_dirs_in(root.as_fd(), target)
         } else {
             path::make_file_in(root.as_fd(), target)

@@ -50,16 +50,9 @@ impl Asked {
                 ErrorKind::NotFound,
                 format!("Could not find the file {path} in container {container}"),
             ),
-            _ => Error::new(ErrorKind::System, format!("lstat {path}: {}", words(&error))).caused_by(error),
+            _ => Error::new(ErrorKind::System, format!("lstat {path}: {}", conex_sys::words(&error))).caused_by(error),
         }
     }
-}
-
-/// The kernel's words as Docker has them: in lower case and without the number.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
 }
 
 impl Engine {

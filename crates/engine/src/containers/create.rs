@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_container::state::State;
-use conex_container::{Config, ImageDefaults, NetworkChoice, limits, names};
+use conex_container::{Config, ImageDefaults, Invalid, NetworkChoice, VolumesFrom, limits, names};
 use conex_image::Image;
+use conex_metadata::Changes;
 use conex_spec::capabilities;
 
 use crate::containers::records::ContainerRecord;
@@ -14,6 +15,7 @@ use crate::containers::{Container, links, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
+use crate::volumes::Claim;
 
 /// How many made-up names are tried before digits are added for good.
 const NAME_ATTEMPTS: u32 = 16;
@@ -42,6 +44,39 @@ fn resolve_network(inner: &Inner, config: &mut Config) -> Result<()> {
     inner.networks.resolve(config)
 }
 
+/// Takes the mounts of the containers that `VolumesFrom` names.
+fn share_volumes(inner: &Inner, config: &mut Config) -> Result<()> {
+    let invalid = |words: String| Error::new(ErrorKind::InvalidParameter, words);
+    for text in config.host.volumes_from.clone().into_iter().flatten() {
+        let from: VolumesFrom = text.parse().map_err(|error: Invalid| invalid(error.to_string()))?;
+        let other = inner.containers.find(&from.container);
+        let other = other.map_err(|error| invalid(error.message().to_owned()))?;
+        config.share_mounts(&other.config, &from);
+    }
+    Ok(())
+}
+
+/// Claims the volumes of a container, and fills those that are empty; nothing where it has none.
+async fn claim_volumes(
+    inner: &Arc<Inner>,
+    id: &str,
+    image: &Arc<Image>,
+    mut config: Config,
+) -> Result<(Config, Option<Claim>)> {
+    if config.mounted_volumes().next().is_none() {
+        return Ok((config, None));
+    }
+    let (inner, id, image) = (inner.clone(), id.to_owned(), image.clone());
+    let claimed = tokio::task::spawn_blocking(move || {
+        let claim = Claim::new(&inner, &id, &mut config)?;
+        claim.fill(&image, &config)?;
+        Ok((config, Some(claim)))
+    });
+    claimed
+        .await
+        .map_err(|error| Error::new(ErrorKind::System, "claim the volumes").caused_by(error))?
+}
+
 fn warnings(config: &Config) -> Vec<String> {
     let discarded = config.network == NetworkChoice::Host && !config.published().is_empty();
     let words = discarded.then(|| "Published ports are discarded when using host network mode".to_owned());
@@ -64,6 +99,7 @@ impl Engine {
         // Held until the container counts as a user of the image.
         let lease = inner.images.hold(&config.image).await.map_err(find_error)?;
         let image = &lease.image;
+        share_volumes(inner, &mut config)?;
         config
             .merge(image_defaults(image))
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
@@ -81,20 +117,46 @@ impl Engine {
             }
             None => self.make_up_name(&id)?,
         };
-        conex_sys::failpoint::hit("create.before-record");
-        let created = jiff::Timestamp::now().to_string();
-        let record = ContainerRecord::new(id.clone(), name.clone(), created, image.id.clone(), config);
-        if let Err(error) = inner.records.add(&record).await {
-            inner.containers.release(&name);
-            return Err(error);
-        }
-        conex_sys::failpoint::hit("create.after-record");
+        let claimed = claim_volumes(inner, &id, image, config).await;
+        let recorded = match claimed {
+            Ok((config, claim)) => self.commit(&id, &name, image, config, claim).await,
+            Err(error) => Err(error),
+        };
+        let record = match recorded {
+            Ok(record) => record,
+            Err(error) => {
+                inner.containers.release(&name);
+                return Err(error);
+            }
+        };
         let (container, (orders, view)) = Container::new(record, View::new(State::Created, Vec::new()));
         inner.containers.add(container.clone());
         drop(lease);
         inner.events.container(&container, "create", &[]);
         Task::spawn(inner.clone(), Arc::clone(&container), orders, view, None);
         Ok(api::ContainerCreateResponse { id, warnings })
+    }
+
+    /// Records a container together with its volumes.
+    async fn commit(
+        &self,
+        id: &str,
+        name: &str,
+        image: &Image,
+        config: Config,
+        claim: Option<Claim>,
+    ) -> Result<ContainerRecord> {
+        conex_sys::failpoint::hit("create.before-record");
+        let created = jiff::Timestamp::now().to_string();
+        let record = ContainerRecord::new(id.to_owned(), name.to_owned(), created, image.id.clone(), config);
+        let with = claim.as_ref().map_or_else(Changes::new, Claim::changes);
+        self.inner.records.add(&record, with).await?;
+        conex_sys::failpoint::hit("create.after-record");
+        if let Some(claim) = claim {
+            let published = tokio::task::spawn_blocking(move || claim.publish()).await;
+            published.map_err(|error| Error::new(ErrorKind::System, "publish the volumes").caused_by(error))?;
+        }
+        Ok(record)
     }
 
     fn make_up_name(&self, id: &str) -> Result<String> {

@@ -53,7 +53,7 @@ impl Engine {
             graph_driver: graph_driver(&dir),
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, root)| root),
-            mounts: container.config.mounts.iter().map(list::mount).collect(),
+            mounts: mounts(&self.inner, &container),
             config: config(&container, resolution::hostname(&self.inner, &container)),
             network_settings: networks::settings(&self.inner, &container, &view),
             ..api::ContainerInspect::default()
@@ -148,6 +148,11 @@ fn host_config(inner: &Inner, container: &Container) -> api::HostConfig {
     host.masked_paths = host.masked_paths.or_else(|| texts(&defaults::MASKED_PATHS));
     host.readonly_paths = host.readonly_paths.or_else(|| texts(&defaults::READONLY_PATHS));
     host
+}
+
+fn mounts(inner: &Inner, container: &Container) -> Vec<api::MountPoint> {
+    let mounts = container.config.mounts.iter();
+    mounts.map(|choice| list::mount(inner, choice)).collect()
 }
 
 fn graph_driver(dir: &Path) -> api::GraphDriver {

@@ -203,6 +203,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
     let files = &engine.files;
     let id = container.id.as_str();
     let run_dir = create_run_dir(engine, container)?;
+    engine.volumes.begin(container)?;
     let root = mount_root(engine, container)?;
     let connection = connect(engine, container)?;
     let endpoints = connection.endpoints().to_vec();
@@ -281,6 +282,17 @@ pub(crate) async fn release(engine: &Arc<Inner>, container: &Container, endpoint
     }
 }
 
+/// Takes off what only this container had mounted, off the event loop.
+pub(crate) async fn let_go_of_volumes(engine: &Arc<Inner>, container: &Arc<Container>) {
+    if container.config.mounted_volumes().next().is_none() {
+        return;
+    }
+    let (engine, ended) = (engine.clone(), container.clone());
+    if let Err(error) = tokio::task::spawn_blocking(move || engine.volumes.end(&ended)).await {
+        tracing::error!(%error, container = %container.id, "let go of the container's volumes");
+    }
+}
+
 /// Descriptors that go beside a plan, numbered as they are added.
 #[derive(Default)]
 pub(crate) struct Slots {
@@ -318,14 +330,18 @@ fn create_run_dir(engine: &Inner, container: &Container) -> Result<OwnedFd> {
         .map_err(system(format!("create {}", dir.display())))
 }
 
-/// Mounts a container's root file system. The caller holds the container's `layer`.
-pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
-    let image = engine.find_image(&container.image)?;
-    let method = if engine.host.facts.overlay_layer_append {
+/// How this host's kernel is asked for an overlay.
+pub(crate) fn overlay_method(engine: &Inner) -> OverlayMethod {
+    if engine.host.facts.overlay_layer_append {
         OverlayMethod::Detached
     } else {
         OverlayMethod::Attached
-    };
+    }
+}
+
+/// Mounts a container's root file system. The caller holds the container's `layer`.
+pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
+    let image = engine.find_image(&container.image)?;
     let writable = if container.config.auto_remove {
         Writable::Volatile
     } else {
@@ -333,7 +349,12 @@ pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedR
     };
     let rootfs = engine
         .snapshots
-        .rootfs(&image.layers, &engine.files.dir(&container.id), writable, method)
+        .rootfs(
+            &image.layers,
+            &engine.files.dir(&container.id),
+            writable,
+            overlay_method(engine),
+        )
         .map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?;
     Ok(match rootfs {
         Rootfs::Detached(fd) => OwnedRoot::Mount(fd),

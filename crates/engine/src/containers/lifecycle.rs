@@ -8,6 +8,7 @@ use conex_container::state::State;
 use tokio::sync::watch;
 
 use crate::containers::Container;
+use crate::containers::removal::Unnamed;
 use crate::containers::task::{Order, View};
 use crate::engine::{Engine, Waiting};
 use crate::error::{Error, ErrorKind, Result};
@@ -86,6 +87,7 @@ impl Engine {
         if request.link {
             return Err(Error::new(ErrorKind::NotImplemented, "links are not supported"));
         }
+        let unnamed = if request.volumes { Unnamed::Go } else { Unnamed::Stay };
         let container = self.inner.containers.find(id)?;
         let Some(_removal) = container.begin_removal() else {
             let words = format!("removal of container {id} is already in progress");
@@ -94,6 +96,7 @@ impl Engine {
         container
             .order(|reply| Order::Remove {
                 force: request.force,
+                unnamed,
                 reply,
             })
             .await

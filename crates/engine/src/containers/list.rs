@@ -3,18 +3,34 @@
 use std::sync::Arc;
 
 use conex_api_types as api;
-use conex_container::MountChoice;
 use conex_container::state::State;
+use conex_container::{BindPropagation, MountChoice};
 
 use crate::containers::task::View;
 use crate::containers::{Container, networks};
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
+use crate::matching;
 use crate::requests::ContainersQuery;
+use crate::volumes;
 
 /// Filters that are understood.
-const FILTERS: [&str; 11] = [
-    "ancestor", "before", "exited", "health", "id", "is-task", "label", "name", "network", "since", "status",
+const FILTERS: [&str; 15] = [
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 impl Engine {
@@ -22,6 +38,7 @@ impl Engine {
     pub async fn containers(&self, query: ContainersQuery) -> Result<Vec<api::ContainerSummary>> {
         let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
         query.filters.require_known(&FILTERS).map_err(invalid)?;
+        check_ports(&query.filters)?;
         let mut containers = self.inner.containers.all();
         containers.sort_by(|one, other| other.created.cmp(&one.created));
         let bounds = Bounds {
@@ -40,7 +57,7 @@ impl Engine {
             if !shown || !bounds.contain(&container) || !self.matches(&container, &view, &query) {
                 continue;
             }
-            let mut summary = summary(&container, &view);
+            let mut summary = summary(&self.inner, &container, &view);
             if query.size {
                 let (rw, root) = self.sizes(&container).await?;
                 summary.size_rw = Some(rw);
@@ -89,17 +106,50 @@ impl Engine {
                         code.is_some_and(|code| code.to_string() == *value)
                     }
                     "id" => container.id.starts_with(value),
-                    // Docker's are regular expressions; what users type are parts of names and anchors.
-                    "name" => matches_name(&container.name, value),
+                    // With the slash that inspection shows, and without.
+                    "name" => {
+                        matching::name(&container.name, value) || matching::name(&format!("/{}", container.name), value)
+                    }
                     "network" => self.is_on(container, value),
                     "status" => view.state.status() == value,
                     "health" => value == "none",
                     "is-task" => matches!(value.as_str(), "false" | "0"),
+                    "expose" => has_port(value, |port| container.config.exposed_ports.contains(port)),
+                    "publish" => has_port(value, |port| container.config.host.port_bindings.contains_key(port)),
+                    "volume" => container.config.mounts.iter().any(|choice| is_mounted(choice, value)),
+                    // It tells containers apart on Windows only.
+                    "isolation" => true,
                     _ => false,
                 }),
             }
         })
     }
+}
+
+/// Refuses ports that are none.
+fn check_ports(filters: &api::Filters) -> Result<()> {
+    for filter in ["expose", "publish"] {
+        let values = filters.values(filter).unwrap_or_default();
+        if let Some(wrong) = values.iter().find(|value| matching::ports(value).is_none()) {
+            let words = format!("invalid filter '{filter}': invalid port: {wrong:?}");
+            return Err(Error::new(ErrorKind::InvalidParameter, words));
+        }
+    }
+    Ok(())
+}
+
+fn has_port(wanted: &str, has: impl Fn(&str) -> bool) -> bool {
+    matching::ports(wanted).is_some_and(|mut wanted| wanted.any(|port| has(&port)))
+}
+
+/// Whether a mount is meant by the name of a volume, a path of the host, or a path in the container.
+fn is_mounted(choice: &MountChoice, wanted: &str) -> bool {
+    let is_source = match choice {
+        MountChoice::Bind { source, .. } => source == wanted,
+        MountChoice::Volume(volume) => volume.name == wanted,
+        MountChoice::Tmpfs { .. } => false,
+    };
+    is_source || choice.target() == wanted
 }
 
 struct Bounds {
@@ -114,29 +164,7 @@ impl Bounds {
     }
 }
 
-/// Part of a name, with `^`, a leading slash and `$` as anchors.
-fn matches_name(name: &str, pattern: &str) -> bool {
-    let (start, pattern) = match pattern.strip_prefix('^') {
-        Some(rest) => (true, rest),
-        None => (false, pattern),
-    };
-    let (end, pattern) = match pattern.strip_suffix('$') {
-        Some(rest) => (true, rest),
-        None => (false, pattern),
-    };
-    let (start, pattern) = match pattern.strip_prefix('/') {
-        Some(rest) => (true, rest),
-        None => (start, pattern),
-    };
-    match (start, end) {
-        (true, true) => name == pattern,
-        (true, false) => name.starts_with(pattern),
-        (false, true) => name.ends_with(pattern),
-        (false, false) => name.contains(pattern),
-    }
-}
-
-fn summary(container: &Container, view: &View) -> api::ContainerSummary {
+fn summary(engine: &Inner, container: &Container, view: &View) -> api::ContainerSummary {
     let config = &container.config;
     let created: jiff::Timestamp = container.created.parse().unwrap_or_default();
     api::ContainerSummary {
@@ -156,26 +184,45 @@ fn summary(container: &Container, view: &View) -> api::ContainerSummary {
         network_settings: api::ContainerNetworks {
             networks: networks::of_list(container, view),
         },
-        mounts: config.mounts.iter().map(mount).collect(),
+        mounts: config.mounts.iter().map(|choice| mount(engine, choice)).collect(),
         ..api::ContainerSummary::default()
     }
 }
 
 /// A mount as it is listed.
-pub(crate) fn mount(choice: &MountChoice) -> api::MountPoint {
+/// A mount as clients see it.
+pub(crate) fn mount(engine: &Inner, choice: &MountChoice) -> api::MountPoint {
     match choice {
         MountChoice::Bind {
             source,
             target,
             read_only,
+            propagation,
+            mode,
             ..
         } => api::MountPoint {
             kind: "bind".into(),
             source: source.clone(),
             destination: target.clone(),
-            mode: String::new(),
+            mode: mode.clone(),
             rw: !read_only,
-            propagation: "rprivate".into(),
+            propagation: match propagation {
+                BindPropagation::Private => "rprivate",
+                BindPropagation::Slave => "rslave",
+                BindPropagation::Shared => "rshared",
+            }
+            .to_owned(),
+            ..api::MountPoint::default()
+        },
+        MountChoice::Volume(volume) => api::MountPoint {
+            kind: "volume".into(),
+            name: volume.name.clone(),
+            source: engine.volumes.data(&volume.name).display().to_string(),
+            destination: volume.target.clone(),
+            driver: volumes::DRIVER.to_owned(),
+            mode: volume.mode.clone(),
+            rw: !volume.read_only,
+            propagation: String::new(),
         },
         MountChoice::Tmpfs { target, read_only, .. } => api::MountPoint {
             kind: "tmpfs".into(),
@@ -240,12 +287,5 @@ mod tests {
         for (seconds, text) in words {
             assert_eq!(duration(seconds), text);
         }
-    }
-
-    #[test]
-    fn names_are_matched_by_their_parts() {
-        assert!(matches_name("web-1", "web"));
-        assert!(matches_name("web-1", "^/web-1$"));
-        assert!(!matches_name("my-web-1", "^web"));
     }
 }

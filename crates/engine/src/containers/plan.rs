@@ -70,7 +70,7 @@ pub(crate) fn init_plan(
         readonly_paths: paths(&host.readonly_paths),
         devices: devices(config)?,
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
-        mounts: mounts(engine, container)?,
+        mounts: planned_mounts(engine, container, slots)?,
         resources: resources(config),
         cgroup_path: engine.cgroup_path(container),
         oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|score| *score != 0),
@@ -178,7 +178,12 @@ pub(crate) fn check(engine: &Inner, config: &Config) -> Result<()> {
     let host = &config.host;
     let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     conex_spec::capabilities::adjust(&list(&host.cap_add), &list(&host.cap_drop), host.privileged).map_err(invalid)?;
-    Ok(())
+    config.mounts.iter().try_for_each(|mount| match mount {
+        MountChoice::Bind {
+            source, create: false, ..
+        } => ensure_source(source, false),
+        _ => Ok(()),
+    })
 }
 
 fn invalid(error: conex_spec::Error) -> Error {
@@ -238,8 +243,29 @@ fn resources(config: &Config) -> Resources {
     }
 }
 
+/// Something that is mounted into a container beside its root file system.
+pub(crate) struct HostMount {
+    /// What is asked of the plan.
+    pub(crate) request: MountRequest,
+    /// The source as a detached mount where its path is not to be trusted a second time: a part of a volume, whose links
+    /// others may change.
+    pub(crate) tree: Option<OwnedFd>,
+}
+
+/// What is mounted, for a plan that names descriptors.
+fn planned_mounts(engine: &Inner, container: &Container, slots: &mut Slots) -> Result<Vec<MountRequest>> {
+    let mounts = mounts(engine, container)?.into_iter();
+    let planned = mounts.map(|HostMount { mut request, tree }| {
+        if let Some(tree) = tree {
+            request.source = MountSource::Detached { fd: slots.add(tree) };
+        }
+        request
+    });
+    Ok(planned.collect())
+}
+
 /// What is mounted into a container beside its root file system.
-pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<MountRequest>> {
+pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<HostMount>> {
     // Who shares another container's network shares its names.
     let names = match &container.config.network {
         NetworkChoice::Container(other) => other,
@@ -256,19 +282,25 @@ pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<MountR
         // A bind of the client's goes before ours.
         if !asked.iter().any(|mount| mount.target() == target) {
             let bind = MountRequest::bind(dir.join(name), target);
-            mounts.push(MountRequest {
+            let request = MountRequest {
                 read_only: container.config.host.readonly_rootfs,
                 ..bind
-            });
+            };
+            mounts.push(HostMount { request, tree: None });
         }
     }
     for mount in asked {
-        mounts.push(mount_request(mount)?);
+        let tree = match mount {
+            MountChoice::Volume(volume) if !volume.subpath.is_empty() => Some(engine.volumes.clone_subpath(volume)?),
+            _ => None,
+        };
+        let request = mount_request(engine, mount)?;
+        mounts.push(HostMount { request, tree });
     }
     Ok(mounts)
 }
 
-fn mount_request(choice: &MountChoice) -> Result<MountRequest> {
+fn mount_request(engine: &Inner, choice: &MountChoice) -> Result<MountRequest> {
     match choice {
         MountChoice::Bind {
             source,
@@ -278,6 +310,7 @@ fn mount_request(choice: &MountChoice) -> Result<MountRequest> {
             recursive,
             create,
             propagation,
+            ..
         } => {
             ensure_source(source, *create)?;
             Ok(MountRequest {
@@ -295,11 +328,16 @@ fn mount_request(choice: &MountChoice) -> Result<MountRequest> {
                 ..MountRequest::bind(source, target)
             })
         }
+        MountChoice::Volume(volume) => Ok(MountRequest {
+            read_only: volume.read_only,
+            ..MountRequest::bind(engine.volumes.path(volume), &volume.target)
+        }),
         MountChoice::Tmpfs {
             target,
             size,
             mode,
             read_only,
+            exec,
         } => {
             let mut options = vec![format!("mode={:o}", if *mode == 0 { 0o1777 } else { *mode })];
             if *size > 0 {
@@ -315,7 +353,7 @@ fn mount_request(choice: &MountChoice) -> Result<MountRequest> {
                 read_only: *read_only,
                 no_suid: true,
                 no_dev: true,
-                no_exec: true,
+                no_exec: !exec,
                 ..MountRequest::bind("/", target)
             })
         }

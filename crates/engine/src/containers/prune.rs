@@ -7,6 +7,7 @@ use conex_api_types as api;
 use crate::containers::Container;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::matching;
 use crate::requests::{RemoveRequest, Timestamp};
 
 impl Engine {
@@ -46,16 +47,7 @@ impl Engine {
 }
 
 fn is_meant(container: &Arc<Container>, filters: &api::Filters, until: Option<&jiff::Timestamp>) -> bool {
-    let labels = &container.config.labels;
-    let has = |wanted: &String| match wanted.split_once('=') {
-        Some((name, value)) => labels.get(name).is_some_and(|found| found == value),
-        None => labels.contains_key(wanted),
-    };
-    let all = filters.values("label").is_none_or(|wanted| wanted.iter().all(has));
-    let none = filters
-        .values("label!")
-        .is_none_or(|unwanted| !unwanted.iter().any(has));
     let created = container.created.parse::<jiff::Timestamp>();
     let old = until.is_none_or(|until| created.is_ok_and(|created| created < *until));
-    !container.view().state.is_running() && all && none && old
+    !container.view().state.is_running() && matching::labels(&container.config.labels, filters) && old
 }

@@ -53,15 +53,16 @@ impl Records {
         Self { metadata }
     }
 
-    /// Makes a container durable. It is refused where the name is taken.
-    pub(crate) async fn add(&self, record: &ContainerRecord) -> Result<()> {
+    /// Makes a container durable, and what comes with it. It is refused where the name is taken.
+    pub(crate) async fn add(&self, record: &ContainerRecord, with: Changes) -> Result<()> {
         let bytes = serde_json::to_vec(record)
             .map_err(|error| Error::new(ErrorKind::System, "encode the container's record").caused_by(error))?;
         let changes = Changes::new()
             .require_absent(Table::Names, record.name.as_str())
             .require_present(Table::Images, record.image.as_str())
             .put(Table::Names, record.name.as_str(), record.id.as_str())
-            .put(Table::Containers, record.id.as_str(), bytes);
+            .put(Table::Containers, record.id.as_str(), bytes)
+            .and(with);
         self.metadata.commit(changes).await.map_err(|error| match &error {
             CommitError::Missing { key, .. } => Error::new(ErrorKind::NotFound, format!("No such image: {key}")),
             _ => store_error(error),
@@ -91,11 +92,12 @@ impl Records {
         self.metadata.commit(changes).await.map_err(store_error)
     }
 
-    /// Takes a container and its name out.
-    pub(crate) async fn remove(&self, container: &Container) -> Result<()> {
+    /// Takes a container and its name out, and what goes with it.
+    pub(crate) async fn remove(&self, container: &Container, with: Changes) -> Result<()> {
         let changes = Changes::new()
             .delete(Table::Containers, container.id.as_str())
-            .delete(Table::Names, container.name.as_str());
+            .delete(Table::Names, container.name.as_str())
+            .and(with);
         self.metadata.commit(changes).await.map_err(store_error)
     }
 

@@ -13,6 +13,7 @@ use crate::containers::files::RunRecord;
 use crate::containers::link::Link;
 use crate::containers::records::ContainerRecord;
 use crate::containers::recovery::{self, Found};
+use crate::containers::removal::Unnamed;
 use crate::containers::task::{Run, Task, View};
 use crate::containers::{Container, removal};
 use crate::engine::Inner;
@@ -27,6 +28,8 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<()> {
         restore_one(engine, record).await?;
     }
     engine.networks.collect();
+    let idle = engine.clone();
+    tokio::task::spawn_blocking(move || idle.volumes.collect());
     collect(engine, &known)
 }
 
@@ -43,6 +46,7 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()>
         Found::Monitor(socket, run) => greet(engine, &container, socket, *run).await,
         Found::Still(state) => Err(state),
     };
+    engine.volumes.adopt(&container, greeted.is_ok());
     match greeted {
         Ok((mut run, state)) => {
             // A connection or its end that was cut off has not happened, or has: the record says which.
@@ -61,7 +65,7 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()>
             let ended = matches!(state, State::Exited(_));
             publisher.send_replace(View::new(state, Vec::new()));
             if ended && container.config.auto_remove {
-                removal::remove(engine, &container).await?;
+                removal::remove(engine, &container, Unnamed::Go).await?;
                 return Ok(());
             }
             Task::spawn(engine.clone(), container, orders, publisher, None);

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 use crate::containers::launch::{self, StartFailure};
 use crate::containers::link::Link;
+use crate::containers::removal::Unnamed;
 use crate::containers::{Container, execs, recovery, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,7 +36,11 @@ pub(crate) enum Order {
     /// Start it.
     Start { reply: Reply<()> },
     /// Remove it, killing it first where `force` is set.
-    Remove { force: bool, reply: Reply<()> },
+    Remove {
+        force: bool,
+        unnamed: Unnamed,
+        reply: Reply<()>,
+    },
     /// Give it another name.
     Rename { name: String, reply: Reply<()> },
     /// Connect it to a network or disconnect it, now and whenever it runs.
@@ -214,8 +219,8 @@ impl Task {
                 let outcome = self.start().await;
                 answer(reply, outcome);
             }
-            Order::Remove { force, reply } => {
-                let outcome = self.remove(force).await;
+            Order::Remove { force, unnamed, reply } => {
+                let outcome = self.remove(force, unnamed).await;
                 answer(reply, outcome);
             }
             Order::Rename { name, reply } => {
@@ -349,6 +354,7 @@ impl Task {
                     });
                 }
                 conex_sys::failpoint::hit("start.after-started");
+                self.engine.events.volumes_mounted(&self.container);
                 for endpoint in &endpoints {
                     self.engine.events.endpoint("connect", endpoint, &self.container.id);
                 }
@@ -362,7 +368,7 @@ impl Task {
         }
     }
 
-    async fn remove(&mut self, force: bool) -> Result<()> {
+    async fn remove(&mut self, force: bool, unnamed: Unnamed) -> Result<()> {
         if force && self.run.is_some() {
             self.kill_and_wait().await;
         }
@@ -374,7 +380,7 @@ impl Task {
             .state()
             .on(Event::Remove { force })
             .map_err(|refusal| refused(refusal, &self.container))?;
-        self.delete(removing).await
+        self.delete(removing, unnamed).await
     }
 
     /// Kills the run and takes its exit.
@@ -387,12 +393,12 @@ impl Task {
         }
     }
 
-    async fn delete(&mut self, removing: State) -> Result<()> {
+    async fn delete(&mut self, removing: State, unnamed: Unnamed) -> Result<()> {
         let before = self.state();
         self.publish(removing);
         // Clients that attached and never saw a start are let go.
         self.early.clear();
-        if let Err(error) = removal::remove(&self.engine, &self.container).await {
+        if let Err(error) = removal::remove(&self.engine, &self.container, unnamed).await {
             self.publish(before);
             return Err(error);
         }
@@ -482,12 +488,15 @@ impl Task {
             self.layer = None;
         }
         let Some(run) = self.run.take() else {
+            launch::let_go_of_volumes(&self.engine, &self.container).await;
             return self.after_end(state, died).await;
         };
         for endpoint in &run.endpoints {
             self.engine.events.endpoint("disconnect", endpoint, &self.container.id);
         }
         launch::release(&self.engine, &self.container, run.endpoints).await;
+        launch::let_go_of_volumes(&self.engine, &self.container).await;
+        self.engine.events.volumes_unmounted(&self.container);
         self.engine.execs.container_exited(&self.container.id);
         self.after_end(state, died).await;
     }
@@ -495,9 +504,14 @@ impl Task {
     async fn after_end(&mut self, state: State, died: bool) {
         let State::Exited(exit) = state else { return };
         if died {
-            self.engine
-                .events
-                .container(&self.container, "die", &[("exitCode", exit.code.to_string())]);
+            self.engine.events.container(
+                &self.container,
+                "die",
+                &[
+                    ("execDuration", seconds(&exit).to_string()),
+                    ("exitCode", exit.code.to_string()),
+                ],
+            );
         }
         self.view.send_modify(|view| {
             view.exits += 1;
@@ -507,7 +521,7 @@ impl Task {
         });
         if self.container.config.auto_remove
             && let Ok((removing, _)) = self.state().on(Event::Remove { force: false })
-            && let Err(error) = self.delete(removing).await
+            && let Err(error) = self.delete(removing, Unnamed::Go).await
         {
             tracing::error!(container = %self.container.id, %error, "remove after the exit");
         }
@@ -516,6 +530,12 @@ impl Task {
     fn publish(&self, state: State) {
         self.view.send_modify(|view| view.state = state);
     }
+}
+
+/// How long a run was, in whole seconds.
+fn seconds(exit: &Exit) -> i64 {
+    let time = |text: &str| text.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH).as_second();
+    (time(&exit.finished_at) - time(&exit.started_at)).max(0)
 }
 
 /// How often clients that wait for a start are looked after.

@@ -7,6 +7,7 @@ use conex_network::{Access, BridgePlan};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::matching;
 use crate::networks::Network;
 use crate::networks::records::{NetworkKind, UserBridge};
 
@@ -63,14 +64,14 @@ fn check_values(filters: &api::Filters) -> Result<()> {
 
 fn matches(network: &Network, filters: &api::Filters) -> bool {
     let record = &network.record;
-    has_labels(&record.labels, filters)
+    matching::labels(&record.labels, filters)
         && filters.iter().all(|(filter, values)| {
             values.is_empty()
                 || filter == "label"
                 || values.iter().any(|value| match filter.as_str() {
                     "driver" => record.driver() == value,
                     "id" => record.id.starts_with(value.as_str()),
-                    "name" => record.name.contains(value.as_str()),
+                    "name" => matching::name(&record.name, value),
                     "scope" => value == "local",
                     "type" => record.is_predefined() == (value == "builtin"),
                     "dangling" => {
@@ -80,17 +81,6 @@ fn matches(network: &Network, filters: &api::Filters) -> bool {
                     _ => false,
                 })
         })
-}
-
-/// Whether labels are as the filters `label` and `label!` want them: all of the first, none of the second.
-pub(super) fn has_labels(labels: &BTreeMap<String, String>, filters: &api::Filters) -> bool {
-    let has = |wanted: &String| match wanted.split_once('=') {
-        Some((name, value)) => labels.get(name).is_some_and(|label| label == value),
-        None => labels.contains_key(wanted),
-    };
-    let wanted = filters.values("label").unwrap_or_default();
-    let unwanted = filters.values("label!").unwrap_or_default();
-    wanted.iter().all(has) && (unwanted.is_empty() || !unwanted.iter().all(has))
 }
 
 fn resource(network: &Network) -> api::NetworkResource {

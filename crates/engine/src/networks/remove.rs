@@ -5,8 +5,9 @@ use conex_network_driver::NetworkDriver;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::matching;
 use crate::networks::records::{self, NetworkRecord};
-use crate::networks::{Network, Networks, list};
+use crate::networks::{Network, Networks};
 use crate::requests::Timestamp;
 
 impl Engine {
@@ -35,7 +36,7 @@ impl Engine {
         for network in self.networks_unused_by_any() {
             let created: jiff::Timestamp = network.created.parse().unwrap_or_default();
             let young = until.is_some_and(|until| created.as_second() >= until.seconds);
-            if young || !list::has_labels(&network.labels, filters) {
+            if young || !matching::labels(&network.labels, filters) {
                 continue;
             }
             match self.remove_network(&network.id).await {
