@@ -436,9 +436,10 @@ fn keys_detach_from_run_attach_and_exec() {
 fn attached_clients_and_their_input_survive_the_daemon() {
     let mut sandbox = Sandbox::new();
     sandbox.ok(&["run", "-d", "--name", "host", "busybox", "sleep", "1000"]);
-    let mut run = docker(&sandbox, &["run", "-i", "--name", "run", "busybox", "cat"])
-        .spawn()
-        .unwrap();
+    // Not `docker run`: its start may still be on its way when the first answer comes back.
+    sandbox.ok(&["create", "-i", "--name", "run", "busybox", "cat"]);
+    sandbox.ok(&["start", "run"]);
+    let mut run = docker(&sandbox, &["attach", "run"]).spawn().unwrap();
     let mut exec = docker(&sandbox, &["exec", "-i", "host", "cat"]).spawn().unwrap();
     let through = |child: &mut Child, text: &[u8]| {
         child.stdin.as_mut().unwrap().write_all(text).unwrap();
@@ -455,9 +456,114 @@ fn attached_clients_and_their_input_survive_the_daemon() {
     through(&mut run, b"after\n");
     through(&mut exec, b"after\n");
     drop((run.stdin.take(), exec.stdin.take()));
-    // `docker run` asks for the exit on a connection that was cut.
+    // `docker attach` asks for the exit on a connection that was cut.
     run.wait().unwrap();
     exec.wait().unwrap();
     assert_eq!(sandbox.ok(&["wait", "run"]), "0");
     assert_eq!(sandbox.ok(&["logs", "run"]), "before\nbetween\nafter");
+}
+
+/// A client's frame (RFC 6455, section 5.2), masked with zeros.
+fn frame(opcode: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match u8::try_from(bytes.len()) {
+        Ok(length) if length < 126 => frame.push(0x80 | length),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(bytes.len()).unwrap().to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(bytes);
+    frame
+}
+
+/// Messages of a server until it closes: their bytes together.
+fn messages(stream: &mut UnixStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).unwrap();
+        let length = match head[1] & 0x7f {
+            126 => {
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).unwrap();
+                usize::from(u16::from_be_bytes(length))
+            }
+            length => usize::from(length),
+        };
+        let mut bytes = vec![0; length];
+        stream.read_exact(&mut bytes).unwrap();
+        match head[0] & 0xf {
+            1 | 2 => all.extend(bytes),
+            8 => return all,
+            other => panic!("a frame of kind {other}"),
+        }
+    }
+}
+
+/// A connection that has become a WebSocket.
+fn websocket(sandbox: &Sandbox, path: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(sandbox.socket()).unwrap();
+    let head = format!(
+        "GET /v1.50{path} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    // The example of RFC 6455, section 1.3.
+    let accept = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=";
+    assert!(
+        answer.starts_with("http/1.1 101") && answer.contains(accept),
+        "{answer}"
+    );
+    stream
+}
+
+#[test]
+fn a_websocket_carries_input_and_output() {
+    let sandbox = Sandbox::new();
+    let script = "echo before; read a; echo got $a >&2; read b; echo and $b";
+    sandbox.ok(&["run", "-di", "--name", "one", "busybox", "sh", "-c", script]);
+    eventually("the first line", || sandbox.ok(&["logs", "one"]) == "before");
+    let path = "/containers/one/attach/ws?logs=1&stream=1&stdin=1&stdout=1&stderr=1";
+    let mut stream = websocket(&sandbox, path);
+    stream.write_all(&frame(1, b"text\n")).unwrap();
+    stream.write_all(&frame(2, b"bytes\n")).unwrap();
+    assert_eq!(
+        String::from_utf8(messages(&mut stream)).unwrap(),
+        "before\ngot text\nand bytes\n"
+    );
+    // Large output in both directions.
+    sandbox.ok(&["run", "-di", "--name", "echo", "busybox", "head", "-c", "600000"]);
+    let mut stream = websocket(&sandbox, "/containers/echo/attach/ws?stream=1&stdin=1&stdout=1");
+    let sent: Vec<u8> = (0..600_000_u32).map(|number| (number % 251) as u8).collect();
+    let mut writer = stream.try_clone().unwrap();
+    let copy = sent.clone();
+    let writing = std::thread::spawn(move || {
+        copy.chunks(60_000)
+            .for_each(|chunk| writer.write_all(&frame(2, chunk)).unwrap())
+    });
+    assert!(messages(&mut stream) == sent, "what came back is not what was sent");
+    writing.join().unwrap();
+    // A client that goes away is let go, one that makes no handshake is refused.
+    sandbox.ok(&["run", "-di", "--name", "stays", "busybox", "cat"]);
+    let before = sandbox.daemon_usage().descriptors;
+    drop(websocket(&sandbox, "/containers/stays/attach/ws?stream=1&stdout=1"));
+    eventually("its descriptors are closed", || {
+        sandbox.daemon_usage().descriptors <= before
+    });
+    let (status, words) = sandbox.request("GET", "/v1.50/containers/stays/attach/ws?stream=1", "");
+    assert!(
+        status == 400 && words.contains("not a WebSocket handshake"),
+        "{status} {words}"
+    );
+    let (status, _) = sandbox.request("GET", "/v1.50/containers/nosuch/attach/ws", "");
+    assert_eq!(status, 404);
 }

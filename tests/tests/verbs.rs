@@ -250,3 +250,61 @@ fn top_shows_the_containers_processes_and_no_others() {
         "ps: error: unknown user-defined format specifier",
     );
 }
+
+/// A file of a container's control group, of version 1 or 2.
+fn cgroup_file(sandbox: &Sandbox, id: &str, names: [&str; 2]) -> String {
+    let mut directories = sandbox.cgroups();
+    directories.retain(|directory| directory.ends_with(id));
+    let files = directories
+        .iter()
+        .flat_map(|directory| names.map(|name| directory.join(name)));
+    let found = files.filter_map(|file| std::fs::read_to_string(file).ok()).next();
+    found.unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn limits_are_changed_while_a_container_runs_and_kept() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.ok(&["run", "-d", "--name", "one", "-m", "64m", "busybox", "sleep", "1000"]);
+    let memory = || cgroup_file(&sandbox, &id, ["memory.limit_in_bytes", "memory.max"]);
+    let pids = || cgroup_file(&sandbox, &id, ["pids.max", "pids.max"]);
+    assert_eq!(memory(), "67108864");
+    // Raised although nobody speaks of swap, and lowered again.
+    sandbox.ok(&["update", "-m", "256m", "--pids-limit", "50", "--cpus", "0.5", "one"]);
+    assert_eq!((memory().as_str(), pids().as_str()), ("268435456", "50"));
+    sandbox.ok(&["update", "-m", "32m", "--pids-limit", "-1", "--cpuset-cpus", "0", "one"]);
+    assert_eq!((memory().as_str(), pids().as_str()), ("33554432", "max"));
+    assert_eq!(sandbox.ok(&["exec", "one", "nproc"]), "1");
+    let form = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} {{.HostConfig.CpusetCpus}}";
+    let shown = "33554432 67108864 500000000 0";
+    assert_eq!(sandbox.ok(&["inspect", "--format", form, "one"]), shown);
+    let now = sandbox.ok(&["info", "--format", "{{.SystemTime}}"]);
+    let events = ["events", "--since", "1h", "--until", &now, "--filter", "event=update"];
+    assert_eq!(sandbox.ok(&events).lines().count(), 2);
+    sandbox.kill();
+    sandbox.start(&[]);
+    assert_eq!(sandbox.ok(&["inspect", "--format", form, "one"]), shown);
+    sandbox.ok(&["restart", "-t", "0", "one"]);
+    assert_eq!(
+        cgroup_file(&sandbox, &id, ["memory.limit_in_bytes", "memory.max"]),
+        "33554432"
+    );
+    for (options, words) in [
+        (["--memory", "1m"], "Minimum memory limit allowed is 6MB"),
+        (
+            ["--cpu-quota", "5000"],
+            "CPU Quota cannot be updated as NanoCPUs has already been set",
+        ),
+        (["--cpus", "1000"], "range of CPUs is from 0.01 to"),
+        (
+            ["--restart", "always"],
+            "the restart policy always is not supported yet",
+        ),
+    ] {
+        let said = sandbox.docker(&["update", options[0], options[1], "one"]);
+        assert!(said.code == 1 && said.err.contains(words), "{said:?}");
+    }
+    assert_eq!(sandbox.ok(&["inspect", "--format", form, "one"]), shown);
+    sandbox.ok(&["rm", "-f", "one"]);
+    eventually("nothing is left", || sandbox.remains().is_empty());
+}

@@ -374,3 +374,11 @@ pub struct ContainerWaitError {
     /// Words.
     pub message: String,
 }
+
+/// `POST /containers/{id}/update`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerUpdateResponse {
+    /// What the client should know.
+    pub warnings: Option<Vec<String>>,
+}

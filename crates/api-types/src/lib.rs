@@ -24,8 +24,9 @@ mod volume;
 pub use crate::archive::ContainerPathStat;
 pub use crate::changes::{ChangeKind, FilesystemChange};
 pub use crate::container::{
-    ContainerHostConfig, ContainerInspect, ContainerNetworks, ContainerState, ContainerSummary, ContainerWaitError,
-    ContainerWaitResponse, EndpointSettings, GraphDriver, InspectConfig, MountPoint, NetworkSettings, Port,
+    ContainerHostConfig, ContainerInspect, ContainerNetworks, ContainerState, ContainerSummary,
+    ContainerUpdateResponse, ContainerWaitError, ContainerWaitResponse, EndpointSettings, GraphDriver, InspectConfig,
+    MountPoint, NetworkSettings, Port,
 };
 pub use crate::create::{ContainerCreateRequest, ContainerCreateResponse, HealthConfig, NetworkingConfig};
 pub use crate::error::ErrorResponse;

@@ -49,6 +49,8 @@ pub enum CgroupError {
 pub struct Cgroup {
     version: Version,
     directories: Vec<PathBuf>,
+    /// What `update` may still make.
+    later: Vec<PathBuf>,
     /// Opened by `prepare_join`: `tasks` on v1, the directory on v2.
     doors: Vec<OwnedFd>,
 }
@@ -66,9 +68,11 @@ impl Cgroup {
         };
         let mut cgroup = Self {
             version: layout.version(),
+            later: layout.directories(&plan.path),
             directories: Vec::new(),
             doors: Vec::new(),
         };
+        cgroup.later.retain(|directory| !directories.contains(directory));
         match cgroup.fill(layout, plan, directories) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
@@ -88,8 +92,16 @@ impl Cgroup {
             Layout::V1(controllers) => v1::apply(controllers, plan)?,
             Layout::V2(root) => v2::apply(root, plan)?,
         }
-        self.doors = self.open_doors()?;
+        self.doors = self.open_doors(&self.directories)?;
         Ok(())
+    }
+
+    /// Writes other limits to a control group that has processes.
+    pub fn update(layout: &Layout, plan: &CgroupPlan) -> Result<(), CgroupError> {
+        match layout {
+            Layout::V1(controllers) => v1::update(controllers, plan),
+            Layout::V2(root) => v2::apply(root, plan),
+        }
     }
 
     /// The control group that these directories are, whether they exist or not.
@@ -100,8 +112,17 @@ impl Cgroup {
         Self {
             version: if v2 { Version::V2 } else { Version::V1 },
             directories,
+            later: Vec::new(),
             doors: Vec::new(),
         }
+    }
+
+    /// Takes in what `update` has made since: who joins from now on joins that as well.
+    pub fn catch_up(&mut self) -> Result<(), CgroupError> {
+        let made: Vec<PathBuf> = self.later.extract_if(.., |directory| directory.exists()).collect();
+        self.doors.extend(self.open_doors(&made)?);
+        self.directories.extend(made);
+        Ok(())
     }
 
     /// Which version it belongs to.
@@ -140,11 +161,11 @@ impl Cgroup {
 
     /// A handle that another process can join by: for one that was opened from its directories.
     pub fn with_doors(mut self) -> Result<Self, CgroupError> {
-        self.doors = self.open_doors()?;
+        self.doors = self.open_doors(&self.directories)?;
         Ok(self)
     }
 
-    fn open_doors(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+    fn open_doors(&self, directories: &[PathBuf]) -> Result<Vec<OwnedFd>, CgroupError> {
         let open = |directory: &PathBuf| {
             let (path, opened) = match self.version {
                 Version::V1 => {
@@ -160,7 +181,7 @@ impl Cgroup {
                 source,
             })
         };
-        self.directories.iter().map(open).collect()
+        directories.iter().map(open).collect()
     }
 
     /// Whether the kernel killed a process in it for want of memory.
@@ -216,7 +237,7 @@ impl Cgroup {
     pub fn remove(&mut self) -> Result<(), CgroupError> {
         self.doors.clear();
         let mut outcome = Ok(());
-        for directory in &self.directories {
+        for directory in self.directories.iter().chain(&self.later) {
             if let Err(source) = remove_directory(directory) {
                 outcome = Err(CgroupError::Operate {
                     operation: "remove",
@@ -230,7 +251,7 @@ impl Cgroup {
 }
 
 /// Makes a directory; its parents where they are absent.
-fn make_directory(path: &Path) -> Result<(), CgroupError> {
+pub(crate) fn make_directory(path: &Path) -> Result<(), CgroupError> {
     let made = match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
         // Left by a monitor that died before it could clean up.
@@ -267,7 +288,7 @@ fn remove_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Pids in a cgroup and those below it.
-fn processes(directory: &Path) -> io::Result<Vec<i32>> {
+pub(crate) fn processes(directory: &Path) -> io::Result<Vec<i32>> {
     let mut pids: Vec<i32> = match fs::read_to_string(directory.join("cgroup.procs")) {
         Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

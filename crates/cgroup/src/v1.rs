@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use conex_spec::plan::{CgroupPlan, DeviceRule, Resources};
 
-use crate::cgroup::{CgroupError, Lines, write};
+use crate::cgroup::{CgroupError, Lines, make_directory, processes, write};
 
 /// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
 const ALWAYS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
@@ -50,6 +50,50 @@ fn below(point: &Path, path: &Path) -> PathBuf {
     point.join(path.strip_prefix("/").unwrap_or(path))
 }
 
+/// Writes limits of a cgroup that has processes. They had no cpuset of their own until one is asked for.
+pub(crate) fn update(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    let cpuset = controllers.get("cpuset").filter(|_| needs_cpuset(&plan.resources));
+    let Some(cpuset) = cpuset.map(|point| below(point, &plan.path)).filter(|dir| !dir.exists()) else {
+        return apply(controllers, plan);
+    };
+    make_directory(&cpuset)?;
+    let moved = apply(controllers, plan).and_then(|()| move_processes(controllers, plan, &cpuset));
+    if moved.is_err() {
+        // Empty where nothing was moved; else it goes with the container.
+        let _ = fs::remove_dir(&cpuset);
+    }
+    moved
+}
+
+/// Moves all processes of the cgroup into another hierarchy's; those that are forked meanwhile are met in the next round.
+fn move_processes(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan, to: &Path) -> Result<(), CgroupError> {
+    let failed = |source| CgroupError::Operate {
+        operation: "list the processes of",
+        path: to.to_owned(),
+        source,
+    };
+    let Some(from) = controllers.get("pids").or_else(|| controllers.get("memory")) else {
+        return Ok(());
+    };
+    let from = below(from, &plan.path);
+    for _ in 0..ROUNDS {
+        let there = processes(to).map_err(failed)?;
+        let left = processes(&from).map_err(failed)?;
+        let mut left = left.into_iter().filter(|pid| !there.contains(pid)).peekable();
+        if left.peek().is_none() {
+            break;
+        }
+        for pid in left {
+            // One that ended meanwhile need not be moved.
+            let _ = write(to, "cgroup.procs", &pid.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// How often processes are looked for that were forked while others were moved.
+const ROUNDS: usize = 20;
+
 /// Writes the limits.
 pub(crate) fn apply(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) -> Result<(), CgroupError> {
     let resources = &plan.resources;
@@ -80,13 +124,19 @@ fn unlimited(limit: i64) -> String {
     }
 }
 
+/// The limit of memory.
+const MEMORY: &str = "memory.limit_in_bytes";
+
 fn apply_memory(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
-    // memory+swap must never be below memory: on a new cgroup both are unlimited, so memory is lowered first.
-    if let Some(limit) = resources.memory {
-        write(directory, "memory.limit_in_bytes", &limit.to_string())?;
-    }
-    if let Some(limit) = resources.memory_swap {
-        write(directory, "memory.memsw.limit_in_bytes", &limit.to_string())?;
+    let set = |file: &str, limit: Option<i64>| match limit {
+        Some(limit) => write(directory, file, &limit.to_string()),
+        None => Ok(()),
+    };
+    // memory+swap must never be below memory: where it is, the kernel refuses, and memory is raised after it.
+    let lowered = set(MEMORY, resources.memory);
+    set("memory.memsw.limit_in_bytes", resources.memory_swap)?;
+    if lowered.is_err() {
+        set(MEMORY, resources.memory)?;
     }
     if let Some(limit) = resources.memory_reservation {
         write(directory, "memory.soft_limit_in_bytes", &limit.to_string())?;

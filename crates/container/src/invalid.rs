@@ -6,6 +6,9 @@ pub enum Invalid {
     /// A field says something impossible.
     #[error("{0}")]
     Field(String),
+    /// A field contradicts what was said before.
+    #[error("{0}")]
+    Conflict(String),
     /// A field asks for something that is not done yet; it is refused rather than ignored.
     #[error("{field}: {what} is not supported yet")]
     Unsupported {

@@ -15,6 +15,7 @@ mod networking;
 pub mod signals;
 pub mod state;
 mod unsupported;
+mod update;
 
 pub use crate::config::{Config, LogChoice};
 pub use crate::exec::ExecConfig;

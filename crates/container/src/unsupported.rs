@@ -25,7 +25,7 @@ fn asked<T>(list: Option<&Vec<T>>) -> bool {
 }
 
 #[expect(clippy::too_many_lines, reason = "a flat table")]
-fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
+pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
     if !matches!(host.restart_policy.name.as_str(), "" | "no") {
         return Err(unsupported(
             "RestartPolicy",

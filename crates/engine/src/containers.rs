@@ -28,6 +28,7 @@ pub(crate) mod restore;
 pub(crate) mod stats;
 pub(crate) mod task;
 mod top;
+pub(crate) mod update;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

@@ -166,6 +166,8 @@ pub struct LogsQuery {
     pub tail: Option<u64>,
     /// Put attributes before each line.
     pub details: bool,
+    /// Lines come as they are even without a terminal.
+    pub unframed: bool,
 }
 
 /// What a client attaches to.
@@ -183,6 +185,8 @@ pub struct AttachQuery {
     pub stderr: bool,
     /// Key sequence that detaches, `ctrl-p,ctrl-q` where absent.
     pub detach_keys: Option<String>,
+    /// Output comes as it is even without a terminal.
+    pub unframed: bool,
 }
 
 /// How an archive is to be unpacked in a container.

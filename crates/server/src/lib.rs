@@ -20,5 +20,6 @@ mod router;
 mod routes;
 mod upload;
 mod version;
+mod websocket;
 
 pub use crate::connection::{serve_tcp, serve_unix};

@@ -188,6 +188,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         (&Method::POST, ["containers", "prune"]) => containers::prune(call).await,
         (&Method::GET, ["containers", "json"]) => containers::list(call).await,
         (&Method::DELETE, ["containers", id]) => containers::remove(call, id).await,
+        (&Method::GET, ["containers", id, "attach", "ws"]) => containers::attach_websocket(call, id).await,
         (_, ["containers", id, action]) => container(call, &method, id, action).await,
         (_, ["exec", id, action]) => match (&method, *action) {
             (&Method::POST, "start") => execs::start(call, id).await,
@@ -220,6 +221,7 @@ async fn container(call: Call, method: &Method, id: &str, action: &str) -> Answe
         (&Method::GET, "export") => archive::export(call, id).await,
         (&Method::POST, "attach") => containers::attach(call, id).await,
         (&Method::POST, "resize") => containers::resize(call, id).await,
+        (&Method::POST, "update") => containers::update(call, id).await,
         (&Method::POST, "exec") => execs::create(call, id).await,
         _ => Err(not_found()),
     }

@@ -20,6 +20,8 @@ pub struct PendingAttach {
     container: Arc<Container>,
     query: AttachQuery,
     arriving: Arriving,
+    /// How many runs had ended when the client asked, where it asked for one that was going on.
+    during: Option<u64>,
 }
 
 /// An exec that waits for the client's connection.
@@ -38,9 +40,11 @@ impl Engine {
         if let Some(keys) = &query.detach_keys {
             parse_keys(keys)?;
         }
+        let view = container.view();
         Ok(PendingAttach {
             inner: self.inner.clone(),
             arriving: container.expect_client(),
+            during: view.state.is_running().then_some(view.exits),
             container,
             query,
         })
@@ -55,7 +59,7 @@ impl PendingAttach {
 
     /// Hands the connection over.
     pub async fn connect(self, client: ClientConnection) -> Result<()> {
-        let (query, container, arriving) = (self.query, self.container, self.arriving);
+        let (query, container, arriving, during) = (self.query, self.container, self.arriving, self.during);
         let tty = container.config.tty;
         let client = if query.logs {
             logs::replay(&self.inner, &container, &query, client).await?
@@ -71,13 +75,18 @@ impl PendingAttach {
             stdout: query.stdout,
             stderr: query.stderr,
         };
-        let framing = if tty { Framing::Raw } else { Framing::Multiplexed };
+        let framing = if tty || query.unframed {
+            Framing::Raw
+        } else {
+            Framing::Multiplexed
+        };
         let (attachment, client) = attachment(client, streams, framing, query.detach_keys.as_deref(), tty)?;
         self.inner.events.container(&container, "attach", &[]);
         let attached = container
             .order(|reply| Order::Attach {
                 attachment,
                 client,
+                during,
                 reply,
             })
             .await;

@@ -21,7 +21,7 @@ use crate::volumes::Claim;
 const NAME_ATTEMPTS: u32 = 16;
 
 /// Refuses what this host cannot give, in Docker's words.
-fn check_host(inner: &Inner, host: &api::HostConfig) -> Result<()> {
+pub(crate) fn check_host(inner: &Inner, host: &api::HostConfig) -> Result<()> {
     let refuse = |words: String| Error::new(ErrorKind::InvalidParameter, words);
     limits::check_cpus(host, inner.host.cpus, &inner.host.online).map_err(|error| refuse(error.to_string()))?;
     for (field, names) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {

@@ -140,6 +140,10 @@ fn host_config(inner: &Inner, container: &Container) -> api::HostConfig {
         // The unified hierarchy has no such switch.
         host.oom_kill_disable.get_or_insert(false);
     }
+    if host.memory > 0 && host.memory_swap == 0 {
+        // As much swap as memory.
+        host.memory_swap = host.memory * 2;
+    }
     if host.cgroupns_mode.is_empty() {
         let mode = if unified { "private" } else { "host" };
         mode.clone_into(&mut host.cgroupns_mode);

@@ -148,7 +148,7 @@ impl Cursor {
             };
             // A terminal has one stream.
             if time >= self.query.since && (wanted || self.tty) {
-                render(&mut chunk, &entry, &self.query, self.tty);
+                render(&mut chunk, &entry, &self.query, self.tty || self.query.unframed);
             }
         }
         Ok(if seen == 0 {
@@ -218,7 +218,7 @@ fn time_of(entry: &Entry) -> Timestamp {
 }
 
 /// One entry as a client sees it (Engine API, "Stream format").
-fn render(out: &mut Vec<u8>, entry: &Entry, query: &LogsQuery, tty: bool) {
+fn render(out: &mut Vec<u8>, entry: &Entry, query: &LogsQuery, unframed: bool) {
     let mut prefix = String::new();
     if query.timestamps {
         prefix.push_str(&entry.time);
@@ -228,7 +228,7 @@ fn render(out: &mut Vec<u8>, entry: &Entry, query: &LogsQuery, tty: bool) {
         // Where the attributes of an entry stand; no log option that makes some is there yet.
         prefix.push(' ');
     }
-    if !tty {
+    if !unframed {
         let length = u32::try_from(prefix.len() + entry.line.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&[entry.stream.number(), 0, 0, 0]);
         out.extend_from_slice(&length.to_be_bytes());
@@ -287,6 +287,7 @@ pub(crate) async fn replay(
     let wanted = LogsQuery {
         stdout: query.stdout,
         stderr: query.stderr,
+        unframed: query.unframed,
         ..LogsQuery::default()
     };
     let mut log = follow(inner, container, wanted).await?;

@@ -227,7 +227,7 @@ fn ulimits(config: &Config) -> Vec<Ulimit> {
         .collect()
 }
 
-fn resources(config: &Config) -> Resources {
+pub(crate) fn resources(config: &Config) -> Resources {
     let limits = &config.limits;
     Resources {
         memory: limits.memory,

@@ -5,8 +5,14 @@
 
 mod alter;
 mod networks;
+mod order;
+mod refusal;
 
 pub(crate) use networks::NetworkChange;
+pub(crate) use order::{ExecOrder, Order, Reply};
+use order::{Pending, answer};
+pub(crate) use refusal::not_running;
+use refusal::refused;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,62 +33,6 @@ use crate::containers::{Container, execs, recovery, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::Endpoint;
-
-/// Answer to an order.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
-
-/// What the owner of a container is asked to do.
-pub(crate) enum Order {
-    /// Start it.
-    Start { reply: Reply<()> },
-    /// Remove it, killing it first where `force` is set.
-    Remove {
-        force: bool,
-        unnamed: Unnamed,
-        reply: Reply<()>,
-    },
-    /// Give it another name.
-    Rename { name: String, reply: Reply<()> },
-    /// Connect it to a network or disconnect it, now and whenever it runs.
-    Networks { change: NetworkChange, reply: Reply<()> },
-    /// Freeze its processes.
-    Pause { reply: Reply<()> },
-    /// Let its processes go on.
-    Unpause { reply: Reply<()> },
-    /// Send a signal to its first process.
-    Signal { signal: i32, reply: Reply<()> },
-    /// Set the size of a terminal, of an exec or of the container itself.
-    Resize {
-        exec: Option<String>,
-        rows: u16,
-        columns: u16,
-        reply: Reply<()>,
-    },
-    /// Hand a client over; it waits for the start where the container does not run yet.
-    Attach {
-        attachment: Attachment,
-        client: OwnedFd,
-        reply: Reply<()>,
-    },
-    /// Take what the monitor knows by now.
-    Sync { reply: Reply<()> },
-    /// Start another process; the answer is its pid.
-    Exec { exec: ExecOrder, reply: Reply<i32> },
-    /// Let the monitor forget an exec that ended.
-    ForgetExec { exec: String },
-}
-
-/// A process to start in a running container.
-pub(crate) struct ExecOrder {
-    /// The exec's id.
-    pub(crate) exec: String,
-    /// The `ExecPlan` as JSON in a sealed memfd.
-    pub(crate) plan: OwnedFd,
-    /// Who is attached.
-    pub(crate) client: Option<(Attachment, OwnedFd)>,
-    /// Descriptors that the plan names.
-    pub(crate) fds: Vec<OwnedFd>,
-}
 
 /// What is published about a container.
 #[derive(Debug, Clone)]
@@ -109,20 +59,6 @@ impl View {
             last,
             exits: 0,
             endpoints,
-        }
-    }
-}
-
-enum Pending {
-    Answer(Reply<()>),
-    Exec(Reply<i32>),
-}
-
-impl Pending {
-    fn settle(self, outcome: Result<i32>) {
-        match self {
-            Self::Answer(reply) => answer(reply, outcome.map(|_| ())),
-            Self::Exec(reply) => answer(reply, outcome),
         }
     }
 }
@@ -215,30 +151,13 @@ impl Task {
 
     async fn carry_out(&mut self, order: Order) {
         match order {
-            Order::Start { reply } => {
-                let outcome = self.start().await;
-                answer(reply, outcome);
-            }
-            Order::Remove { force, unnamed, reply } => {
-                let outcome = self.remove(force, unnamed).await;
-                answer(reply, outcome);
-            }
-            Order::Rename { name, reply } => {
-                let outcome = self.rename(&name).await;
-                answer(reply, outcome);
-            }
-            Order::Networks { change, reply } => {
-                let outcome = self.change_networks(change).await;
-                answer(reply, outcome);
-            }
-            Order::Pause { reply } => {
-                let outcome = self.pause().await;
-                answer(reply, outcome);
-            }
-            Order::Unpause { reply } => {
-                let outcome = self.unpause().await;
-                answer(reply, outcome);
-            }
+            Order::Start { reply } => answer(reply, self.start().await),
+            Order::Remove { force, unnamed, reply } => answer(reply, self.remove(force, unnamed).await),
+            Order::Rename { name, reply } => answer(reply, self.rename(&name).await),
+            Order::Networks { change, reply } => answer(reply, self.change_networks(change).await),
+            Order::Update { asked, reply } => answer(reply, self.update(&asked).await),
+            Order::Pause { reply } => answer(reply, self.pause().await),
+            Order::Unpause { reply } => answer(reply, self.unpause().await),
             Order::Signal { signal, reply } => self.signal(signal, reply).await,
             Order::Sync { reply } => {
                 self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Sync { request })
@@ -261,8 +180,12 @@ impl Task {
             Order::Attach {
                 attachment,
                 client,
+                during,
                 reply,
-            } => self.attach(attachment, client, reply).await,
+            } if during.is_none_or(|ended| ended == self.view.borrow().exits) => {
+                self.attach(attachment, client, reply).await;
+            }
+            Order::Attach { reply, .. } => answer(reply, Ok(())),
             Order::Exec { exec, reply } => self.exec(exec, reply).await,
             Order::ForgetExec { exec } => {
                 if let Some(run) = &self.run
@@ -281,7 +204,7 @@ impl Task {
             .as_mut()
             .and_then(|run| run.protocol.ask().map(|request| (run, request)))
         else {
-            return pending.settle(Err(not_running(&self.container)));
+            return pending.came_late(&self.container);
         };
         run.pending.insert(request, pending);
         if let Err(error) = run.link.send(&message(request), fds).await {
@@ -293,7 +216,7 @@ impl Task {
     async fn attach(&mut self, attachment: Attachment, client: OwnedFd, reply: Reply<()>) {
         match self.state() {
             State::Running { .. } => {
-                self.ask(Pending::Answer(reply), &[client.as_fd()], |request| ToMonitor::Attach {
+                self.ask(Pending::Attach(reply), &[client.as_fd()], |request| ToMonitor::Attach {
                     request,
                     attachment,
                 })
@@ -439,8 +362,9 @@ impl Task {
                 self.settle(request, Err(Error::new(ErrorKind::System, message)));
             }
             News::Unanswered { request } => {
-                let error = not_running(&self.container);
-                self.settle(request, Err(error));
+                if let Some(pending) = self.run.as_mut().and_then(|run| run.pending.remove(&request)) {
+                    pending.came_late(&self.container);
+                }
             }
             News::ExecStarted { request, exec, pid } => {
                 conex_sys::failpoint::hit("exec.after-started");
@@ -572,54 +496,4 @@ async fn end_of(link: Option<&Link>) {
         return std::future::pending().await;
     };
     while let Ok(Some(_)) = link.receive::<FromMonitor>().await {}
-}
-
-/// Answers; a client that went away meanwhile is no error.
-fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
-    let _ = reply.send(outcome);
-}
-
-/// Docker's words for what only a running container can do.
-pub(crate) fn not_running(container: &Container) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!("container {} is not running", container.id),
-    )
-}
-
-/// A refusal of the state machine in Docker's words.
-fn refused(refusal: Refusal, container: &Container) -> Error {
-    let id = &container.id;
-    match refusal {
-        Refusal::AlreadyRunning | Refusal::Starting => {
-            Error::new(ErrorKind::NotModified, "container is already running")
-        }
-        Refusal::Running => Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "cannot remove container \"{}\": container is running: stop the container before removing or force remove",
-                container.name
-            ),
-        ),
-        Refusal::Removing => Error::new(
-            ErrorKind::Conflict,
-            "container is marked for removal and cannot be started",
-        ),
-        Refusal::StartPaused => Error::new(
-            ErrorKind::Conflict,
-            "cannot start a paused container, try unpause instead",
-        ),
-        Refusal::AlreadyPaused => Error::new(ErrorKind::Conflict, format!("Container {id} is already paused")),
-        // Docker's own class.
-        Refusal::NotPaused => Error::new(ErrorKind::System, format!("Container {id} is not paused")),
-        Refusal::NotRunning => not_running(container),
-        Refusal::Paused => Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "cannot remove container \"{}\": container is paused and must be unpaused first",
-                container.name
-            ),
-        ),
-        Refusal::Stale => Error::new(ErrorKind::System, refusal.to_string()),
-    }
 }

@@ -3,7 +3,7 @@
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use conex_api_types::ContainerCreateRequest;
+use conex_api_types::{ContainerCreateRequest, HostConfig};
 use conex_container::{Config, names};
 use conex_engine::{AttachQuery, ContainersQuery, LogsQuery, RemoveRequest, StatsKind, StopRequest, WaitCondition};
 use futures_util::stream;
@@ -12,6 +12,7 @@ use crate::answer::{Answer, Failure, json, lines, no_content, ok};
 use crate::hijack::{Content, hijack};
 use crate::query::until;
 use crate::router::Call;
+use crate::websocket;
 
 /// `POST /containers/create`.
 pub(crate) async fn create(mut call: Call) -> Answer {
@@ -179,6 +180,7 @@ pub(crate) async fn logs(call: Call, id: &str) -> Answer {
         // Docker takes what is no number for everything.
         tail: tail.and_then(|tail| tail.parse().ok()),
         details: call.query.flag("details"),
+        unframed: false,
     };
     if !query.stdout && !query.stderr {
         return Err(Failure::bad_request(
@@ -197,17 +199,37 @@ pub(crate) async fn logs(call: Call, id: &str) -> Answer {
 
 /// `POST /containers/{id}/attach`.
 pub(crate) async fn attach(call: Call, id: &str) -> Answer {
+    let pending = call.engine.attach(id, attach_query(&call)).await?;
+    let content = Content::of_tty(pending.tty());
+    hijack(call.request, content, move |client| pending.connect(client))
+}
+
+/// `GET /containers/{id}/attach/ws`. What flows there has no frames, with a terminal or without.
+pub(crate) async fn attach_websocket(call: Call, id: &str) -> Answer {
     let query = AttachQuery {
+        unframed: true,
+        ..attach_query(&call)
+    };
+    let pending = call.engine.attach(id, query).await?;
+    websocket::upgrade(call.request, move |client| pending.connect(client))
+}
+
+fn attach_query(call: &Call) -> AttachQuery {
+    AttachQuery {
         logs: call.query.flag("logs"),
         stream: call.query.flag("stream"),
         stdin: call.query.flag("stdin"),
         stdout: call.query.flag("stdout"),
         stderr: call.query.flag("stderr"),
         detach_keys: call.query.some("detachKeys"),
-    };
-    let pending = call.engine.attach(id, query).await?;
-    let content = Content::of_tty(pending.tty());
-    hijack(call.request, content, move |client| pending.connect(client))
+        unframed: false,
+    }
+}
+
+/// `POST /containers/{id}/update`.
+pub(crate) async fn update(mut call: Call, id: &str) -> Answer {
+    let request = call.body::<HostConfig>().await?.unwrap_or_default();
+    ok(&call.engine.update(id, request).await?)
 }
 
 /// `POST /containers/{id}/resize`.

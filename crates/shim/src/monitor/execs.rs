@@ -37,6 +37,9 @@ impl Monitor {
             .get(&FIRST)
             .ok_or_else(|| Failure::other("the container has ended"))?;
         let fds: Vec<OwnedFd> = fds.collect();
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.catch_up().map_err(|error| Failure::other(&error.to_string()))?;
+        }
         let execed = conex_launch::exec(&plan, first.pid, first.pidfd.as_fd(), self.cgroup.as_ref(), &fds)
             .map_err(|error| failure(&error))?;
         failpoint::hit("monitor.exec-after-fork");

@@ -1,12 +1,15 @@
 //! Orders that change a container without starting or ending it.
 
+use std::sync::Arc;
+
+use conex_api_types as api;
 use conex_container::signals;
 use conex_container::state::Event;
 use conex_protocol::message::ToMonitor;
 
 use super::{Pending, Reply, Task, refused};
-use crate::containers::{pause, rename};
-use crate::error::Result;
+use crate::containers::{Container, pause, rename, update};
+use crate::error::{Error, ErrorKind, Result};
 
 /// SIGKILL (signal(7)).
 const KILL: i32 = 9;
@@ -15,6 +18,29 @@ impl Task {
     pub(super) async fn rename(&mut self, name: &str) -> Result<()> {
         self.container = rename::rename(&self.engine, &self.container, name).await?;
         Ok(())
+    }
+
+    pub(super) async fn update(&mut self, asked: &api::HostConfig) -> Result<()> {
+        let updated = update::updated(&self.container, asked)?;
+        if self.state().is_running() {
+            self.write_limits(&updated).await?;
+        }
+        if let Err(error) = self.record(updated).await {
+            if self.state().is_running()
+                && let Err(error) = self.write_limits(&self.container).await
+            {
+                tracing::warn!(%error, "take back limits that could not be recorded");
+            }
+            return Err(error);
+        }
+        self.engine.events.container(&self.container, "update", &[]);
+        Ok(())
+    }
+
+    async fn write_limits(&self, container: &Arc<Container>) -> Result<()> {
+        let (engine, container) = (self.engine.clone(), container.clone());
+        let written = tokio::task::spawn_blocking(move || update::apply(&engine, &container)).await;
+        written.map_err(|error| Error::new(ErrorKind::System, "write the limits").caused_by(error))?
     }
 
     pub(super) async fn pause(&mut self) -> Result<()> {

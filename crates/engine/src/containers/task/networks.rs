@@ -84,7 +84,7 @@ impl Task {
     }
 
     /// Puts a changed container in the place of what it was.
-    async fn record(&mut self, container: Arc<Container>) -> Result<()> {
+    pub(super) async fn record(&mut self, container: Arc<Container>) -> Result<()> {
         self.engine.records.replace(&self.container, &container).await?;
         self.engine.containers.replace(&self.container, container.clone());
         self.container = container;

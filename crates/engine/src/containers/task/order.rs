@@ -1,0 +1,106 @@
+//! What the owner of a container is asked, and what becomes of what it asked its monitor.
+
+use std::os::fd::OwnedFd;
+
+use conex_api_types as api;
+use conex_protocol::message::Attachment;
+use tokio::sync::oneshot;
+
+use super::NetworkChange;
+use super::refusal::not_running;
+use crate::containers::Container;
+use crate::containers::removal::Unnamed;
+use crate::error::Result;
+
+/// Answer to an order.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What the owner of a container is asked to do.
+pub(crate) enum Order {
+    /// Start it.
+    Start { reply: Reply<()> },
+    /// Remove it, killing it first where `force` is set.
+    Remove {
+        force: bool,
+        unnamed: Unnamed,
+        reply: Reply<()>,
+    },
+    /// Give it another name.
+    Rename { name: String, reply: Reply<()> },
+    /// Connect it to a network or disconnect it, now and whenever it runs.
+    Networks { change: NetworkChange, reply: Reply<()> },
+    /// Change its limits.
+    Update {
+        asked: Box<api::HostConfig>,
+        reply: Reply<()>,
+    },
+    /// Freeze its processes.
+    Pause { reply: Reply<()> },
+    /// Let its processes go on.
+    Unpause { reply: Reply<()> },
+    /// Send a signal to its first process.
+    Signal { signal: i32, reply: Reply<()> },
+    /// Set the size of a terminal, of an exec or of the container itself.
+    Resize {
+        exec: Option<String>,
+        rows: u16,
+        columns: u16,
+        reply: Reply<()>,
+    },
+    /// Hand a client over; it waits for the start where the container does not run yet.
+    Attach {
+        attachment: Attachment,
+        client: OwnedFd,
+        /// How many runs had ended when it came to one that was going on: with that run, it goes.
+        during: Option<u64>,
+        reply: Reply<()>,
+    },
+    /// Take what the monitor knows by now.
+    Sync { reply: Reply<()> },
+    /// Start another process; the answer is its pid.
+    Exec { exec: ExecOrder, reply: Reply<i32> },
+    /// Let the monitor forget an exec that ended.
+    ForgetExec { exec: String },
+}
+
+/// A process to start in a running container.
+pub(crate) struct ExecOrder {
+    /// The exec's id.
+    pub(crate) exec: String,
+    /// The `ExecPlan` as JSON in a sealed memfd.
+    pub(crate) plan: OwnedFd,
+    /// Who is attached.
+    pub(crate) client: Option<(Attachment, OwnedFd)>,
+    /// Descriptors that the plan names.
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// Who waits for an answer of the monitor.
+pub(super) enum Pending {
+    Answer(Reply<()>),
+    /// Of a client that attaches: one that comes when the run ends has seen all there is.
+    Attach(Reply<()>),
+    Exec(Reply<i32>),
+}
+
+impl Pending {
+    pub(super) fn settle(self, outcome: Result<i32>) {
+        match self {
+            Self::Answer(reply) | Self::Attach(reply) => answer(reply, outcome.map(|_| ())),
+            Self::Exec(reply) => answer(reply, outcome),
+        }
+    }
+
+    /// The run ended before it was answered.
+    pub(super) fn came_late(self, container: &Container) {
+        match self {
+            Self::Attach(reply) => answer(reply, Ok(())),
+            other => other.settle(Err(not_running(container))),
+        }
+    }
+}
+
+/// Answers; a client that went away meanwhile is no error.
+pub(super) fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
+    let _ = reply.send(outcome);
+}

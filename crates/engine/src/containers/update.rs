@@ -1,0 +1,64 @@
+//! `POST /containers/{id}/update`: limits are changed, at once where the container runs.
+//!
+//! The control group comes first, the record after it: a daemon that is killed in between has answered nobody.
+
+use std::sync::Arc;
+
+use conex_api_types as api;
+use conex_cgroup::Cgroup;
+use conex_container::{Config, Invalid};
+use conex_spec::plan::{CgroupPlan, Resources};
+
+use crate::containers::task::Order;
+use crate::containers::{Container, create, plan};
+use crate::engine::{Engine, Inner};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Engine {
+    /// Changes limits of a container.
+    ///
+    /// # Errors
+    /// 400 for values that there cannot be, 409 for those that contradict what stays, 500 where the kernel refuses.
+    pub async fn update(&self, id: &str, asked: api::HostConfig) -> Result<api::ContainerUpdateResponse> {
+        let container = self.inner.containers.find(id)?;
+        create::check_host(&self.inner, &asked)?;
+        let asked = Box::new(asked);
+        container.order(|reply| Order::Update { asked, reply }).await?;
+        Ok(api::ContainerUpdateResponse { warnings: None })
+    }
+}
+
+/// The container with what is asked for; it is not recorded yet.
+pub(crate) fn updated(container: &Container, asked: &api::HostConfig) -> Result<Arc<Container>> {
+    let config = container.config.updated(asked).map_err(|invalid| {
+        let kind = match invalid {
+            Invalid::Conflict(_) => ErrorKind::Conflict,
+            _ => ErrorKind::InvalidParameter,
+        };
+        Error::new(kind, invalid.to_string())
+    })?;
+    let mut changed = container.clone();
+    changed.config = config;
+    Ok(Arc::new(changed))
+}
+
+/// Writes a container's limits to its control group. It blocks.
+pub(crate) fn apply(engine: &Inner, container: &Container) -> Result<()> {
+    let cgroup = CgroupPlan {
+        path: engine.cgroup_path(container),
+        resources: resources(&container.config),
+    };
+    Cgroup::update(&engine.host.cgroups, &cgroup).map_err(|error| {
+        let words = format!("Cannot update container {}: {error}", container.id);
+        Error::new(ErrorKind::System, words).caused_by(error)
+    })
+}
+
+/// What is to be written: where a limit was taken back, that there is none.
+fn resources(config: &Config) -> Resources {
+    let resources = plan::resources(config);
+    Resources {
+        pids: resources.pids.or(config.host.pids_limit.map(|_| -1)),
+        ..resources
+    }
+}
