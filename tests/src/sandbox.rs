@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::engine::{Engine, Place};
-use crate::http::{Answer, request};
+use crate::http::{Answer, Question, Reply, exchange, request};
 
 /// Environment variable by which the processes of a sandbox are found.
 pub(crate) const MARK: &str = "CONEX_TEST_SANDBOX";
@@ -316,6 +316,11 @@ impl Sandbox {
     /// A request as bytes, and all that matters of the answer.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
         request(&self.socket(), method, path, body)
+    }
+
+    /// A request with all that can be said in one, and the answer as bytes.
+    pub fn exchange(&self, question: &Question<'_>) -> Reply {
+        exchange(&self.socket(), question)
     }
 
     /// The option of nsenter(1) that names the daemon's network namespace.

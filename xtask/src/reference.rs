@@ -65,7 +65,14 @@ pub(crate) fn reference() -> Outcome {
     // Both engines at once, on one thread: what is compared are answers, not times.
     run(cargo()
         .args(["test", "--release", "--locked", "--no-fail-fast", "-p", "conex-tests"])
-        .args(["--test", "differential", "--", "--ignored", "--test-threads=1"])
+        .args([
+            "--test",
+            "differential",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env("CONEX_TEST_REFERENCE", &reference)
         .env("CONEX_TEST_PATIENCE", "60")
         .env("PATH", path_with(&reference)))

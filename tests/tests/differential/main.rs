@@ -1,0 +1,15 @@
+//! The same requests to Docker's own daemon and to ours: status, headers, JSON, streams and archives are the same, or the
+//! difference is listed with its reason. Run by `cargo xtask reference`.
+//!
+//! Each part names the operations of the API that it is about; each of them is asked for at least eight times, with values
+//! other than the defaults, and answers every status that the API documents for it.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod containers;
+mod decode;
+mod execs;
+mod harness;
+mod images;
+mod normal;
+mod tally;

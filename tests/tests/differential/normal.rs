@@ -1,0 +1,111 @@
+//! What cannot be the same in two runs, made the same; and where the rest differs.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// Keys whose numbers are chance; that there is a number is compared.
+const CHANCE: [&str; 5] = ["Pid", "Created", "Size", "SizeRootFs", "SizeRw"];
+
+/// Makes one engine's answers comparable.
+pub(crate) struct Normal<'a> {
+    /// Names of ids, and the ids that creates have answered.
+    pub(crate) ids: &'a [(String, String)],
+}
+
+impl Normal<'_> {
+    pub(crate) fn text(&self, text: &str) -> String {
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut normal = String::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            if let Some(length) = time(rest) {
+                normal.push_str("<time>");
+                rest = &rest[length..];
+                continue;
+            }
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            let first = rest.chars().next().map_or(1, char::len_utf8);
+            let (word, tail) = rest.split_at(end.max(first));
+            let made = self.ids.iter().find(|(_, id)| word.len() >= 12 && id.starts_with(word));
+            match made {
+                Some((name, _)) => write!(normal, "<{} digits of {name}>", word.len()).unwrap(),
+                // The digests of the same content are the same.
+                None if word.len() == 64 && is_hex(word) && !normal.ends_with("sha256:") => normal.push_str("<id>"),
+                None => normal.push_str(word),
+            }
+            rest = tail;
+        }
+        normal
+    }
+
+    pub(crate) fn value(&self, key: &str, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(text)),
+            Value::Number(number) if CHANCE.contains(&key) && number.as_i64() != Some(0) => {
+                Value::String("<number>".to_owned())
+            }
+            Value::Array(items) => Value::Array(items.iter().map(|item| self.value(key, item)).collect()),
+            Value::Object(fields) => {
+                let fields = fields
+                    .iter()
+                    .map(|(key, value)| (self.text(key), self.value(key, value)));
+                Value::Object(fields.collect())
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// The length of a time (RFC 3339) of these years that a text begins with.
+fn time(text: &str) -> Option<usize> {
+    const FORM: &[u8] = b"20dd-dd-ddTdd:dd:dd";
+    let bytes = text.as_bytes();
+    let head = bytes.get(..FORM.len())?;
+    let is = |(byte, form): (&u8, &u8)| {
+        if *form == b'd' {
+            byte.is_ascii_digit()
+        } else {
+            byte == form
+        }
+    };
+    if !head.iter().zip(FORM).all(is) {
+        return None;
+    }
+    let rest = &text[FORM.len()..];
+    let fraction = rest
+        .find(|c: char| c != '.' && !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let zone = match rest.as_bytes().get(fraction) {
+        Some(b'Z') => 1,
+        Some(b'+' | b'-') => "+00:00".len(),
+        _ => 0,
+    };
+    Some((FORM.len() + fraction + zone).min(text.len()))
+}
+
+/// Every pointer at which two values differ, with what stands there.
+pub(crate) fn differences(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<(String, String)>) {
+    match (theirs, ours) {
+        (Value::Object(theirs), Value::Object(ours)) => {
+            let mut keys: Vec<&String> = theirs.keys().chain(ours.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let pointer = format!("{at}/{key}");
+                match (theirs.get(key), ours.get(key)) {
+                    (Some(theirs), Some(ours)) => differences(&pointer, theirs, ours, found),
+                    (Some(theirs), None) => found.push((pointer, format!("Docker {theirs}, Conex has none"))),
+                    (_, ours) => found.push((pointer, format!("Docker has none, Conex {}", ours.unwrap()))),
+                }
+            }
+        }
+        (Value::Array(theirs), Value::Array(ours)) if theirs.len() == ours.len() => {
+            for (index, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
+                differences(&format!("{at}/{index}"), theirs, ours, found);
+            }
+        }
+        _ if theirs == ours => {}
+        _ => found.push((at.to_owned(), format!("Docker {theirs}, Conex {ours}"))),
+    }
+}
