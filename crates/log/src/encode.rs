@@ -19,29 +19,56 @@ pub(crate) fn line(out: &mut Vec<u8>, stream: Stream, bytes: &[u8], time: &str) 
     out.extend_from_slice(b"\"}\n");
 }
 
+/// Which bytes cannot stand as they are; 0xe2 begins U+2028 and U+2029, among others.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        special[control] = true;
+        control += 1;
+    }
+    let mut letters: &[u8] = b"\"\\<>&\xe2";
+    while let [letter, rest @ ..] = letters {
+        special[*letter as usize] = true;
+        letters = rest;
+    }
+    special
+};
+
 fn escape(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
     let mut plain = 0;
-    for (at, letter) in text.char_indices() {
-        let short = match letter {
-            '"' => b"\\\"".as_slice(),
-            '\\' => b"\\\\",
-            '\n' => b"\\n",
-            '\r' => b"\\r",
-            '\t' => b"\\t",
-            '\u{8}' => b"\\b",
-            '\u{c}' => b"\\f",
-            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => b"",
-            _ => continue,
+    let mut at = 0;
+    while let Some(found) = bytes[at..].iter().position(|byte| SPECIAL[usize::from(*byte)]) {
+        at += found;
+        let short = match bytes[at] {
+            b'"' => b"\\\"".as_slice(),
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            8 => b"\\b",
+            12 => b"\\f",
+            0xe2 => match &bytes[at + 1..] {
+                [0x80, 0xa8, ..] => b"\\u2028",
+                [0x80, 0xa9, ..] => b"\\u2029",
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            },
+            _ => b"",
         };
-        out.extend_from_slice(&text.as_bytes()[plain..at]);
+        out.extend_from_slice(&bytes[plain..at]);
         if short.is_empty() {
-            out.extend_from_slice(format!("\\u{:04x}", u32::from(letter)).as_bytes());
+            out.extend_from_slice(format!("\\u{:04x}", bytes[at]).as_bytes());
         } else {
             out.extend_from_slice(short);
         }
-        plain = at + letter.len_utf8();
+        at += if bytes[at] == 0xe2 { 3 } else { 1 };
+        plain = at;
     }
-    out.extend_from_slice(&text.as_bytes()[plain..]);
+    out.extend_from_slice(&bytes[plain..]);
 }
 
 #[cfg(test)]
@@ -64,6 +91,10 @@ mod tests {
         assert_eq!(
             encoded(b"<a&b>\x1b"),
             "{\"log\":\"\\u003ca\\u0026b\\u003e\\u001b\",\"stream\":\"stdout\",\"time\":\"T\"}\n"
+        );
+        assert_eq!(
+            encoded("a\u{2028}\u{2029}\u{2030}é\0".as_bytes()),
+            "{\"log\":\"a\\u2028\\u2029\u{2030}é\\u0000\",\"stream\":\"stdout\",\"time\":\"T\"}\n"
         );
         assert_eq!(
             encoded(b"\xff"),

@@ -8,6 +8,7 @@
 //! written in pieces whose `log` has no newline at its end. Files are appended to; what a crash tore is cut off when the
 //! file is opened for writing, and not shown when it is read.
 
+mod decode;
 mod encode;
 mod reader;
 mod writer;

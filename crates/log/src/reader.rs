@@ -1,41 +1,36 @@
 //! Reading a log from its beginning or its end, and on as it grows.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use serde::Deserialize;
-
 use crate::Stream;
+use crate::decode::Decoded;
 
 /// One entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
     /// Where it came from.
     pub stream: Stream,
     /// RFC 3339 with nanoseconds, UTC.
-    pub time: String,
+    pub time: &'a str,
     /// The bytes, with their newline unless it is a piece of a line.
-    pub line: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-struct Raw {
-    #[serde(default)]
-    log: String,
-    #[serde(default)]
-    stream: String,
-    #[serde(default)]
-    time: String,
+    pub line: &'a [u8],
 }
 
 /// A log that is open for reading.
 #[derive(Debug)]
 pub struct Reader {
-    file: BufReader<File>,
-    /// The beginning of a line that was not written to its end yet.
-    partial: Vec<u8>,
+    file: File,
+    /// What was read and not given yet: `buffer[given..]`, of which the end may be a line that was not written to its end.
+    buffer: Vec<u8>,
+    given: usize,
+    /// The entry that was given last.
+    decoded: Decoded,
 }
+
+/// Bytes that are read at once.
+const CHUNK: usize = 256 * 1024;
 
 /// Bytes that are looked at at once when lines are counted from the end.
 const BLOCK: u64 = 16 * 1024;
@@ -44,15 +39,18 @@ impl Reader {
     /// Opens a log at its beginning.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: BufReader::new(File::open(path)?),
-            partial: Vec::new(),
+            file: File::open(path)?,
+            buffer: Vec::new(),
+            given: 0,
+            decoded: Decoded::default(),
         })
     }
 
     /// Goes to the last `count` entries, in memory that does not depend on the log's size.
     pub fn seek_tail(&mut self, count: u64) -> io::Result<()> {
-        self.partial.clear();
-        let file = self.file.get_mut();
+        self.buffer.clear();
+        self.given = 0;
+        let file = &mut self.file;
         let length = file.metadata()?.len();
         let mut end = length;
         let mut newlines = 0;
@@ -78,26 +76,45 @@ impl Reader {
 
     /// The next entry; `None` at the present end. May be asked again when the log has grown. A line that is no entry is
     /// passed over.
-    pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> io::Result<Option<Entry<'_>>> {
         loop {
-            self.file.read_until(b'\n', &mut self.partial)?;
-            if !self.partial.ends_with(b"\n") {
+            let Some(length) = self.next_line()? else {
+                return Ok(None);
+            };
+            let line = &self.buffer[self.given..self.given + length];
+            let is_entry = self.decoded.read(line);
+            self.given += length;
+            if is_entry {
+                break;
+            }
+        }
+        Ok(Some(Entry {
+            stream: self.decoded.stream,
+            time: &self.decoded.time,
+            line: &self.decoded.bytes,
+        }))
+    }
+
+    /// The length of the next line with its newline; `None` where it is not whole yet.
+    fn next_line(&mut self) -> io::Result<Option<usize>> {
+        let mut searched = 0;
+        loop {
+            let waiting = &self.buffer[self.given..];
+            if let Some(at) = memchr::memchr(b'\n', &waiting[searched..]) {
+                return Ok(Some(searched + at + 1));
+            }
+            searched = waiting.len();
+            self.buffer.drain(..self.given);
+            self.given = 0;
+            // A line that is longer than others makes room for itself.
+            self.buffer.reserve(CHUNK);
+            if Read::by_ref(&mut self.file)
+                .take(CHUNK as u64)
+                .read_to_end(&mut self.buffer)?
+                == 0
+            {
                 return Ok(None);
             }
-            let line = std::mem::take(&mut self.partial);
-            let Ok(raw) = serde_json::from_slice::<Raw>(&line) else {
-                continue;
-            };
-            let stream = if raw.stream == "stderr" {
-                Stream::Stderr
-            } else {
-                Stream::Stdout
-            };
-            return Ok(Some(Entry {
-                stream,
-                time: raw.time,
-                line: raw.log.into_bytes(),
-            }));
         }
     }
 }
@@ -108,9 +125,11 @@ mod tests {
     use crate::Writer;
 
     fn all(reader: &mut Reader) -> Vec<String> {
-        std::iter::from_fn(|| reader.next_entry().unwrap())
-            .map(|entry| String::from_utf8(entry.line).unwrap())
-            .collect()
+        let mut lines = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            lines.push(String::from_utf8(entry.line.to_vec()).unwrap());
+        }
+        lines
     }
 
     #[test]
@@ -141,9 +160,6 @@ mod tests {
         assert_eq!(reader.next_entry().unwrap(), None);
         writer.write(Stream::Stderr, b"late\n", "t").unwrap();
         let entry = reader.next_entry().unwrap().unwrap();
-        assert_eq!(
-            (entry.stream, entry.line.as_slice()),
-            (Stream::Stderr, b"late\n".as_slice())
-        );
+        assert_eq!((entry.stream, entry.line), (Stream::Stderr, b"late\n".as_slice()));
     }
 }

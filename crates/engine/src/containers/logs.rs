@@ -209,7 +209,7 @@ impl Following {
     }
 }
 
-fn time_of(entry: &Entry) -> Timestamp {
+fn time_of(entry: &Entry<'_>) -> Timestamp {
     let time: jiff::Timestamp = entry.time.parse().unwrap_or_default();
     Timestamp {
         seconds: time.as_second(),
@@ -218,23 +218,19 @@ fn time_of(entry: &Entry) -> Timestamp {
 }
 
 /// One entry as a client sees it (Engine API, "Stream format").
-fn render(out: &mut Vec<u8>, entry: &Entry, query: &LogsQuery, unframed: bool) {
-    let mut prefix = String::new();
-    if query.timestamps {
-        prefix.push_str(&entry.time);
-        prefix.push(' ');
-    }
-    if query.details {
-        // Where the attributes of an entry stand; no log option that makes some is there yet.
-        prefix.push(' ');
-    }
+fn render(out: &mut Vec<u8>, entry: &Entry<'_>, query: &LogsQuery, unframed: bool) {
+    let time = if query.timestamps { entry.time } else { "" };
+    let after_time = if query.timestamps { " " } else { "" };
+    // Where the attributes of an entry stand; no log option that makes some is there yet.
+    let attributes = if query.details { " " } else { "" };
+    let parts = [time, after_time, attributes].map(str::as_bytes);
     if !unframed {
-        let length = u32::try_from(prefix.len() + entry.line.len()).unwrap_or(u32::MAX);
+        let length = parts.iter().map(|part| part.len()).sum::<usize>() + entry.line.len();
         out.extend_from_slice(&[entry.stream.number(), 0, 0, 0]);
-        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
     }
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(&entry.line);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(entry.line);
 }
 
 /// Tells when a file grows (inotify(7)).
