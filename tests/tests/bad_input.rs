@@ -224,6 +224,9 @@ fn bodies_that_make_no_sense_are_refused_in_dockers_words() {
         parts(&exchange(&sandbox, start.as_bytes(), false)),
         (400, message(words).as_str())
     );
+    // Docker's answer is 500.
+    let login = with_body("POST", "/v1.50/auth", json, "{");
+    assert_eq!(parts(&exchange(&sandbox, login.as_bytes(), false)).0, 400);
     let exec = head("POST", "/v1.50/containers/nosuch/exec", "");
     let answer = exchange(&sandbox, exec.as_bytes(), false);
     assert_eq!(parts(&answer), (400, message("No exec command specified").as_str()));

@@ -488,5 +488,4 @@ fn a_login_is_tried_at_the_registry_and_serves_later_pulls() {
     assert!(pulled.out.contains("Downloaded newer image"), "{pulled:?}");
     let nowhere = docker(&["login", "-u", "me", "-p", "pass", "127.0.0.1:1"]);
     assert!(nowhere.err.contains("connection refused"), "{nowhere:?}");
-    assert_eq!(sandbox.request("POST", "/v1.50/auth", "{").0, 400);
 }
