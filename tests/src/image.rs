@@ -76,15 +76,21 @@ pub fn archive_of(name: &str, layer: &[u8]) -> Vec<u8> {
 
 /// An archive that loads as `<name>:latest`, of uncompressed layers, lowest first.
 fn archive_with(name: &str, config: &str, layers: &[&[u8]]) -> Vec<u8> {
+    let fields = format!(r#""created":"2026-01-01T00:00:00Z","config":{config},"history":[]"#);
+    archive_from(&[&format!("{name}:latest")], &fields, layers)
+}
+
+/// An archive that loads under these names, of uncompressed layers, lowest first, with these fields of a configuration.
+pub fn archive_from(names: &[&str], fields: &str, layers: &[&[u8]]) -> Vec<u8> {
     let diff_ids: Vec<String> = layers.iter().map(|layer| hex(layer)).collect();
     let joined = |form: &dyn Fn(&String) -> String| diff_ids.iter().map(form).collect::<Vec<_>>().join(",");
     let config = format!(
-        r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","config":{config},"rootfs":{{"type":"layers","diff_ids":[{}]}},"history":[]}}"#,
+        r#"{{"architecture":"amd64","os":"linux",{fields},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         joined(&|id| format!("\"sha256:{id}\""))
     );
     let config_name = format!("{}.json", hex(config.as_bytes()));
     let manifest = format!(
-        r#"[{{"Config":"{config_name}","RepoTags":["{name}:latest"],"Layers":[{}]}}]"#,
+        r#"[{{"Config":"{config_name}","RepoTags":{names:?},"Layers":[{}]}}]"#,
         joined(&|id| format!("\"{id}/layer.tar\""))
     );
     let mut archive = tar::Builder::new(Vec::new());

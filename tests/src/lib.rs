@@ -13,6 +13,6 @@ mod usage;
 
 pub use crate::engine::Engine;
 pub use crate::http::{Answer, Question, Reply};
-pub use crate::image::{archive_of, busybox_archive, busybox_layer, config_of, layer_of, seeded_archive};
+pub use crate::image::{archive_from, archive_of, busybox_archive, busybox_layer, config_of, layer_of, seeded_archive};
 pub use crate::sandbox::{Said, Sandbox, eventually};
 pub use crate::usage::Usage;

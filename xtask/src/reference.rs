@@ -21,7 +21,14 @@ const PACKAGES: [&str; 6] = [
 const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
 
 /// Test programs that any engine must pass.
-const TESTS: [&str; 5] = ["containers", "images", "isolation", "network", "refusals"];
+const TESTS: [&str; 6] = [
+    "containers",
+    "image_verbs",
+    "images",
+    "isolation",
+    "network",
+    "refusals",
+];
 
 /// Tests of what is ours alone, and why they are.
 const OURS: [(&str, &str); 9] = [

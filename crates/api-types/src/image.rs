@@ -133,6 +133,24 @@ pub struct ImageMetadata {
     pub last_tag_time: String,
 }
 
+/// One entry of `GET /images/{name}/history`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageHistoryItem {
+    /// Comment.
+    pub comment: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// What made it.
+    pub created_by: String,
+    /// Id of the image that ends here, `<missing>` where none is known.
+    pub id: String,
+    /// Bytes of the layer.
+    pub size: i64,
+    /// Names of that image; `null` where it has none.
+    pub tags: Option<Vec<String>>,
+}
+
 /// One thing that `DELETE /images/{name}` removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

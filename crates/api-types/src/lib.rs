@@ -37,13 +37,15 @@ pub use crate::host_config::{
     BindOptions, DeviceMapping, DriverConfig, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, TmpfsOptions,
     Ulimit, VolumeOptions,
 };
-pub use crate::image::{ImageConfig, ImageDeleteResponse, ImageInspect, ImageMetadata, ImageSummary, RootFs};
+pub use crate::image::{
+    ImageConfig, ImageDeleteResponse, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary, RootFs,
+};
 pub use crate::network::{
     ConfigReference, Ipam, IpamConfig, NetworkConnectRequest, NetworkContainer, NetworkCreateRequest,
     NetworkCreateResponse, NetworkDisconnectRequest, NetworkPruneResponse, NetworkResource,
 };
 pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
-pub use crate::prune::ContainersPruned;
+pub use crate::prune::{ContainersPruned, ImagesPruned};
 pub use crate::stats::{
     BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, ThrottlingData,
 };

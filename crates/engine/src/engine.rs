@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) pruning: tokio::sync::Mutex<()>,
     /// Held by a prune of volumes.
     pub(crate) pruning_volumes: tokio::sync::Mutex<()>,
+    /// Held by a prune of images.
+    pub(crate) pruning_images: tokio::sync::Mutex<()>,
     /// An empty directory on which containers attach their root, each in its own mount namespace.
     pub(crate) root_mount_point: PathBuf,
 }
@@ -219,6 +221,7 @@ impl Stores {
             execs: Execs::default(),
             pruning: tokio::sync::Mutex::default(),
             pruning_volumes: tokio::sync::Mutex::default(),
+            pruning_images: tokio::sync::Mutex::default(),
         }
     }
 }

@@ -1,4 +1,9 @@
-//! Images: pulled, loaded, listed, inspected, tagged, removed.
+//! Images: pulled, loaded, inspected, tagged, removed.
+
+mod history;
+mod list;
+mod prune;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,15 +14,14 @@ use conex_api_types as api;
 use conex_image::{FindError, Image, ProgressSink, Removal, Removed, User};
 use conex_reference::{Platform, Reference};
 use conex_registry::Credentials;
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use crate::containers::Container;
 use crate::engine::{Engine, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
-use crate::progress;
-use crate::requests::{ImagesQuery, PullRequest};
+use crate::images::stream::{AbortOnDrop, Line, sink, streamed};
+use crate::requests::PullRequest;
 
 /// An image that was not found, in Docker's words.
 pub(crate) fn find_error(error: FindError) -> Error {
@@ -104,40 +108,6 @@ impl Engine {
         streamed(stream, AbortOnDrop(loading)).await
     }
 
-    /// Lists images.
-    pub async fn images(&self, query: ImagesQuery) -> Result<Vec<api::ImageSummary>> {
-        query
-            .filters
-            .require_known(&["dangling", "label", "reference", "before", "since", "until"])
-            .map_err(invalid)?;
-        for later in ["before", "since", "until"] {
-            if query.filters.values(later).is_some() {
-                return Err(Error::new(
-                    ErrorKind::NotImplemented,
-                    format!("the filter {later} is not supported yet"),
-                ));
-            }
-        }
-        let images = self.inner.images.list();
-        let matching = images.iter().filter(|image| matches(image, &query));
-        let mut summaries: Vec<_> = matching.map(|image| summary(image)).collect();
-        if query.shared_size {
-            let shared = self.inner.images.usage().shared;
-            for summary in &mut summaries {
-                let bytes = shared.get(&summary.id).copied().unwrap_or(0);
-                summary.shared_size = i64::try_from(bytes).unwrap_or(i64::MAX);
-            }
-        }
-        if let Some(patterns) = query.filters.values("reference") {
-            // Of an image with several names only those are shown that were asked for.
-            for summary in &mut summaries {
-                let asked = |tag: &String| patterns.iter().any(|pattern| matches_reference(tag, pattern));
-                summary.repo_tags.retain(asked);
-            }
-        }
-        Ok(summaries)
-    }
-
     /// Inspects an image.
     pub async fn image(&self, name: &str) -> Result<api::ImageInspect> {
         let image = self.inner.find_image(name)?;
@@ -149,6 +119,7 @@ impl Engine {
             id: image.id.clone(),
             repo_tags: image.repo_tags.clone(),
             repo_digests: image.repo_digests.clone(),
+            parent: image.parent.clone().unwrap_or_default(),
             comment: config.comment.clone(),
             created: config.created.clone(),
             docker_version: config.docker_version.clone(),
@@ -163,7 +134,7 @@ impl Engine {
                     .as_ref()
                     .and_then(|check| serde_json::to_value(check).ok()),
                 volumes: set(&run.volumes),
-                on_build: None,
+                on_build: run.on_build.clone(),
                 working_dir: run.working_dir.clone(),
                 entrypoint: run.entrypoint.clone(),
                 labels: run.labels.clone(),
@@ -184,7 +155,6 @@ impl Engine {
             metadata: api::ImageMetadata {
                 last_tag_time: last_tagged(&image),
             },
-            ..api::ImageInspect::default()
         })
     }
 
@@ -207,8 +177,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes a name from an image, or removes it.
-    pub async fn remove_image(&self, name: &str, force: bool, _prune: bool) -> Result<Vec<api::ImageDeleteResponse>> {
+    /// Takes a name from an image, or removes it; with `prune` also the images that it was made upon and that nothing
+    /// refers to.
+    pub async fn remove_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<api::ImageDeleteResponse>> {
+        let removed = self.take_image(name, force, prune).await?;
+        Ok(removed.into_iter().map(|removed| self.removed(removed)).collect())
+    }
+
+    async fn take_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<Removed>> {
         let users = || {
             let containers = self.inner.containers.all();
             let user = |container: &Arc<Container>| User {
@@ -218,16 +194,13 @@ impl Engine {
             };
             containers.iter().map(user).collect()
         };
-        let removed = self
-            .inner
-            .images
-            .remove(Removal {
-                name,
-                force,
-                users: &users,
-            })
-            .await;
-        let removed = removed.map_err(|error| {
+        let removal = Removal {
+            name,
+            force,
+            prune,
+            users: &users,
+        };
+        self.inner.images.remove(removal).await.map_err(|error| {
             let kind = if error.is_not_found() {
                 ErrorKind::NotFound
             } else if error.is_conflict() {
@@ -236,8 +209,7 @@ impl Engine {
                 ErrorKind::System
             };
             Error::new(kind, error.to_string())
-        })?;
-        Ok(removed.into_iter().map(|removed| self.removed(removed)).collect())
+        })
     }
 
     fn removed(&self, removed: Removed) -> api::ImageDeleteResponse {
@@ -256,7 +228,7 @@ impl Engine {
                     deleted: Some(id),
                 }
             }
-            Removed::DeletedLayer(id) => api::ImageDeleteResponse {
+            Removed::DeletedLayer { id, .. } => api::ImageDeleteResponse {
                 untagged: None,
                 deleted: Some(id),
             },
@@ -279,111 +251,4 @@ fn last_tagged(image: &Image) -> String {
         .last_tagged
         .and_then(|nanoseconds| jiff::Timestamp::from_nanosecond(nanoseconds).ok());
     time.map_or_else(|| crate::containers::files::NEVER.to_owned(), |time| time.to_string())
-}
-
-fn summary(image: &Image) -> api::ImageSummary {
-    let created: jiff::Timestamp = image.config.created.parse().unwrap_or_default();
-    api::ImageSummary {
-        containers: -1,
-        created: created.as_second(),
-        id: image.id.clone(),
-        labels: image.config.config.labels.clone(),
-        parent_id: String::new(),
-        repo_digests: image.repo_digests.clone(),
-        repo_tags: image.repo_tags.clone(),
-        shared_size: -1,
-        size: i64::try_from(image.size).unwrap_or(i64::MAX),
-    }
-}
-
-fn matches(image: &Image, query: &ImagesQuery) -> bool {
-    query.filters.iter().all(|(filter, values)| {
-        values.iter().any(|value| match filter.as_str() {
-            "dangling" => image.repo_tags.is_empty() == matches!(value.as_str(), "1" | "true"),
-            "label" => match value.split_once('=') {
-                Some((name, wanted)) => image
-                    .config
-                    .config
-                    .labels
-                    .get(name)
-                    .is_some_and(|label| label == wanted),
-                None => image.config.config.labels.contains_key(value),
-            },
-            "reference" => image.repo_tags.iter().any(|tag| matches_reference(tag, value)),
-            _ => false,
-        })
-    })
-}
-
-/// A pattern with `*` and `?`, with or without a tag.
-fn matches_reference(tag: &str, pattern: &str) -> bool {
-    let name = tag.rsplit_once(':').map_or(tag, |(name, _)| name);
-    glob(pattern.as_bytes(), tag.as_bytes()) || glob(pattern.as_bytes(), name.as_bytes())
-}
-
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern, text) {
-        ([], []) => true,
-        // As in a shell, a star does not cross a slash.
-        ([b'*', rest @ ..], _) => {
-            glob(rest, text)
-                || text
-                    .split_first()
-                    .is_some_and(|(first, tail)| *first != b'/' && glob(pattern, tail))
-        }
-        ([b'?', rest @ ..], [first, tail @ ..]) if *first != b'/' => glob(rest, tail),
-        ([wanted, rest @ ..], [first, tail @ ..]) if wanted == first => glob(rest, tail),
-        _ => false,
-    }
-}
-
-enum Line {
-    Progress(api::ProgressMessage),
-    Failure(Error),
-}
-
-fn sink(lines: mpsc::UnboundedSender<Line>) -> ProgressSink {
-    Arc::new(move |event| {
-        // A client that went away is told nothing more.
-        let _ = lines.send(Line::Progress(progress::line(event)));
-    })
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Waits for the first line: a failure that comes first is the request's own.
-async fn streamed(mut lines: mpsc::UnboundedReceiver<Line>, work: AbortOnDrop) -> Result<ProgressStream> {
-    let first = match lines.recv().await {
-        Some(Line::Failure(error)) => return Err(error),
-        Some(Line::Progress(line)) => Some(line),
-        None => None,
-    };
-    // The work lives as long as its stream.
-    let rest = futures_util::stream::unfold((lines, work), |(mut lines, work)| async move {
-        let line = match lines.recv().await? {
-            Line::Progress(line) => line,
-            Line::Failure(error) => progress::failure(error.message()),
-        };
-        Some((line, (lines, work)))
-    });
-    Ok(futures_util::stream::iter(first).chain(rest).boxed())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_names_with_and_without_their_tags() {
-        assert!(matches_reference("busybox:latest", "busybox"));
-        assert!(matches_reference("busybox:latest", "busy*:l?test"));
-        assert!(matches_reference("a/b:1", "*/b"));
-        assert!(!matches_reference("a/b:1", "*b"));
-    }
 }

@@ -45,6 +45,14 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The same as other parts of the engine count time; `None` where it is out of their range.
+    pub(crate) fn to_jiff(self) -> Option<jiff::Timestamp> {
+        let nanoseconds = i32::try_from(self.nanoseconds).ok()?;
+        jiff::Timestamp::new(self.seconds, nanoseconds).ok()
+    }
+}
+
 impl From<jiff::Timestamp> for Timestamp {
     fn from(time: jiff::Timestamp) -> Self {
         Self {

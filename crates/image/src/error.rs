@@ -213,6 +213,12 @@ pub enum RemoveError {
         /// The image's short id.
         image: String,
     },
+    /// Other images were made upon it.
+    #[error("conflict: unable to delete {image} (cannot be forced) - image has dependent child images")]
+    Children {
+        /// The image's short id.
+        image: String,
+    },
     /// A running container uses it.
     #[error(
         "conflict: unable to delete {image} (cannot be forced) - image is being used by running container {container}"

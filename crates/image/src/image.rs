@@ -13,6 +13,10 @@ pub struct Image {
     pub config: ImageConfig,
     /// Bytes of its unpacked layers.
     pub size: u64,
+    /// Bytes of each of its unpacked layers, lowest first.
+    pub layer_sizes: Vec<u64>,
+    /// The image that it was made upon here.
+    pub parent: Option<String>,
     /// Its layers, top-most first, for `conex_snapshot::Snapshots::rootfs`.
     pub layers: Vec<Layer>,
     /// Familiar names with tags (`busybox:latest`), sorted.

@@ -71,6 +71,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// Whether another image was made upon this one.
+    pub(crate) fn has_children(&self, id: &str) -> bool {
+        self.images
+            .values()
+            .any(|stored| stored.record.parent.as_deref() == Some(id))
+    }
+
     /// An image as it is now.
     pub(crate) fn image(&self, id: &str) -> Option<Arc<Image>> {
         let stored = self.images.get(id)?;
@@ -93,6 +100,8 @@ impl Index {
             id: id.to_owned(),
             config: ImageConfig::clone(&stored.config),
             size: layers.iter().map(|layer| layer.size).sum(),
+            layer_sizes: layers.iter().rev().map(|layer| layer.size).collect(),
+            parent: stored.record.parent.clone(),
             layers: layers.into_iter().filter_map(layer).collect(),
             repo_tags: familiar(false),
             repo_digests: familiar(true),

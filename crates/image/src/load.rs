@@ -97,6 +97,7 @@ impl Images {
             config,
             config_bytes,
             manifest: None,
+            parent: None,
             names: names.iter().map(ToString::to_string).collect(),
         };
         self.record(image, held).await?;

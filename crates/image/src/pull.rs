@@ -86,6 +86,7 @@ impl Images {
                 config: parsed,
                 config_bytes,
                 manifest: Some(image_manifest.bytes.to_vec()),
+                parent: None,
                 names,
             };
             self.record(image, held).await?;
@@ -130,7 +131,14 @@ impl Images {
         })
         .await?;
         let keys = held.iter().map(|layer| layer.key.clone()).collect();
-        let record = ImageRecord::new(keys, manifest);
+        // An image that is here already stays what was made upon another.
+        let known = self
+            .shared
+            .index()
+            .images
+            .get(&image.id)
+            .and_then(|stored| stored.record.parent.clone());
+        let record = ImageRecord::new(keys, manifest, image.parent.or(known));
         let mut changes = Changes::new().put(Table::Images, image.id.as_str(), encode(&record));
         for layer in fresh() {
             changes = changes.put(Table::Layers, layer.key.as_str(), encode(&layer.record));
@@ -190,6 +198,8 @@ pub(crate) struct NewImage {
     pub(crate) config_bytes: Vec<u8>,
     /// Byte for byte, where there is one.
     pub(crate) manifest: Option<Vec<u8>>,
+    /// The image that it was made upon here.
+    pub(crate) parent: Option<String>,
     /// Complete names.
     pub(crate) names: Vec<String>,
 }

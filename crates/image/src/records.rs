@@ -14,6 +14,9 @@ pub(crate) struct ImageRecord {
     pub(crate) layers: Vec<String>,
     /// Digest of the manifest that it came by, where it came by one.
     pub(crate) manifest: Option<String>,
+    /// The image that it was made upon here.
+    #[serde(default)]
+    pub(crate) parent: Option<String>,
     /// When it last got a tag, nanoseconds since 1970.
     pub(crate) last_tagged: Option<i64>,
 }

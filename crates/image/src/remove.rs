@@ -30,6 +30,8 @@ pub struct Removal<'a> {
     pub name: &'a str,
     /// Go on despite several names and stopped containers.
     pub force: bool,
+    /// Take the images along that it was made upon, where nothing else refers to them.
+    pub prune: bool,
     /// Tells all containers that use images; asked when no image can come into use any more.
     pub users: &'a (dyn Fn() -> Vec<User> + Sync),
 }
@@ -46,8 +48,13 @@ pub enum Removed {
     },
     /// An image (`sha256:...`).
     DeletedImage(String),
-    /// A layer (chain id).
-    DeletedLayer(String),
+    /// A layer.
+    DeletedLayer {
+        /// Its chain id.
+        id: String,
+        /// Bytes of its files.
+        size: u64,
+    },
 }
 
 /// What a removal comes to.
@@ -58,12 +65,14 @@ struct Plan {
     names: Vec<String>,
     /// Whether the image goes as well.
     delete: bool,
+    /// The image that it was made upon, where it goes.
+    parent: Option<String>,
     /// Keys of the layers that go with it.
     layers: BTreeSet<String>,
     /// Blobs that go with it.
     blobs: Vec<Digest>,
-    /// Chain ids of the layers that go, top-most first.
-    chain_ids: Vec<String>,
+    /// Chain ids and sizes of the layers that go, top-most first.
+    chain_ids: Vec<(String, u64)>,
 }
 
 impl Images {
@@ -73,15 +82,19 @@ impl Images {
         let uses = self.shared.uses.clone().write_owned().await;
         let users = (removal.users)();
         let mut plan = plan(&self.shared.index(), &removal, &users)?;
-        if plan.delete {
-            plan.add_contents(&self.shared.index());
-        }
-        let images = self.clone();
+        plan.add_contents(&self.shared.index());
+        let (images, prune) = (self.clone(), removal.prune);
         // A caller that goes away must not part memory from disk.
         let removing = tokio::spawn(async move {
-            let removed = images.carry_out(plan).await;
+            let mut removed = Vec::new();
+            let mut next = Some(plan);
+            while let Some(plan) = next {
+                let parent = plan.parent.clone().filter(|_| prune);
+                removed.extend(images.carry_out(plan).await?);
+                next = parent.and_then(|parent| unused_parent(&images.shared.index(), parent, &users));
+            }
             drop((uses, changes));
-            removed
+            Ok(removed)
         });
         removing.await.map_err(|_| RemoveError::CutOff)?
     }
@@ -126,7 +139,8 @@ impl Images {
             }
         }
         removed.push(Removed::DeletedImage(plan.id));
-        removed.extend(plan.chain_ids.into_iter().map(Removed::DeletedLayer));
+        let layers = plan.chain_ids.into_iter();
+        removed.extend(layers.map(|(id, size)| Removed::DeletedLayer { id, size }));
         Ok(removed)
     }
 }
@@ -134,9 +148,10 @@ impl Images {
 impl Plan {
     /// Adds what goes with the image: its blobs, and the layers that only it has.
     fn add_contents(&mut self, index: &Index) {
-        let Some(stored) = index.images.get(&self.id) else {
+        let Some(stored) = index.images.get(&self.id).filter(|_| self.delete) else {
             return;
         };
+        self.parent.clone_from(&stored.record.parent);
         self.blobs = [Some(&self.id), stored.record.manifest.as_ref()]
             .into_iter()
             .flatten()
@@ -147,7 +162,7 @@ impl Plan {
         let layers = stored.record.layers.iter().zip(chain_ids).rev();
         self.chain_ids = layers
             .filter(|(key, _)| self.layers.contains(*key))
-            .map(|(_, chain_id)| chain_id)
+            .map(|(key, chain_id)| (chain_id, index.layers.get(key).map_or(0, |layer| layer.size)))
             .collect();
     }
 }
@@ -179,7 +194,8 @@ fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, Re
                         .cloned(),
                 );
             }
-            let delete = names.iter().all(|other| taken.contains(other));
+            // What others were made upon stays for them, without a name.
+            let delete = names.iter().all(|other| taken.contains(other)) && !index.has_children(&id);
             match used {
                 Some(user) if delete && !removal.force => Err(RemoveError::Referenced {
                     // As it was asked for, with or without a tag.
@@ -202,6 +218,7 @@ fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, Re
                 }),
             }
         }
+        Named::Id if index.has_children(&id) => Err(RemoveError::Children { image: short(&id) }),
         Named::Id => {
             let running = users.iter().find(|user| user.image == id && user.running);
             plan_by_id(removal, id, names, running.or(used))
@@ -241,6 +258,20 @@ fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Optio
             ..Plan::default()
         }),
     }
+}
+
+/// The removal of an image that another, which is gone, was made upon; `None` where something refers to it still.
+fn unused_parent(index: &Index, id: String, users: &[User]) -> Option<Plan> {
+    let referred = index.tags.values().any(|image| *image == id)
+        || index.has_children(&id)
+        || users.iter().any(|user| user.image == id);
+    let mut plan = Plan {
+        id,
+        delete: !referred,
+        ..Plan::default()
+    };
+    plan.add_contents(index);
+    (plan.delete && index.images.contains_key(&plan.id)).then_some(plan)
 }
 
 /// The first twelve digits of an id.

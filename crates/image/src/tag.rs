@@ -51,11 +51,12 @@ pub(crate) fn now() -> i64 {
 
 impl ImageRecord {
     /// A record of the present version, tagged now.
-    pub(crate) fn new(layers: Vec<String>, manifest: Option<String>) -> Self {
+    pub(crate) fn new(layers: Vec<String>, manifest: Option<String>, parent: Option<String>) -> Self {
         Self {
             version: crate::records::VERSION,
             layers,
             manifest,
+            parent,
             last_tagged: Some(now()),
         }
     }

@@ -22,6 +22,7 @@ fn removal<'a>(name: &'a str, users: &'a (dyn Fn() -> Vec<User> + Sync)) -> Remo
     Removal {
         name,
         force: false,
+        prune: true,
         users,
     }
 }
@@ -146,7 +147,7 @@ async fn layers_that_another_image_has_are_not_told_as_deleted() {
     let deleted: Vec<String> = removed
         .into_iter()
         .filter_map(|removed| match removed {
-            Removed::DeletedLayer(id) => Some(id),
+            Removed::DeletedLayer { id, .. } => Some(id),
             _ => None,
         })
         .collect();

@@ -19,10 +19,7 @@ impl Engine {
     ) -> Result<api::ContainersPruned> {
         let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
         filters.require_known(&["label", "label!", "until"]).map_err(invalid)?;
-        let until = until.and_then(|time| {
-            let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
-            jiff::Timestamp::new(time.seconds, nanoseconds).ok()
-        });
+        let until = until.and_then(Timestamp::to_jiff);
         let Ok(_only) = self.inner.pruning.try_lock() else {
             return Err(Error::new(ErrorKind::Conflict, "a prune operation is already running"));
         };

@@ -1,4 +1,4 @@
-//! Engine API, "Images": pull, load, list, inspect, tag, remove.
+//! Engine API, "Images": pull, load, list, inspect, history, tag, remove, prune.
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -6,6 +6,7 @@ use conex_engine::{ImagesQuery, PullRequest};
 use futures_util::StreamExt;
 
 use crate::answer::{Answer, Failure, lines, ok};
+use crate::query::until;
 use crate::router::Call;
 use crate::upload::Upload;
 
@@ -62,4 +63,16 @@ pub(crate) async fn remove(call: Call, name: &str) -> Answer {
         .engine
         .remove_image(name, call.query.flag("force"), !call.query.flag("noprune"))
         .await?)
+}
+
+/// `GET /images/{name}/history`.
+pub(crate) async fn history(call: Call, name: &str) -> Answer {
+    ok(&call.engine.image_history(name).await?)
+}
+
+/// `POST /images/prune`.
+pub(crate) async fn prune(call: Call) -> Answer {
+    let filters = call.query.filters()?;
+    let until = until(&filters)?;
+    ok(&call.engine.prune_images(&filters, until).await?)
 }
