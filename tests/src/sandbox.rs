@@ -24,6 +24,7 @@ pub struct Sandbox {
     dir: TempDir,
     cgroup: String,
     bridge: String,
+    flags: Vec<String>,
     namespace: Child,
     daemon: Option<Child>,
 }
@@ -76,7 +77,7 @@ impl Sandbox {
 
     /// A daemon of this engine that has the image `busybox:latest`.
     pub fn with_busybox(engine: Engine) -> Self {
-        let sandbox = Self::in_network(engine, Network::Own);
+        let sandbox = Self::in_network(engine, Network::Own, &[]);
         let archive = crate::busybox_archive(sandbox.dir.path());
         sandbox.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
         sandbox
@@ -84,15 +85,20 @@ impl Sandbox {
 
     /// A daemon without images.
     pub fn empty() -> Self {
-        Self::in_network(Engine::chosen(), Network::Own)
+        Self::in_network(Engine::chosen(), Network::Own, &[])
     }
 
     /// A daemon without images that reaches registries on the loopback of the host. It makes no bridge.
     pub fn beside_registries() -> Self {
-        Self::in_network(Engine::chosen(), Network::Host)
+        Self::in_network(Engine::chosen(), Network::Host, &[])
     }
 
-    fn in_network(engine: Engine, network: Network) -> Self {
+    /// A daemon of this engine without images, with these flags besides.
+    pub fn with_flags(engine: Engine, flags: &[&str]) -> Self {
+        Self::in_network(engine, Network::Own, flags)
+    }
+
+    fn in_network(engine: Engine, network: Network, flags: &[&str]) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = tempfile::tempdir().unwrap();
         let (program, arguments, bridge): (_, &[&str], _) = match network {
@@ -124,6 +130,7 @@ impl Sandbox {
             engine,
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
             bridge: bridge.to_owned(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             dir,
             namespace,
             daemon: None,
@@ -165,6 +172,7 @@ impl Sandbox {
         Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.namespace.id()))
             .args(self.engine.daemon(&place))
+            .args(&self.flags)
             .env("PATH", self.engine.path())
             .env(MARK, self.dir.path())
             .envs(environment.iter().copied())

@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask build | quickstart | test | vm [--small] | reference | push-large-image
-//! REGISTRY`.
+//! The project's own commands: `cargo xtask build | quickstart | test | vm [--small] | reference | suites [NAME...] |
+//! push-large-image REGISTRY`.
 //!
 //! They do all the set-up on a fresh Debian machine with Rust and root. Standard library only, so that they start fast.
 
@@ -9,6 +9,7 @@ mod packages;
 mod quickstart;
 mod reference;
 mod run;
+mod suites;
 mod test;
 mod vm;
 
@@ -25,13 +26,15 @@ fn main() -> ExitCode {
             _ => vm::Extent::All,
         }),
         Some("reference") => reference::reference(),
+        Some("suites") => suites::suites(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("push-large-image") => match std::env::args().nth(2) {
             Some(registry) => image::push_large(&registry),
             None => Err("the registry is missing: cargo xtask push-large-image 127.0.0.1:5000".into()),
         },
         _ => {
             eprintln!(
-                "usage: cargo xtask build | quickstart | test | vm [--small] | reference | push-large-image REGISTRY"
+                "usage: cargo xtask build | quickstart | test | vm [--small] | reference | suites [NAME...] | \
+                 push-large-image REGISTRY"
             );
             return ExitCode::from(2);
         }

@@ -18,7 +18,7 @@ const PACKAGES: [&str; 6] = [
 ];
 
 /// What the reference needs of the machine.
-const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
+pub(crate) const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
 
 /// Test programs that any engine must pass.
 const TESTS: [&str; 6] = [
@@ -128,7 +128,8 @@ pub(crate) fn fetch() -> Outcome<PathBuf> {
     Ok(unpacked)
 }
 
-fn path_with(reference: &Path) -> std::ffi::OsString {
+/// `PATH` with the reference's programs after the machine's own.
+pub(crate) fn path_with(reference: &Path) -> std::ffi::OsString {
     let inherited = std::env::var_os("PATH").unwrap_or_default();
     let own = ["usr/sbin", "usr/bin"].map(|directory| reference.join(directory));
     let all = std::env::split_paths(&inherited).chain(own);
