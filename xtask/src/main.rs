@@ -1,8 +1,9 @@
 //! The project's own commands: `cargo xtask build | quickstart | test | vm [--small] | reference | suites [NAME...] |
-//! push-large-image REGISTRY`.
+//! bench [NAME...] | push-large-image REGISTRY`.
 //!
 //! They do all the set-up on a fresh Debian machine with Rust and root. Standard library only, so that they start fast.
 
+mod bench;
 mod build;
 mod image;
 mod packages;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         }),
         Some("reference") => reference::reference(),
         Some("suites") => suites::suites(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("bench") => bench::bench(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("push-large-image") => match std::env::args().nth(2) {
             Some(registry) => image::push_large(&registry),
             None => Err("the registry is missing: cargo xtask push-large-image 127.0.0.1:5000".into()),
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
         _ => {
             eprintln!(
                 "usage: cargo xtask build | quickstart | test | vm [--small] | reference | suites [NAME...] | \
-                 push-large-image REGISTRY"
+                 bench [NAME...] | push-large-image REGISTRY"
             );
             return ExitCode::from(2);
         }

@@ -26,6 +26,9 @@ pub(crate) const TEST: [(&str, &str); 8] = [
     ("/usr/bin/python3", "python3"),
 ];
 
+/// What makes a file system in a file.
+pub(crate) const FILE_SYSTEM: [(&str, &str); 2] = [("/sbin/mkfs.ext4", "e2fsprogs"), ("/usr/bin/mount", "mount")];
+
 /// What the virtual machine needs.
 pub(crate) const VM: [(&str, &str); 4] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),

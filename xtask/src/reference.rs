@@ -51,9 +51,7 @@ const OURS: [(&str, &str); 9] = [
 
 /// Fetches the reference and runs the client tests on it.
 pub(crate) fn reference() -> Outcome {
-    packages::install(&NEEDED)?;
-    packages::install(&packages::REGISTRY)?;
-    packages::install(&packages::TEST)?;
+    install()?;
     let reference = fetch()?;
     let mut test = cargo();
     test.args(["test", "--release", "--locked", "--no-fail-fast", "-p", "conex-tests"]);
@@ -83,6 +81,13 @@ pub(crate) fn reference() -> Outcome {
         .env("CONEX_TEST_REFERENCE", &reference)
         .env("CONEX_TEST_PATIENCE", "60")
         .env("PATH", path_with(&reference)))
+}
+
+/// Installs what the reference and its tests need of the machine.
+pub(crate) fn install() -> Outcome {
+    packages::install(&NEEDED)?;
+    packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::TEST)
 }
 
 /// The packages of Debian's unstable suite, from the machine's own mirror, unpacked and never installed.

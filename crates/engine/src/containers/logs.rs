@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::containers::Container;
 use crate::containers::task::View;
@@ -61,9 +62,17 @@ enum Look {
     Past,
 }
 
+/// A look that a thread takes, and whether the container had ended before it.
+struct Looking {
+    look: JoinHandle<(Cursor, io::Result<Look>)>,
+    ended: bool,
+}
+
 struct Following {
     /// `None` while a thread reads.
     cursor: Option<Cursor>,
+    /// The look that is taken while the client gets what the one before it gave.
+    ahead: Option<Looking>,
     path: PathBuf,
     changes: Option<Changes>,
     view: watch::Receiver<View>,
@@ -86,6 +95,7 @@ async fn follow(
         .map_err(failed)?;
     let following = Following {
         cursor: Some(cursor),
+        ahead: None,
         path,
         changes: None,
         view,
@@ -163,11 +173,19 @@ impl Following {
     /// The next bytes; `None` at the end.
     async fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            // The state is looked at before the log, so that nothing written between the two is missed.
-            let ended = self.last_look || !self.view.borrow().state.is_running();
-            match self.look().await? {
+            let Some(Looking { look, ended }) = self.ahead.take().or_else(|| self.look()) else {
+                return Ok(None);
+            };
+            let (cursor, look) = look.await.map_err(io::Error::other)?;
+            self.cursor = Some(cursor);
+            match look? {
                 Look::Entries(chunk) if chunk.is_empty() => {}
-                Look::Entries(chunk) => return Ok(Some(chunk.into())),
+                Look::Entries(chunk) => {
+                    if chunk.len() >= CHUNK {
+                        self.ahead = self.look();
+                    }
+                    return Ok(Some(chunk.into()));
+                }
                 Look::Past => return Ok(None),
                 Look::NothingNow if ended => return Ok(None),
                 Look::NothingNow => self.wait_for_more().await?,
@@ -175,17 +193,15 @@ impl Following {
         }
     }
 
-    async fn look(&mut self) -> io::Result<Look> {
-        let Some(mut cursor) = self.cursor.take() else {
-            return Ok(Look::Past);
-        };
-        let looking = tokio::task::spawn_blocking(move || {
+    /// Lets a thread look. The state is looked at before the log, so that nothing written between the two is missed.
+    fn look(&mut self) -> Option<Looking> {
+        let mut cursor = self.cursor.take()?;
+        let ended = self.last_look || !self.view.borrow().state.is_running();
+        let look = tokio::task::spawn_blocking(move || {
             let look = cursor.look();
             (cursor, look)
         });
-        let (cursor, look) = looking.await.map_err(io::Error::other)?;
-        self.cursor = Some(cursor);
-        look
+        Some(Looking { look, ended })
     }
 
     async fn wait_for_more(&mut self) -> io::Result<()> {

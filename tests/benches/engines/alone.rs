@@ -1,0 +1,111 @@
+//! What is promised of our engine as it is, not beside another.
+
+use std::time::{Duration, Instant};
+
+use conex_tests::{Engine, Question, Sandbox};
+
+use crate::operations::{cleaned, counted, ended, executed, made, started};
+
+/// A figure, with its measurement in words.
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) measure: fn() -> String,
+}
+
+pub(crate) const FIGURES: &[Figure] = &[
+    Figure {
+        name: "capture",
+        measure: capture,
+    },
+    Figure {
+        name: "stopped-1000",
+        measure: list_a_thousand,
+    },
+    Figure {
+        name: "running-500",
+        measure: find_five_hundred,
+    },
+];
+
+/// Short lines that are captured.
+const LINES: usize = 20_000_000;
+
+/// Time of the first line that a query of the log gives.
+fn time_of(sandbox: &Sandbox, id: &str, query: &str) -> f64 {
+    let path = format!("/v1.50/containers/{id}/logs?stdout=1&timestamps=1&{query}");
+    let reply = sandbox.exchange(&Question {
+        method: "GET",
+        path: &path,
+        headers: &[],
+        body: b"",
+        input: None,
+        lines: 1,
+        patience: Duration::from_secs(60),
+    });
+    // After the head of its frame.
+    let text = String::from_utf8_lossy(&reply.body[8..]).into_owned();
+    let time = text.split(' ').next().unwrap();
+    // Midnight is not expected in between.
+    let clock: Vec<f64> = time[11..time.len() - 1]
+        .split(':')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    clock[0] * 3600.0 + clock[1] * 60.0 + clock[2]
+}
+
+/// A process writes short lines as fast as the monitor takes them: by the times of the first and the last line.
+fn capture() -> String {
+    let sandbox = Sandbox::with_busybox(Engine::Conex);
+    let script = format!("yes 0123456789 | head -n {LINES} > /t/lines; cat /t/lines");
+    let id = made(&sandbox, &["sh", "-c", &script], "none");
+    started(&sandbox, &id);
+    ended(&sandbox, &id);
+    let path = sandbox.ok(&["inspect", "--format", "{{.LogPath}}", &id]);
+    let log = std::fs::File::open(path).unwrap();
+    let lines = std::io::BufRead::split(std::io::BufReader::with_capacity(1 << 20, log), b'\n').count();
+    assert_eq!(lines, LINES, "lines are lost");
+    let seconds = time_of(&sandbox, &id, "tail=1") - time_of(&sandbox, &id, "tail=all");
+    cleaned(&sandbox);
+    format!(
+        "{:.2} million lines a second, none lost (promised: 2 million)",
+        lines as f64 / seconds / 1e6
+    )
+}
+
+/// A daemon that starts with a thousand stopped containers tells them all.
+fn list_a_thousand() -> String {
+    let mut sandbox = Sandbox::with_busybox(Engine::Conex);
+    for _ in 0..1000 {
+        let id = made(&sandbox, &["true"], "none");
+        started(&sandbox, &id);
+        ended(&sandbox, &id);
+    }
+    sandbox.kill();
+    let before = Instant::now();
+    sandbox.start(&[]);
+    assert_eq!(counted(&sandbox, "exited"), 1000);
+    format!(
+        "listed {:.3} s after the start (promised: 0.5 s)",
+        before.elapsed().as_secs_f64()
+    )
+}
+
+/// A daemon that was killed finds five hundred running containers, and processes are started in them.
+fn find_five_hundred() -> String {
+    let mut sandbox = Sandbox::with_busybox(Engine::Conex);
+    let ids: Vec<String> = (0..500).map(|_| made(&sandbox, &["sleep", "100000"], "none")).collect();
+    ids.iter().for_each(|id| started(&sandbox, id));
+    sandbox.kill();
+    let before = Instant::now();
+    sandbox.start(&[]);
+    assert_eq!(counted(&sandbox, "running"), 500);
+    executed(&sandbox, &ids[0]);
+    executed(&sandbox, &ids[499]);
+    let time = before.elapsed();
+    ids.iter().for_each(|id| executed(&sandbox, id));
+    cleaned(&sandbox);
+    format!(
+        "listed and executed in {:.3} s after the start (promised: 1 s)",
+        time.as_secs_f64()
+    )
+}

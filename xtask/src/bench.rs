@@ -1,0 +1,30 @@
+//! The figures of `SPECIFICATION.md`, on a file system as servers have it: ext4 with a journal.
+
+use std::fs;
+use std::process::Command;
+
+use crate::run::{Outcome, cargo, root, run};
+use crate::{build, packages, reference};
+
+/// Measures what is named, or everything.
+pub(crate) fn bench(names: &[String]) -> Outcome {
+    reference::install()?;
+    packages::install(&packages::FILE_SYSTEM)?;
+    build::build()?;
+    let reference = reference::fetch()?;
+    let (image, mounted) = (root().join("target/bench.img"), root().join("target/bench"));
+    fs::create_dir_all(&mounted).map_err(|error| format!("create {}: {error}", mounted.display()))?;
+    run(Command::new("truncate").arg("--size=20G").arg(&image))?;
+    run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
+    run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted))?;
+    let measured = run(cargo()
+        .args(["bench", "--locked", "-p", "conex-tests", "--bench", "engines", "--"])
+        .args(names)
+        .env("TMPDIR", &mounted)
+        .env("CONEX_TEST_PATIENCE", "60")
+        .env("CONEX_TEST_REFERENCE", &reference)
+        .env("PATH", reference::path_with(&reference)));
+    let unmounted = run(Command::new("umount").arg("--recursive").arg(&mounted));
+    let removed = fs::remove_file(&image).map_err(|error| format!("remove {}: {error}", image.display()));
+    measured.and(unmounted).and(removed)
+}
