@@ -164,3 +164,58 @@ fn a_full_disk_is_told_and_leaves_nothing() {
     assert!(Command::new("umount").arg(&data).status().unwrap().success());
     sandbox.start(&[]);
 }
+
+#[test]
+fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
+    let sandbox = Sandbox::new();
+    let listed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compatibility.md")).unwrap();
+    let device = r#"[{"Path":"/dev/null","Rate":1000000}]"#;
+    for (field, value) in [
+        ("RestartPolicy", r#"{"Name":"always"}"#),
+        ("LogConfig", r#"{"Type":"syslog"}"#),
+        ("StorageOpt", r#"{"size":"1G"}"#),
+        ("UsernsMode", r#""container:x""#),
+        ("Runtime", r#""crun""#),
+        ("Init", "true"),
+        ("Isolation", r#""hyperv""#),
+        ("Cgroup", r#""container:x""#),
+        ("BlkioWeight", "300"),
+        ("BlkioWeightDevice", r#"[{"Path":"/dev/null","Weight":300}]"#),
+        ("BlkioDeviceReadBps", device),
+        ("BlkioDeviceWriteBps", device),
+        ("BlkioDeviceReadIOps", device),
+        ("BlkioDeviceWriteIOps", device),
+        ("CpuRealtimePeriod", "1000000"),
+        ("CpuRealtimeRuntime", "950000"),
+        ("DeviceRequests", r#"[{"Driver":"nvidia","Count":-1}]"#),
+        ("MemorySwappiness", "50"),
+        ("OomKillDisable", "true"),
+        ("KernelMemoryTCP", "100000000"),
+        ("CpuCount", "2"),
+        ("CpuPercent", "50"),
+        ("IOMaximumIOps", "100"),
+        ("IOMaximumBandwidth", "100"),
+        ("IpcMode", r#""container:x""#),
+        ("PidMode", r#""container:x""#),
+    ] {
+        let create = |value: &str| {
+            let body = format!(r#"{{"Image":"busybox","HostConfig":{{"{field}":{value}}}}}"#);
+            sandbox.request("POST", "/v1.50/containers/create", &body)
+        };
+        let (status, words) = create(value);
+        assert!(
+            status == 400 && words.contains(field) && words.contains("not supported"),
+            "{field}: {status} {words}"
+        );
+        assert!(
+            listed.contains(&format!("`{field}`")),
+            "docs/compatibility.md does not name {field}"
+        );
+        // What asks for nothing is no reason to refuse.
+        assert_eq!(create("null").0, 201, "{field}");
+    }
+    let check = r#"{"Image":"busybox","Healthcheck":{"Test":["CMD","true"]}}"#;
+    let (status, words) = sandbox.request("POST", "/v1.50/containers/create", check);
+    assert!(status == 400 && words.contains("Healthcheck"), "{status} {words}");
+    assert!(listed.contains("`Healthcheck`"));
+}

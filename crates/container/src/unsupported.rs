@@ -106,6 +106,14 @@ pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
             "OomKillDisable",
             "disabling the OOM killer",
         ),
+        (host.cpu_count != 0, "CpuCount", "a limit of Windows"),
+        (host.cpu_percent != 0, "CpuPercent", "a limit of Windows"),
+        (host.io_maximum_iops != 0, "IOMaximumIOps", "a limit of Windows"),
+        (
+            host.io_maximum_bandwidth != 0,
+            "IOMaximumBandwidth",
+            "a limit of Windows",
+        ),
         (host.kernel_memory_tcp != 0, "KernelMemoryTCP", "a limit of TCP memory"),
         (
             host.ipc_mode.starts_with("container:"),
