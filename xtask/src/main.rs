@@ -12,6 +12,7 @@ mod reference;
 mod run;
 mod suites;
 mod test;
+mod unstable;
 mod vm;
 
 use std::process::ExitCode;

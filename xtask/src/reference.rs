@@ -1,11 +1,9 @@
 //! The reference engine: Docker's own, by which the client tests are tested, so that a wrong test is found.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::packages;
-use crate::run::{Outcome, cargo, output, root, run};
+use crate::run::{Outcome, cargo, run};
+use crate::{packages, unstable};
 
 /// Debian's packages of the reference.
 const PACKAGES: [&str; 6] = [
@@ -21,7 +19,8 @@ const PACKAGES: [&str; 6] = [
 pub(crate) const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
 
 /// Test programs that any engine must pass.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
+    "compose",
     "containers",
     "image_verbs",
     "images",
@@ -90,47 +89,9 @@ pub(crate) fn install() -> Outcome {
     packages::install(&packages::TEST)
 }
 
-/// The packages of Debian's unstable suite, from the machine's own mirror, unpacked and never installed.
+/// The reference's packages, unpacked.
 pub(crate) fn fetch() -> Outcome<PathBuf> {
-    let dir = root().join("target/reference");
-    let unpacked = dir.join("root");
-    if dir.join("complete").exists() {
-        return Ok(unpacked);
-    }
-    let make = |path: &Path| fs::create_dir_all(path).map_err(|error| format!("create {}: {error}", path.display()));
-    for directory in ["lists/partial", "cache/archives/partial", "root"] {
-        make(&dir.join(directory))?;
-    }
-    let targets = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
-    let mirror = targets.lines().next().ok_or("apt knows no mirror")?;
-    let sources = dir.join("sources.list");
-    // Another suite's signatures need not be known to this machine; nothing of it is installed.
-    fs::write(&sources, format!("deb [trusted=yes] {mirror} sid main\n"))
-        .map_err(|error| format!("write {}: {error}", sources.display()))?;
-    let apt = || {
-        let option = |name: &str, path: &Path| format!("{name}={}", path.display());
-        let mut apt = Command::new("apt-get");
-        apt.current_dir(&dir);
-        for option in [
-            option("Dir::Etc::sourcelist", &sources),
-            option("Dir::Etc::sourceparts", Path::new("/dev/null")),
-            option("Dir::State::lists", &dir.join("lists")),
-            option("Dir::Cache", &dir.join("cache")),
-        ] {
-            apt.args(["-o", &option]);
-        }
-        apt
-    };
-    run(apt().arg("update"))?;
-    run(apt().arg("download").args(PACKAGES))?;
-    let entries = fs::read_dir(&dir).map_err(|error| format!("read {}: {error}", dir.display()))?;
-    for entry in entries.flatten().map(|entry| entry.path()) {
-        if entry.extension().is_some_and(|extension| extension == "deb") {
-            run(Command::new("dpkg").arg("-x").arg(&entry).arg(&unpacked))?;
-        }
-    }
-    fs::write(dir.join("complete"), "").map_err(|error| error.to_string())?;
-    Ok(unpacked)
+    unstable::fetch("reference", &PACKAGES)
 }
 
 /// `PATH` with the reference's programs after the machine's own.

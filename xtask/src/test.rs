@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::run::{Outcome, cargo, output, run};
-use crate::{build, packages, vm};
+use crate::{build, packages, unstable, vm};
 
 /// Installs what the tests need and runs them all.
 pub(crate) fn test() -> Outcome {
@@ -11,6 +11,8 @@ pub(crate) fn test() -> Outcome {
     packages::install(&packages::REGISTRY)?;
     packages::install(&packages::TEST)?;
     packages::install_docker_client()?;
+    // Where the tests look for it.
+    unstable::fetch("compose", &["docker-compose"])?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     for small in ["conex-shim", "conex-runtime"] {
         let tree = output(cargo().args(["tree", "--locked", "-p", small, "-e", "normal"]))?;
