@@ -1,5 +1,7 @@
 //! Suites of foreign clients: fetched, and run on Docker's own engine and on ours.
 
+mod bollard;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +25,7 @@ pub(crate) fn suites(names: &[String]) -> Outcome {
     packages::install_docker_client()?;
     let reference = reference::fetch()?;
     fetch_python()?;
+    bollard::fetch()?;
     build::build()?;
     run(cargo()
         .args(["test", "--release", "--locked", "--no-fail-fast", "-p", "conex-tests"])

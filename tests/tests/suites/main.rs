@@ -7,6 +7,9 @@
 mod registries;
 
 mod aiodocker;
+mod bollard;
+mod cargo_test;
+mod docker_sdk;
 mod hub;
 mod junit;
 mod slice;
@@ -17,4 +20,16 @@ mod suite;
 #[ignore = "needs the reference engine and the suites: cargo xtask suites"]
 fn aiodocker_passes_where_it_passes_on_docker() {
     aiodocker::SUITE.compare();
+}
+
+#[test]
+#[ignore = "needs the reference engine and the suites: cargo xtask suites"]
+fn bollard_passes_where_it_passes_on_docker() {
+    bollard::SUITE.compare();
+}
+
+#[test]
+#[ignore = "needs the reference engine and the suites: cargo xtask suites"]
+fn docker_sdk_passes_where_it_passes_on_docker() {
+    docker_sdk::SUITE.compare();
 }

@@ -1,6 +1,7 @@
 //! An engine with what the suites expect around it: Docker Hub, and a registry at `localhost:5000`.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -44,6 +45,12 @@ impl Stage {
     /// A scratch directory.
     pub(crate) fn dir(&self) -> &Path {
         self.sandbox.dir()
+    }
+
+    /// Appends what a program wrote to a file of its own to the log.
+    pub(crate) fn keep(&self, said: &Path) {
+        let mut log = self.log.try_clone().unwrap();
+        log.write_all(&fs::read(said).unwrap()).unwrap();
     }
 
     /// A program that finds the engine as clients do, in the engine's network, ended after half an hour.
