@@ -374,6 +374,10 @@ fn a_terminal_has_the_size_of_the_clients_and_follows_it() {
         sandbox.ok(&["exec", "host", "stty", "-F", "/dev/console", "size"]),
         "11 22"
     );
+    // What has no terminal is asked by clients all the same.
+    sandbox.ok(&["run", "-d", "--name", "plain", "busybox", "sleep", "1000"]);
+    let plain = sandbox.request("POST", "/v1.50/containers/plain/resize?h=11&w=22", "");
+    assert_eq!(plain.0, 200, "{}", plain.1);
 }
 
 #[test]

@@ -26,7 +26,10 @@ const LEFT_OUT: [(&str, &str); 9] = [
     ("build", "builds"),
     ("issue_55", "builds"),
     ("wasm", "an image of a registry on the internet"),
-    ("search", "asks Docker Hub for a search, which no registry program answers"),
+    (
+        "search",
+        "asks Docker Hub for a search, which no registry program answers",
+    ),
 ];
 
 fn run(stage: &Stage) -> Results {

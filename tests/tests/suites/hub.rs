@@ -51,8 +51,16 @@ fn fill() -> TempDir {
         push(&names, tag, &hello_config, &[&busybox, &hello]);
     }
     let served = Layer::new(script_layer("usr/sbin/run_uhttpd", SERVE));
-    let settings = Layer::new(conex_tests::layer_of(&[("etc/config/uhttpd", b"\nconfig uhttpd main\n")]));
-    push(&["fussybeaver/uhttpd"], "latest", &shell, &[&busybox, &served, &settings]);
+    let settings = Layer::new(conex_tests::layer_of(&[(
+        "etc/config/uhttpd",
+        b"\nconfig uhttpd main\n",
+    )]));
+    push(
+        &["fussybeaver/uhttpd"],
+        "latest",
+        &shell,
+        &[&busybox, &served, &settings],
+    );
     let python = Layer::new(Slice::python().archive());
     for tag in ["latest", "3.13-alpine", "3.14-alpine"] {
         let mut config = shell.clone();

@@ -143,13 +143,15 @@ impl Monitor {
     }
 
     fn resize(&self, exec: Option<&str>, rows: u16, columns: u16) -> io::Result<()> {
-        let terminal = self
-            .processes
-            .values()
-            .find(|process| process.exec.as_deref() == exec && process.terminal);
-        match terminal.and_then(|process| process.input.as_ref()) {
-            Some(input) => pty::set_size(input.fd.as_fd(), rows, columns),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "the process has no terminal")),
+        let process = self.processes.values().find(|process| process.exec.as_deref() == exec);
+        match process {
+            Some(process) if process.terminal => match &process.input {
+                Some(input) => pty::set_size(input.fd.as_fd(), rows, columns),
+                None => Err(io::Error::new(io::ErrorKind::NotFound, "the terminal is closed")),
+            },
+            // Clients ask without knowing whether there is a terminal; Docker answers them that it is done.
+            Some(_) => Ok(()),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "the process has ended")),
         }
     }
 
