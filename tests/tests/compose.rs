@@ -96,6 +96,17 @@ impl Project {
             .in_namespace("curl", &["--silent", "--fail", "--max-time", "5", &address])
     }
 
+    /// Waits until the front service gets this word from the store, by a name of it.
+    fn eventually_told(&self, name: &str, word: &str) {
+        let address = format!("http://{name}/word");
+        eventually("the store's answer", || {
+            let said = self
+                .sandbox
+                .docker(&["exec", "small-front-1", "wget", "-q", "-O", "-", &address]);
+            said.out == word
+        });
+    }
+
     fn eventually_fetched(&self, path: &str, words: &str) {
         eventually("the published port", || self.fetched(path).out == words);
     }
@@ -108,20 +119,14 @@ fn states(of: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_small_project_comes_up_talks_changes_and_goes() {
+fn a_small_project_comes_up_talks_and_changes() {
     let project = Project::new();
     let sandbox = &project.sandbox;
     project.compose(&["up", "--detach"]);
     let running = states(&[("front", "running"), ("store", "running")]);
     assert_eq!(project.states(), running);
-    let word = || project.compose(&["exec", "-T", "front", "wget", "-q", "-O", "-", "http://shelf/word"]);
-    eventually("the store's answer", || {
-        sandbox
-            .docker(&["exec", "small-front-1", "wget", "-q", "-O", "-", "http://store/word"])
-            .out
-            == "first"
-    });
-    assert_eq!(word(), "first");
+    project.eventually_told("store", "first");
+    project.eventually_told("shelf", "first");
     project.eventually_fetched("greeting", "welcome");
     let script = "cat /files/word; echo; touch /files/x 2>/dev/null || echo read-only; mount | grep -c ' /scratch '";
     assert_eq!(
@@ -150,13 +155,17 @@ fn a_small_project_comes_up_talks_changes_and_goes() {
     fs::write(sandbox.dir().join("compose.yaml"), changed).unwrap();
     project.compose(&["up", "--detach"]);
     assert_ne!(ids(), before);
-    eventually("the new word", || {
-        sandbox
-            .docker(&["exec", "small-front-1", "wget", "-q", "-O", "-", "http://shelf/word"])
-            .out
-            == "second"
-    });
+    project.eventually_told("shelf", "second");
+    project.compose(&["down", "--timeout", "0", "--volumes"]);
+    sandbox.ok(&["volume", "prune", "--force"]);
+    eventually("nothing is left", || sandbox.remains().is_empty());
+}
 
+#[test]
+fn a_small_project_stops_starts_and_grows() {
+    let project = Project::new();
+    project.compose(&["up", "--detach"]);
+    let running = states(&[("front", "running"), ("store", "running")]);
     project.compose(&["stop"]);
     assert_eq!(project.states(), states(&[("front", "exited"), ("store", "exited")]));
     assert_ne!(project.fetched("greeting").code, 0);
@@ -170,11 +179,18 @@ fn a_small_project_comes_up_talks_changes_and_goes() {
     project.compose(&["up", "--detach", "--scale", "store=3"]);
     assert_eq!(project.states().len(), 4);
     let said = project.compose(&["run", "--rm", "--no-deps", "-T", "store", "sh", "-c", "cat /data/word"]);
-    assert_eq!(said, "second");
-    fs::write(sandbox.dir().join("carried"), "carried\n").unwrap();
+    assert_eq!(said, "first");
+    fs::write(project.sandbox.dir().join("carried"), "carried\n").unwrap();
     project.compose(&["cp", "carried", "front:/web/carried"]);
     project.eventually_fetched("carried", "carried");
+    project.compose(&["down", "--timeout", "0", "--volumes"]);
+}
 
+#[test]
+fn what_a_small_project_kept_outlives_it_until_it_is_asked_for() {
+    let project = Project::new();
+    let sandbox = &project.sandbox;
+    project.compose(&["up", "--detach"]);
     project.compose(&["down", "--timeout", "0"]);
     assert_eq!(sandbox.ok(&["ps", "--all", "--quiet"]), "");
     assert_eq!(
@@ -182,7 +198,6 @@ fn a_small_project_comes_up_talks_changes_and_goes() {
         "small_kept"
     );
     assert_eq!(sandbox.ok(&["network", "ls", "--quiet", "--filter", "name=small"]), "");
-    // The volume outlives its project until it is asked for, too.
     project.compose(&["up", "--detach", "--no-deps", "front"]);
     project.compose(&["down", "--timeout", "0", "--volumes"]);
     assert_eq!(
