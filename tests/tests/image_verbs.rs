@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use conex_tests::{Sandbox, archive_from, layer_of};
+use conex_tests::{Sandbox, archive_from, busybox_layer, layer_of};
 
 /// Loads an image of one layer; its id.
 fn load(sandbox: &Sandbox, names: &[&str], fields: &str, layers: &[&[u8]]) -> String {
@@ -146,4 +146,69 @@ fn a_prune_takes_what_has_no_name_and_with_all_what_no_container_has() {
     assert_eq!(names(), "busybox");
     let wrong = sandbox.docker(&["image", "prune", "-f", "--filter", "nosuch=1"]);
     assert!(wrong.err.contains("invalid filter 'nosuch'"), "{wrong:?}");
+}
+
+/// The diff ids of an image.
+fn layers_of(sandbox: &Sandbox, name: &str) -> String {
+    sandbox.ok(&["inspect", "--format", "{{.Id}} {{.RootFS.Layers}}", name])
+}
+
+#[test]
+fn what_is_saved_is_loaded_as_what_it_was() {
+    let sandbox = Sandbox::new();
+    let fields = r#""created":"2026-01-03T00:00:00Z","config":{"Cmd":["sh"]}"#;
+    let busybox = busybox_layer();
+    let second = layer_of(&[("etc/.wh.secret", b""), ("etc/more", b"more\n")]);
+    load(&sandbox, &["two:1", "two:2", "other:1"], fields, &[&busybox, &second]);
+    let before = layers_of(&sandbox, "two:1");
+    let file = sandbox.dir().join("saved.tar");
+    let file = file.to_str().unwrap();
+    sandbox.ok(&["save", "-o", file, "two", "busybox:latest"]);
+    let listed = std::process::Command::new("tar").args(["-tf", file]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for name in ["index.json", "manifest.json", "oci-layout", "repositories"] {
+        assert!(listed.lines().any(|line| line == name), "{name}: {listed}");
+    }
+    let other = Sandbox::empty();
+    let said = other.ok(&["load", "-i", file]);
+    let mut said: Vec<&str> = said.lines().collect();
+    said.sort_unstable();
+    let expected = [
+        "Loaded image: busybox:latest",
+        "Loaded image: two:1",
+        "Loaded image: two:2",
+    ];
+    assert_eq!(said, expected);
+    assert_eq!(layers_of(&other, "two:2"), before);
+    let script = "cat /etc/more; ls /etc/secret 2>&1 || true";
+    let ran = other.ok(&["run", "--rm", "--network", "none", "two:1", "sh", "-c", script]);
+    assert!(ran.starts_with("more\n") && ran.contains("No such file"), "{ran}");
+    // By its id an image is saved without a name.
+    let id = sandbox.ok(&["inspect", "--format", "{{.Id}}", "other:1"]);
+    sandbox.ok(&["save", "-o", file, &id]);
+    let nameless = Sandbox::empty();
+    assert_eq!(nameless.ok(&["load", "-i", file]), format!("Loaded image ID: {id}"));
+    let missing = sandbox.docker(&["save", "-o", file, "nosuch:1"]);
+    assert_eq!(missing.code, 1, "{missing:?}");
+    assert_eq!(sandbox.request("GET", "/images/nosuch:1/get", "").0, 404);
+}
+
+#[test]
+fn a_layer_whose_files_were_changed_behind_our_back_is_not_saved() {
+    let sandbox = Sandbox::empty();
+    let fields = r#""created":"2026-01-03T00:00:00Z","config":{"Cmd":["sh"]}"#;
+    load(&sandbox, &["whole:1"], fields, &[&layer_of(&[("file", b"as it was")])]);
+    let file = sandbox.dir().join("saved.tar");
+    let file = file.to_str().unwrap();
+    sandbox.ok(&["save", "-o", file, "whole:1"]);
+    let data = sandbox.dir().join("data");
+    let layers: Vec<_> = std::fs::read_dir(data.join("layers")).unwrap().flatten().collect();
+    let skeletons: Vec<_> = std::fs::read_dir(data.join("skeletons")).unwrap().flatten().collect();
+    assert_eq!((layers.len(), skeletons.len()), (1, 1));
+    std::fs::write(layers[0].path().join("file"), "otherwise").unwrap();
+    assert_ne!(sandbox.docker(&["save", "-o", file, "whole:1"]).code, 0);
+    std::fs::remove_file(skeletons[0].path()).unwrap();
+    let said = sandbox.docker(&["save", "-o", file, "whole:1"]);
+    assert!(said.err.contains("has no reconstruction data"), "{said:?}");
+    sandbox.ok(&["rmi", "whole:1"]);
 }

@@ -30,13 +30,14 @@ const TESTS: [&str; 7] = [
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 9] = [
+const OURS: [(&str, &str); 10] = [
     ("what_is_not_done_is_refused_by_name", "Docker does it"),
     (
         "what_runs_outlives_the_daemon",
         "Docker's containers die with their daemon",
     ),
     ("a_full_disk_is_told_and_leaves_nothing", "kills the daemon"),
+    ("a_layer_whose_files_were_changed", "looks into our layer store"),
     (
         "a_layer_is_unpacked_while_another",
         "Docker unpacks one layer after the other",

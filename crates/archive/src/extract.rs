@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, FileType};
@@ -13,8 +13,10 @@ use crate::entry::{Entry, Kind, Mtime};
 use crate::error::{ExtractError, text, write};
 use crate::name::{clean, climbs_out};
 use crate::node::{self, Defaults, Refused};
-use crate::parents::{Parents, is_below, look, open_beneath, remove};
+use crate::parents::{Parents, is_below, look, open_beneath, proc_path, remove};
 use crate::reader::{TarReader, read_error};
+use crate::recording::Recording;
+use crate::skeleton::SkeletonWriter;
 use crate::whiteout::{Whiteout, hide, is_whiteout, make_opaque};
 
 /// A hard link whose target is not in the layer.
@@ -50,10 +52,14 @@ impl Extracted {
     }
 }
 
-/// Unpacks a layer into an empty directory, reading the archive to the end of its stream.
-pub fn extract_layer(archive: impl BufRead, root: BorrowedFd<'_>) -> Result<Extracted, ExtractError> {
+/// Unpacks a layer into an empty directory, reading the archive to the end of its stream, and writes its skeleton.
+pub fn extract_layer(
+    archive: impl BufRead,
+    root: BorrowedFd<'_>,
+    skeleton: Option<&mut SkeletonWriter>,
+) -> Result<Extracted, ExtractError> {
     let mut extractor = Extractor {
-        archive: TarReader::new(archive),
+        archive: TarReader::new(Recording::new(archive, skeleton)),
         parents: Parents::new(root),
         defaults: Defaults::probe(),
         times: Vec::new(),
@@ -66,8 +72,8 @@ pub fn extract_layer(archive: impl BufRead, root: BorrowedFd<'_>) -> Result<Extr
     extractor.finish()
 }
 
-struct Extractor<'a, R> {
-    archive: TarReader<R>,
+struct Extractor<'a, 's, R> {
+    archive: TarReader<Recording<'s, R>>,
     parents: Parents<'a>,
     defaults: Defaults,
     /// Directories' times, set at the end: making members below changes them.
@@ -76,7 +82,7 @@ struct Extractor<'a, R> {
     result: Extracted,
 }
 
-impl<R: BufRead> Extractor<'_, R> {
+impl<R: BufRead> Extractor<'_, '_, R> {
     fn member(&mut self, entry: &Entry) -> Result<(), ExtractError> {
         self.result.members += 1;
         let path = clean(&entry.path)?;
@@ -131,7 +137,13 @@ impl<R: BufRead> Extractor<'_, R> {
         let path = [parent, &[name]].concat();
         let file = self.replacing(&path, |dir| node::create_file(dir, name, entry))?;
         self.result.size += entry.size;
-        node::fill_file(file.as_fd(), entry, &mut self.archive, self.defaults)
+        if self.archive.input().skeleton().is_some() {
+            let real = self.real(&path);
+            self.archive.input().begin_contents(&real, entry.size);
+        }
+        let filled = node::fill_file(file.as_fd(), entry, &mut self.archive, self.defaults);
+        self.archive.input().end_contents();
+        filled
     }
 
     fn directory(&mut self, entry: &Entry, path: &[&[u8]], parent: &[&[u8]], name: &[u8]) -> Result<(), ExtractError> {
@@ -191,6 +203,7 @@ impl<R: BufRead> Extractor<'_, R> {
         let Some((name, parent)) = path.split_last() else {
             return Ok(());
         };
+        self.save_lost(path)?;
         let dir = self.parents.open(parent)?;
         remove(dir, name).map_err(write("replace", &path.join(&b'/')))?;
         self.removed(path);
@@ -215,6 +228,8 @@ impl<R: BufRead> Extractor<'_, R> {
         }
         let full = path.join(&b'/');
         let hidden = look(dir, name).is_ok_and(|found| is_whiteout(&found));
+        self.save_lost(path)?;
+        let dir = self.parents.open(parent)?;
         remove(dir, name).map_err(write("replace", &full))?;
         self.removed(path);
         let dir = self.parents.open(parent)?;
@@ -227,6 +242,46 @@ impl<R: BufRead> Extractor<'_, R> {
             hide(dir, name)?;
         }
         Ok(made)
+    }
+
+    /// Where something is below the root, without symbolic links; its directory is open already.
+    fn real(&self, path: &[&[u8]]) -> Vec<u8> {
+        match (self.parents.real(), path.last()) {
+            (Some(parent), Some(name)) if !parent.is_empty() => [parent.as_slice(), name].join(&b'/'),
+            (Some(_), Some(name)) => name.to_vec(),
+            _ => path.join(&b'/'),
+        }
+    }
+
+    /// Takes down the contents of files that are about to be removed: the archive's bytes would be gone with them.
+    fn save_lost(&mut self, path: &[&[u8]]) -> Result<(), ExtractError> {
+        let Some((name, parent)) = path.split_last() else {
+            return Ok(());
+        };
+        if self.archive.input().skeleton().is_none() {
+            return Ok(());
+        }
+        let failed = |error| write("read", &path.join(&b'/'))(error);
+        let place = PathBuf::from(OsString::from_vec(proc_path(self.parents.open(parent)?, name)));
+        let mut found = vec![(place, self.real(path))];
+        while let Some((place, real)) = found.pop() {
+            let metadata = match std::fs::symlink_metadata(&place) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                looked => looked.map_err(failed)?,
+            };
+            if metadata.is_dir() {
+                for entry in std::fs::read_dir(&place).map_err(failed)? {
+                    let name = entry.map_err(failed)?.file_name();
+                    found.push((place.join(&name), [real.as_slice(), name.as_bytes()].join(&b'/')));
+                }
+            } else if metadata.is_file()
+                && let Some(skeleton) = self.archive.input().skeleton()
+            {
+                let contents = std::fs::File::open(&place).map_err(failed)?;
+                skeleton.lost(&real, metadata.len(), contents);
+            }
+        }
+        Ok(())
     }
 
     fn removed(&mut self, path: &[&[u8]]) {

@@ -25,6 +25,8 @@ pub(crate) struct Parents<'a> {
     root: BorrowedFd<'a>,
     chain: Vec<(Vec<u8>, OwnedFd)>,
     deep: Option<OwnedFd>,
+    /// Whether a symbolic link was followed on the way to what is open.
+    linked: bool,
     /// Directories that were made because a member below them came before they did, or without them.
     implied: BTreeSet<Vec<u8>>,
 }
@@ -35,6 +37,7 @@ impl<'a> Parents<'a> {
             root,
             chain: Vec::new(),
             deep: None,
+            linked: false,
             implied: BTreeSet::new(),
         }
     }
@@ -54,11 +57,14 @@ impl<'a> Parents<'a> {
             .count();
         self.chain.truncate(common);
         self.deep = None;
+        // What stays open may be behind a link; looking again costs little where there are any.
+        self.linked &= common > 0;
         for depth in common..path.len() {
             let above = self.deep.as_ref().or(self.chain.last().map(|(_, fd)| fd));
             let above = above.map_or(self.root, AsFd::as_fd);
-            let (opened, made) = step(self.root, above, &path[..=depth])?;
-            if made {
+            let (opened, step) = step(self.root, above, &path[..=depth])?;
+            self.linked |= step == Step::Linked;
+            if step == Step::Made {
                 self.implied.insert(path[..=depth].join(&b'/'));
             }
             if depth < DEEPEST {
@@ -69,6 +75,16 @@ impl<'a> Parents<'a> {
         }
         let last = self.deep.as_ref().or(self.chain.last().map(|(_, fd)| fd));
         Ok(last.map_or(self.root, AsFd::as_fd))
+    }
+
+    /// The path below the root of the directory that was opened last, where a symbolic link may have been followed to it.
+    pub(crate) fn real(&self) -> Option<Vec<u8>> {
+        let last = self.deep.as_ref().or(self.chain.last().map(|(_, fd)| fd));
+        let path = |fd: BorrowedFd<'_>| Some(rustix::fs::readlink(proc_path(fd, b""), Vec::new()).ok()?.into_bytes());
+        let last = last.filter(|_| self.linked)?;
+        let (root, last) = (path(self.root)?, path(last.as_fd())?);
+        let below = last.strip_prefix(root.as_slice())?;
+        Some(below.strip_prefix(b"/").unwrap_or(below).to_vec())
     }
 
     /// Forgets what is open; to be called whenever something is removed.
@@ -102,11 +118,20 @@ pub(crate) fn is_below(path: &[u8], above: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// Opens the last component of `path` in `above`; says whether it had to be made.
-fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(OwnedFd, bool), ExtractError> {
+/// How a directory was come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    There,
+    Made,
+    /// By a symbolic link.
+    Linked,
+}
+
+/// Opens the last component of `path` in `above`.
+fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(OwnedFd, Step), ExtractError> {
     let name = *path.last().unwrap_or(&b".".as_slice());
     match rustix::fs::openat(above, name, DIRECTORY, Mode::empty()) {
-        Ok(opened) => Ok((opened, false)),
+        Ok(opened) => Ok((opened, Step::There)),
         Err(Errno::NOENT) => {
             let full = path.join(&b'/');
             let mode = Mode::from_raw_mode(0o755);
@@ -115,9 +140,9 @@ fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(
                 .and_then(|()| set_mode(above, name, mode))
                 .map_err(write("make directory", &full))?;
             let opened = rustix::fs::openat(above, name, DIRECTORY, Mode::empty()).map_err(write("open", &full))?;
-            Ok((opened, true))
+            Ok((opened, Step::Made))
         }
-        Err(Errno::NOTDIR) => Ok((through_symlink(root, path)?, false)),
+        Err(Errno::NOTDIR) => Ok((through_symlink(root, path)?, Step::Linked)),
         Err(error) => Err(write("open", &path.join(&b'/'))(error)),
     }
 }

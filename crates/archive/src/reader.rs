@@ -59,6 +59,11 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// The stream that is read.
+    pub(crate) fn input(&mut self) -> &mut R {
+        &mut self.input
+    }
+
     /// The stream, for what follows the archive.
     pub fn into_inner(self) -> R {
         self.input

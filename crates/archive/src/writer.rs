@@ -62,6 +62,17 @@ impl<W: Write> TarWriter<W> {
         self.pad(entry.size)
     }
 
+    /// Writes a file whose contents somebody writes, just as many bytes as the entry says.
+    pub fn append_written<E: From<io::Error>>(
+        &mut self,
+        entry: &Entry,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.header(entry)?;
+        write(&mut self.output)?;
+        Ok(self.pad(entry.size)?)
+    }
+
     /// Writes the end of the archive; returns the stream.
     pub fn finish(mut self) -> io::Result<W> {
         self.output.write_all(&[0; 2 * BLOCK])?;

@@ -204,7 +204,7 @@ fn write(builder: &mut tar::Builder<Vec<u8>>, path: &[u8], target: Option<&[u8]>
 fn unpack(archive: &[u8]) -> (tempfile::TempDir, Extracted) {
     let dir = tempfile::tempdir().unwrap();
     let root = File::open(dir.path()).unwrap();
-    let extracted = extract_layer(archive, root.as_fd()).unwrap();
+    let extracted = extract_layer(archive, root.as_fd(), None).unwrap();
     (dir, extracted)
 }
 

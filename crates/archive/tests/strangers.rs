@@ -81,7 +81,7 @@ impl Place {
             // The first names the members, as other readers of archives do; the second unpacks.
             let mut reader = TarReader::new(archive.as_slice());
             while let Ok(Some(_)) = reader.next_entry() {}
-            let _ = done.send(extract_layer(archive.as_slice(), root.as_fd()));
+            let _ = done.send(extract_layer(archive.as_slice(), root.as_fd(), None));
         });
         result.recv_timeout(LONGEST).expect("unpacking panics or hangs")
     }

@@ -3,6 +3,7 @@
 mod history;
 mod list;
 mod prune;
+mod save;
 mod stream;
 
 use std::collections::BTreeMap;

@@ -86,6 +86,9 @@ pub enum LayerError {
     /// The layer store.
     #[error("failed to register layer: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// What gives its archive back cannot be written.
+    #[error("failed to register layer: write reconstruction data: {0}")]
+    Skeleton(#[source] std::io::Error),
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -178,6 +181,49 @@ pub enum LoadError {
     /// What an image of a registry can fail with as well.
     #[error(transparent)]
     Image(#[from] PullError),
+}
+
+/// Images are not saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// There is none.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// A layer was unpacked by a version that kept nothing to give its archive back.
+    #[error("layer {layer} cannot be given back: it has no reconstruction data; pull or load the image again")]
+    NoSkeleton {
+        /// Its diff id.
+        layer: String,
+    },
+    /// A layer is not what it was.
+    #[error("give back layer {layer}: {source}")]
+    Layer {
+        /// Its diff id.
+        layer: String,
+        /// What is wrong.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// Whoever it is for.
+    #[error("write the archive: {0}")]
+    Write(#[from] std::io::Error),
+    /// The task ended without an answer.
+    #[error("saving was cut off")]
+    CutOff,
+}
+
+impl SaveError {
+    /// Whether nobody reads any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let (Self::Write(error) | Self::Layer { source: error, .. }) = self else {
+            return false;
+        };
+        error.kind() == std::io::ErrorKind::BrokenPipe
+    }
 }
 
 /// A name is not given.

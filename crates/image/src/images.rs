@@ -27,6 +27,7 @@ impl Default for Settings {
 /// images.read_config(&image) -> raw bytes of the configuration
 /// images.pull(PullRequest { registry, reference, platform }, sink).await -> Result<Pulled, PullError>
 /// images.load(stream of bytes, sink).await -> Result<Vec<Arc<Image>>, LoadError>
+/// images.save(&names).await -> Result<Saving, SaveError>                                 then saving.write(output), blocking
 /// images.tag(&image.id, &reference).await -> Result<(), TagError>
 /// images.usage() -> Usage                                                                bytes of layers, shared and not
 /// images.remove(Removal { name, force, users }).await -> Result<Vec<Removed>, RemoveError>

@@ -246,7 +246,12 @@ impl Task {
             }
         };
         let shared = self.images.shared.clone();
-        let staging = on_blocking(move || Ok(shared.snapshots.stage()?)).await?;
+        let (staging, skeleton) = on_blocking(move || {
+            let staging = shared.snapshots.stage()?;
+            let skeleton = staging.create_skeleton()?;
+            Ok((staging, skeleton))
+        })
+        .await?;
         let root = staging.dir().try_clone_to_owned().map_err(|_| LayerError::CutOff)?;
         let (sink, short, total, local) = (self.sink.clone(), wanted.short.clone(), wanted.size, wanted.local);
         let unpacked = Arc::new(move |current: u64| {
@@ -257,7 +262,7 @@ impl Task {
             };
             tell(&sink, &short, status);
         });
-        let pipeline = pipeline::start(root, unpacked);
+        let pipeline = pipeline::start(root, skeleton, unpacked);
         let broken = self.feed(&wanted, &pipeline.chunks).await?;
         drop((pipeline.chunks, slot));
         if !wanted.local && broken.is_none() {
@@ -268,7 +273,11 @@ impl Task {
         if let Some(error) = broken {
             return Err(error);
         }
-        let extracted = check(&wanted, outcome?)?;
+        let archive = check(&wanted, outcome?)?;
+        let extracted = archive.extracted;
+        if !archive.has_skeleton {
+            staging.discard_skeleton()?;
+        }
         let placed = self.place(&wanted, extracted, staging, (flight, download)).await?;
         if !wanted.local {
             tell(&self.sink, &wanted.short, Status::PullComplete);
@@ -375,7 +384,7 @@ impl Task {
 }
 
 /// What was unpacked, if it is what was promised. A blob that is not right explains an archive that cannot be read.
-fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<Extracted, LayerError> {
+fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<pipeline::Archive, LayerError> {
     if let Some(digest) = wanted.blob.as_ref().filter(|digest| **digest != outcome.blob) {
         let digest = digest.clone();
         return Err(if outcome.size < wanted.size {
@@ -388,14 +397,14 @@ fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<Extracted, Layer
             LayerError::Blob { digest }
         });
     }
-    let (extracted, diff_id) = outcome.archive?;
-    if diff_id != wanted.diff_id {
+    let archive = outcome.archive?;
+    if archive.diff_id != wanted.diff_id {
         return Err(LayerError::DiffId {
             expected: wanted.diff_id.clone(),
-            actual: diff_id,
+            actual: archive.diff_id,
         });
     }
-    Ok(extracted)
+    Ok(archive)
 }
 
 async fn on_blocking<T: Send + 'static>(

@@ -16,7 +16,8 @@
 //! Changes follow each other (`Shared::changes`) and are carried through, on a task of their own, even if whoever asked for
 //! them goes away. A removal waits for those who are about to use an image or a layer (`Shared::uses`), and they for it.
 //!
-//! Compressed layers are not kept. Configurations and manifests are, byte for byte, because ids are their digests.
+//! Compressed layers are not kept; their archives come back from what was written while they were unpacked
+//! (`docs/design/0006-layers-come-back.md`). Configurations and manifests are, byte for byte, because ids are their digests.
 
 mod collect;
 mod config;
@@ -32,15 +33,17 @@ mod progress;
 mod pull;
 mod records;
 mod remove;
+mod save;
 mod tag;
 mod usage;
 
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
-pub use crate::error::{FindError, LayerError, LoadError, OpenError, PullError, RemoveError, TagError};
+pub use crate::error::{FindError, LayerError, LoadError, OpenError, PullError, RemoveError, SaveError, TagError};
 pub use crate::find::Lease;
 pub use crate::image::Image;
 pub use crate::images::{Images, Settings};
 pub use crate::progress::{Progress, ProgressSink, Status};
 pub use crate::pull::{PullRequest, Pulled};
 pub use crate::remove::{Removal, Removed, User};
+pub use crate::save::Saving;
 pub use crate::usage::Usage;

@@ -6,13 +6,14 @@
 //!
 //! Both queues are bounded: a slow disk slows the download down instead of filling the memory.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 
 use bytes::{Buf, Bytes};
-use conex_archive::{ArchiveError, ExtractError, Extracted, extract_layer};
+use conex_archive::{ArchiveError, ExtractError, Extracted, SkeletonWriter, extract_layer};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -35,8 +36,18 @@ pub(crate) struct Outcome {
     pub(crate) blob: String,
     /// Bytes of the blob.
     pub(crate) size: u64,
-    /// What the archive was, and its `sha256:...`.
-    pub(crate) archive: Result<(Extracted, String), LayerError>,
+    /// What the archive was.
+    pub(crate) archive: Result<Archive, LayerError>,
+}
+
+/// An archive that was unpacked.
+pub(crate) struct Archive {
+    /// What it held.
+    pub(crate) extracted: Extracted,
+    /// Its `sha256:...`.
+    pub(crate) diff_id: String,
+    /// Whether its skeleton is whole.
+    pub(crate) has_skeleton: bool,
 }
 
 /// A running pipeline. Dropping its sender before the end of the blob makes the extraction fail.
@@ -48,11 +59,11 @@ pub(crate) struct Pipeline {
 }
 
 /// Starts a pipeline into an empty directory.
-pub(crate) fn start(root: OwnedFd, unpacked: Unpacked) -> Pipeline {
+pub(crate) fn start(root: OwnedFd, skeleton: File, unpacked: Unpacked) -> Pipeline {
     let (chunks, arriving) = mpsc::channel(CHUNKS);
     let (blocks, decompressed) = blocking::sync_channel(BLOCKS);
     let first = tokio::task::spawn_blocking(move || decompress(arriving, &blocks, &unpacked));
-    let second = tokio::task::spawn_blocking(move || extract(decompressed, &root));
+    let second = tokio::task::spawn_blocking(move || extract(decompressed, &root, skeleton));
     let outcome = tokio::spawn(async move {
         let second = second.await.map_err(|_| LayerError::CutOff)?;
         let blob = first.await.map_err(|_| LayerError::CutOff)?;
@@ -184,16 +195,20 @@ fn drain<R: Read>(source: &mut BufReader<Hashed<R>>) -> io::Result<()> {
 }
 
 /// Unpacks the archive; returns its digest.
-fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd) -> Result<(Extracted, String), LayerError> {
+fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd, skeleton: File) -> Result<Archive, LayerError> {
     let mut archive = Blocks {
         blocks,
         current: Vec::new(),
         position: 0,
         hash: Sha256::new(),
     };
-    let extracted = extract_layer(&mut archive, root.as_fd())?;
-    io::copy(&mut archive, &mut io::sink()).map_err(read_error)?;
-    Ok((extracted, render(archive.hash)))
+    let mut skeleton = SkeletonWriter::new(skeleton).map_err(LayerError::Skeleton)?;
+    let extracted = extract_layer(&mut archive, root.as_fd(), Some(&mut skeleton))?;
+    Ok(Archive {
+        extracted,
+        has_skeleton: skeleton.finish().map_err(LayerError::Skeleton)?,
+        diff_id: render(archive.hash),
+    })
 }
 
 fn render(hash: Sha256) -> String {

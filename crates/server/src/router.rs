@@ -171,12 +171,14 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         (&Method::POST, ["images", "create"]) => images::create(call).await,
         (&Method::POST, ["images", "load"]) => images::load(call).await,
         (&Method::GET, ["images", "json"]) => images::list(call).await,
+        (&Method::GET, ["images", "get"]) => images::save(call, None).await,
         (&Method::POST, ["images", "prune"]) => images::prune(call).await,
         (_, ["images", name @ .., action]) if !name.is_empty() => {
             // Names of images contain slashes.
             let name = name.join("/");
             match (&method, *action) {
                 (&Method::GET, "json") => images::inspect(call, &name).await,
+                (&Method::GET, "get") => images::save(call, Some(&name)).await,
                 (&Method::GET, "history") => images::history(call, &name).await,
                 (&Method::POST, "tag") => images::tag(call, &name).await,
                 (&Method::DELETE, last) => images::remove(call, &format!("{name}/{last}")).await,

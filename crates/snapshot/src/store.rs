@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +61,7 @@ pub struct Snapshots {
 pub(crate) struct Shared {
     pub(crate) data_root: PathBuf,
     layers: PathBuf,
+    skeletons: PathBuf,
     trash: Trash,
     next_staging: AtomicU64,
 }
@@ -68,17 +69,20 @@ pub(crate) struct Shared {
 impl Snapshots {
     /// Opens the store below the data root and discards what was being unpacked when an earlier life ended.
     pub fn open(data_root: &Path) -> Result<Self, SnapshotError> {
-        let layers = data_root.join("layers");
+        let (layers, skeletons) = (data_root.join("layers"), data_root.join("skeletons"));
         // Layers hold setuid programs and other people's secrets: nobody but root passes.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&layers)
-            .map_err(file("make", &layers))?;
+        for dir in [&layers, &skeletons] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .map_err(file("make", dir))?;
+        }
         let trash = Trash::open(data_root.join("trash"))?;
         let shared = Shared {
             data_root: data_root.to_owned(),
             layers,
+            skeletons,
             trash,
             next_staging: AtomicU64::new(0),
         };
@@ -95,11 +99,12 @@ impl Snapshots {
     }
 
     fn discard_where(&self, unwanted: impl Fn(&str) -> bool) -> Result<(), SnapshotError> {
-        let layers = &self.shared.layers;
-        for entry in fs::read_dir(layers).map_err(file("read", layers))? {
-            let entry = entry.map_err(file("read", layers))?;
-            if unwanted(&entry.file_name().to_string_lossy()) {
-                self.discard(&entry.path())?;
+        for dir in [&self.shared.layers, &self.shared.skeletons] {
+            for entry in fs::read_dir(dir).map_err(file("read", dir))? {
+                let entry = entry.map_err(file("read", dir))?;
+                if unwanted(&entry.file_name().to_string_lossy()) {
+                    self.discard(&entry.path())?;
+                }
             }
         }
         Ok(())
@@ -119,6 +124,7 @@ impl Snapshots {
             .map_err(file("set the mode of", &path))?;
         Ok(Staging {
             store: self.clone(),
+            skeleton: self.shared.skeletons.join(format!("{STAGING_PREFIX}{number}")),
             path: Some(path),
             dir,
         })
@@ -130,8 +136,14 @@ impl Snapshots {
         self.shared.layers.join(layer.as_str())
     }
 
+    /// What gives a layer's archive back together with its files; an error of the kind `NotFound` where there is none.
+    pub fn open_skeleton(&self, layer: &LayerName) -> io::Result<File> {
+        File::open(self.shared.skeletons.join(layer.as_str()))
+    }
+
     /// Takes a layer out of the store; its files are deleted in the background.
     pub fn remove(&self, layer: &LayerName) -> Result<(), SnapshotError> {
+        self.discard(&self.shared.skeletons.join(layer.as_str()))?;
         self.discard(&self.path(layer))
     }
 
@@ -152,6 +164,8 @@ impl Snapshots {
 #[derive(Debug)]
 pub struct Staging {
     pub(crate) store: Snapshots,
+    /// Where the layer's skeleton is written, where one is.
+    skeleton: PathBuf,
     path: Option<PathBuf>,
     dir: File,
 }
@@ -168,6 +182,22 @@ impl Staging {
     pub fn path(&self) -> &Path {
         // Taken only by `publish` and `drop`, which consume the value.
         self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// A file for the layer's skeleton, which is published with the layer.
+    pub fn create_skeleton(&self) -> Result<File, SnapshotError> {
+        let path = &self.skeleton;
+        let options = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+        options.map_err(file("create", path))
+    }
+
+    /// Takes the skeleton away again.
+    pub fn discard_skeleton(&self) -> Result<(), SnapshotError> {
+        self.store.discard(&self.skeleton)
     }
 
     /// Makes the layer part of the store, under a short name made of its digest (hexadecimal digits).
@@ -193,6 +223,7 @@ impl Staging {
             match renamed.map_err(io::Error::from) {
                 Ok(()) => {
                     self.path = None;
+                    self.publish_skeleton(&name)?;
                     return Ok(LayerName(name));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -201,12 +232,22 @@ impl Staging {
         }
         Err(file("publish", &from)(io::ErrorKind::AlreadyExists.into()))
     }
+
+    /// Gives the skeleton the name of its layer, which nobody has recorded yet.
+    fn publish_skeleton(&self, name: &str) -> Result<(), SnapshotError> {
+        let to = self.store.shared.skeletons.join(name);
+        match fs::rename(&self.skeleton, &to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.map_err(file("publish", &to)),
+        }
+    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         let Some(path) = self.path.take() else { return };
-        if let Err(error) = self.store.discard(&path) {
+        let discarded = self.discard_skeleton().and_then(|()| self.store.discard(&path));
+        if let Err(error) = discarded {
             tracing::warn!(%error, "an unfinished layer is left to the next start");
         }
     }

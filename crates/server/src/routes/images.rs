@@ -1,6 +1,7 @@
 //! Engine API, "Images": pull, load, list, inspect, history, tag, remove, prune.
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use conex_engine::{ImagesQuery, PullRequest};
 use futures_util::StreamExt;
@@ -75,4 +76,18 @@ pub(crate) async fn prune(call: Call) -> Answer {
     let filters = call.query.filters()?;
     let until = until(&filters)?;
     ok(&call.engine.prune_images(&filters, until).await?)
+}
+
+/// `GET /images/get`, and `GET /images/{name}/get`.
+pub(crate) async fn save(call: Call, name: Option<&str>) -> Answer {
+    let names: Vec<String> = match name {
+        Some(name) => vec![name.to_owned()],
+        None => call.query.all("names").into_iter().map(str::to_owned).collect(),
+    };
+    if names.is_empty() {
+        return Err(Failure::bad_request("no images to be exported were named"));
+    }
+    let archive = call.engine.save_images(&names).await?;
+    let tar = [(header::CONTENT_TYPE, "application/x-tar")];
+    Ok((tar, Body::from_stream(archive)).into_response())
 }

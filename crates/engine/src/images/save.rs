@@ -1,0 +1,36 @@
+//! `GET /images/get` and `GET /images/{name}/get`.
+
+use std::io;
+
+use conex_image::SaveError;
+
+use crate::body::{self, ByteStream};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::images::find_error;
+
+impl Engine {
+    /// Images as an archive that `load` takes.
+    ///
+    /// # Errors
+    /// 404 where there is no such image, 500 where a layer cannot be given back.
+    pub async fn save_images(&self, names: &[String]) -> Result<ByteStream> {
+        let saving = self.inner.images.save(names).await.map_err(|error| match error {
+            SaveError::Find(error) => find_error(error),
+            error => Error::new(ErrorKind::System, error.to_string()),
+        })?;
+        let ids: Vec<String> = saving.images().map(str::to_owned).collect();
+        let (mut writer, body) = body::writer();
+        tokio::task::spawn_blocking(move || {
+            let Err(error) = saving.write(&mut writer) else { return };
+            if !error.is_closed() {
+                tracing::error!(%error, "save images");
+                writer.fail(io::Error::other(error));
+            }
+        });
+        for id in ids {
+            self.inner.events.image("save", &id, &id);
+        }
+        Ok(body)
+    }
+}
