@@ -46,6 +46,9 @@ impl Drop for LayerLease {
     }
 }
 
+/// An image and the names that it was asked for by.
+type Asked = (Arc<Image>, Vec<Reference>);
+
 /// An image that is to be saved.
 struct Chosen {
     image: Arc<Image>,
@@ -97,7 +100,7 @@ impl Images {
         opening.await.map_err(|_| SaveError::CutOff)?
     }
 
-    fn open_saving(&self, images: Vec<(Arc<Image>, Vec<Reference>)>, lease: LayerLease) -> Result<Saving, SaveError> {
+    fn open_saving(&self, images: Vec<Asked>, lease: LayerLease) -> Result<Saving, SaveError> {
         let (mut chosen, mut layers, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for (image, names) in images {
             for (diff_id, layer) in image.config.rootfs.diff_ids.iter().zip(image.layers.iter().rev()) {
@@ -257,8 +260,8 @@ fn index_entries(chosen: &Chosen, digest: &Digest, size: usize) -> Vec<Value> {
 }
 
 /// The images that names and ids mean, each once, with the names that were asked for.
-fn choose(index: &Index, names: &[String]) -> Result<Vec<(Arc<Image>, Vec<Reference>)>, FindError> {
-    let mut chosen: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
+fn choose(index: &Index, names: &[String]) -> Result<Vec<Asked>, FindError> {
+    let mut chosen: Vec<Asked> = Vec::new();
     for name in names {
         for (id, reference) in meant(index, name)? {
             let at = match chosen.iter().position(|(image, _)| image.id == id) {
