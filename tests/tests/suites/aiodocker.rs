@@ -12,6 +12,7 @@ pub(crate) const SUITE: Suite = Suite {
         "python:3.14-alpine",
         "registry:2",
     ],
+    flags: &[],
     run,
     differences: &[],
 };

@@ -9,6 +9,7 @@ use crate::suite::{Results, Suite};
 pub(crate) const SUITE: Suite = Suite {
     name: "bollard",
     images: &[],
+    flags: &[],
     run,
     differences: &[(
         "integration_test_update_container",

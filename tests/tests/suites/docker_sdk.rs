@@ -9,6 +9,7 @@ use crate::suite::{Results, Suite};
 pub(crate) const SUITE: Suite = Suite {
     name: "docker-sdk",
     images: &["busybox"],
+    flags: &[],
     run,
     differences: &[(
         "test_containers::test_run_with_an_init",

@@ -11,15 +11,21 @@ pub(crate) fn load(path: &Path) -> Results {
     parse(&text)
 }
 
+/// Each case: the tag without its brackets, and what is within.
+pub(crate) fn cases(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("<testcase ").skip(1).map(|case| {
+        let (head, body) = case.split_once('>').expect("a tag ends");
+        if head.ends_with('/') {
+            (head, "")
+        } else {
+            (head, body.split("</testcase>").next().unwrap_or_default())
+        }
+    })
+}
+
 fn parse(text: &str) -> Results {
     let mut results = Results::new();
-    for case in text.split("<testcase ").skip(1) {
-        let (head, body) = case.split_once('>').expect("a tag ends");
-        let body = if head.ends_with('/') {
-            ""
-        } else {
-            body.split("</testcase>").next().unwrap_or_default()
-        };
+    for (head, body) in cases(text) {
         let name = match (attribute(head, "classname"), attribute(head, "name")) {
             (Some(class), Some(name)) => format!("{class}::{name}"),
             (_, name) => name.expect("a test has a name"),
@@ -41,7 +47,7 @@ fn parse(text: &str) -> Results {
 }
 
 /// A value, without the entities that XML writes for what cannot stand there.
-fn attribute(head: &str, name: &str) -> Option<String> {
+pub(crate) fn attribute(head: &str, name: &str) -> Option<String> {
     let begin = format!("{name}=\"");
     let at = head
         .match_indices(&begin)

@@ -12,6 +12,7 @@ mod cargo_test;
 mod docker_sdk;
 mod hub;
 mod junit;
+mod schemathesis;
 mod slice;
 mod stage;
 mod suite;
@@ -32,4 +33,10 @@ fn bollard_passes_where_it_passes_on_docker() {
 #[ignore = "needs the reference engine and the suites: cargo xtask suites"]
 fn docker_sdk_passes_where_it_passes_on_docker() {
     docker_sdk::SUITE.compare();
+}
+
+#[test]
+#[ignore = "needs the reference engine, the suites and the API's description: cargo xtask suites"]
+fn schemathesis_passes_where_it_passes_on_docker() {
+    schemathesis::SUITE.compare();
 }

@@ -28,9 +28,10 @@ pub(crate) struct Stage {
 const PATIENCE: &str = "1800";
 
 impl Stage {
-    /// Starts the engine and pulls these images. What the suite says goes to the log.
-    pub(crate) fn new(engine: Engine, images: &[&str], log: fs::File) -> Self {
-        let sandbox = Sandbox::with_flags(engine, &["--registry-mirror", "http://127.0.0.1:5000"]);
+    /// Starts the engine with these flags and pulls these images. What the suite says goes to the log.
+    pub(crate) fn new(engine: Engine, images: &[&str], flags: &[&str], log: fs::File) -> Self {
+        let mirror = ["--registry-mirror", "http://127.0.0.1:5000"];
+        let sandbox = Sandbox::with_flags(engine, &[&mirror, flags].concat());
         let registry = Registry::start(&sandbox);
         for image in images {
             sandbox.ok(&["pull", "-q", image]);

@@ -36,6 +36,8 @@ pub(crate) struct Suite {
     pub(crate) name: &'static str,
     /// Images that are pulled before.
     pub(crate) images: &'static [&'static str],
+    /// Flags of the daemon besides.
+    pub(crate) flags: &'static [&'static str],
     /// Runs all of it but what is left out for both engines.
     pub(crate) run: fn(&Stage) -> Results,
     /// Tests that pass on Docker and need not pass here, with the reason.
@@ -70,7 +72,7 @@ impl Suite {
 
     fn on(&self, engine: Engine, name: &str) -> Results {
         let log = fs::File::create(log_file(self.name, name)).unwrap();
-        let stage = Stage::new(engine, self.images, log);
+        let stage = Stage::new(engine, self.images, self.flags, log);
         (self.run)(&stage)
     }
 
