@@ -424,10 +424,7 @@ fn keys_detach_from_run_attach_and_exec() {
         "/v1.50/containers/host/attach?stream=1&stdin=1&detachKeys=ctrl-",
         "",
     );
-    assert_eq!(
-        refused,
-        (400, "{\"message\":\"Invalid detach keys (ctrl-) provided\"}\n".into())
-    );
+    assert_eq!(refused, (400, "Invalid detach keys (ctrl-) provided\r\n".into()));
     let body = r#"{"Cmd":["cat"],"Tty":true,"DetachKeys":"nosuch"}"#;
     let (status, words) = sandbox.request("POST", "/v1.50/containers/host/exec", body);
     assert_eq!(
@@ -568,7 +565,7 @@ fn a_websocket_carries_input_and_output() {
     });
     let (status, words) = sandbox.request("GET", "/v1.50/containers/stays/attach/ws?stream=1", "");
     assert!(
-        status == 400 && words.contains("not a WebSocket handshake"),
+        status == 400 && words.contains("not websocket protocol"),
         "{status} {words}"
     );
     let (status, _) = sandbox.request("GET", "/v1.50/containers/nosuch/attach/ws", "");

@@ -301,6 +301,15 @@ pub struct InspectConfig {
     /// Seconds of `stop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<i64>,
+    /// Shell of a Dockerfile's shell forms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Vec<String>>,
+    /// Whether the command is one line already; for Windows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
+    /// Whether it has no network at all.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub network_disabled: bool,
 }
 
 /// Networks of a container as they are inspected.

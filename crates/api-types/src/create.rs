@@ -96,17 +96,22 @@ pub struct ContainerCreateRequest {
 #[serde(default, rename_all = "PascalCase")]
 pub struct HealthConfig {
     /// `["CMD", ...]`, `["CMD-SHELL", "..."]`, `["NONE"]`; empty inherits the image's.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<String>,
     /// Between two checks.
+    #[serde(skip_serializing_if = "is_zero")]
     pub interval: i64,
     /// Until a check counts as failed.
+    #[serde(skip_serializing_if = "is_zero")]
     pub timeout: i64,
     /// Failures in a row.
+    #[serde(skip_serializing_if = "is_zero")]
     pub retries: i64,
     /// Grace at the start.
+    #[serde(skip_serializing_if = "is_zero")]
     pub start_period: i64,
     /// Between two checks during the grace.
+    #[serde(skip_serializing_if = "is_zero")]
     pub start_interval: i64,
 }
 
@@ -128,6 +133,11 @@ pub struct ContainerCreateResponse {
     /// What the client should know.
     #[serde(deserialize_with = "null_default")]
     pub warnings: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A list, or one string as old clients send it.

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct ContainerStats {
     /// Name with a leading slash.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Id.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// When it was read, RFC 3339.
     pub read: String,

@@ -55,6 +55,14 @@ pub struct Config {
     pub exposed_ports: BTreeSet<String>,
     /// Health check; only `NONE` is honoured.
     pub healthcheck: Option<HealthConfig>,
+    /// Triggers of a build, shell of a Dockerfile and whether the command is one line: shown, as nothing here uses them.
+    pub on_build: Option<Vec<String>>,
+    /// As above.
+    pub shell: Option<Vec<String>>,
+    /// As above.
+    pub args_escaped: bool,
+    /// Whether the client wants no network whatever the mode says.
+    pub network_disabled: bool,
     /// The network it is on first of all.
     pub network: NetworkChoice,
     /// Its connections, by the names of their networks; what a client asked of each.
@@ -96,6 +104,7 @@ impl Config {
         let network = NetworkChoice::parse(&request.host_config.network_mode, request.network_disabled)?;
         networking::check_mode(&request, &network)?;
         let endpoints = networking::endpoints(&mut request, &network)?;
+        let network_disabled = request.network_disabled;
         let mut exposed_ports: BTreeSet<String> = request.exposed_ports.into_keys().collect();
         let mut host = request.host_config;
         networking::check_ports(&host, &mut exposed_ports)?;
@@ -105,7 +114,8 @@ impl Config {
         fill_defaults(&mut host, &network);
         Ok(Self {
             image: request.image,
-            entrypoint: request.entrypoint.filter(|parts| !parts.is_empty()),
+            // An empty one keeps the image's away.
+            entrypoint: request.entrypoint,
             cmd: request.cmd.filter(|parts| !parts.is_empty()),
             env: request.env,
             user: request.user,
@@ -124,6 +134,10 @@ impl Config {
             volumes: request.volumes.into_keys().collect(),
             exposed_ports,
             healthcheck: request.healthcheck,
+            on_build: request.on_build,
+            shell: request.shell,
+            args_escaped: request.args_escaped,
+            network_disabled,
             network,
             endpoints,
             limits,
@@ -190,6 +204,19 @@ fn check_process(request: &ContainerCreateRequest) -> Result<(), Invalid> {
             request.working_dir
         )));
     }
+    if !request.hostname.is_empty() && host.uts_mode == "host" {
+        return Err(Invalid::field("conflicting options: hostname and the UTS mode"));
+    }
+    if host.annotations.iter().flatten().any(|(name, _)| name.is_empty()) {
+        return Err(Invalid::field(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
+    }
+    if let Some((target, _)) = host.tmpfs.iter().flatten().find(|(target, _)| !target.starts_with('/')) {
+        return Err(Invalid::Field(format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        )));
+    }
     if !request.stop_signal.is_empty() {
         signals::parse(&request.stop_signal).map_err(|error| Invalid::Field(error.to_string()))?;
     }
@@ -203,18 +230,43 @@ fn check_process(request: &ContainerCreateRequest) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Log drivers of Docker's that are not there yet.
+const LOG_DRIVERS: [&str; 9] = [
+    "awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "local", "splunk", "syslog",
+];
+
+/// Options of `json-file`.
+const FILE_OPTIONS: [&str; 8] = [
+    "compress",
+    "env",
+    "env-regex",
+    "labels",
+    "labels-regex",
+    "max-file",
+    "max-size",
+    "tag",
+];
+
 fn log(host: &HostConfig) -> Result<LogChoice, Invalid> {
     let choice = match host.log_config.kind.as_str() {
         "" | "json-file" => LogChoice::JsonFile,
         "none" => LogChoice::None,
-        other => {
+        other if LOG_DRIVERS.contains(&other) => {
             return Err(Invalid::Unsupported {
                 field: "LogConfig.Type",
                 what: format!("the log driver {other}"),
             });
         }
+        other => {
+            return Err(Invalid::Field(format!(
+                "error looking up logging plugin {other}: plugin {other:?} not found"
+            )));
+        }
     };
     match host.log_config.config.keys().next() {
+        Some(option) if choice == LogChoice::JsonFile && !FILE_OPTIONS.contains(&option.as_str()) => Err(
+            Invalid::Field(format!("unknown log opt '{option}' for json-file log driver")),
+        ),
         Some(option) => Err(Invalid::Unsupported {
             field: "LogConfig.Config",
             what: format!("the log option {option}"),
@@ -230,6 +282,10 @@ fn fill_defaults(host: &mut HostConfig, network: &NetworkChoice) {
             value.clone_into(text);
         }
     };
+    if host.network_mode.is_empty() && *network == NetworkChoice::None {
+        // Disabled by another field.
+        "bridge".clone_into(&mut host.network_mode);
+    }
     if host.network_mode.is_empty() || host.network_mode == "default" {
         network.name().unwrap_or_default().clone_into(&mut host.network_mode);
     }
@@ -240,6 +296,9 @@ fn fill_defaults(host: &mut HostConfig, network: &NetworkChoice) {
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
+    // These say that nothing is asked for.
+    host.pids_limit = host.pids_limit.filter(|limit| *limit > 0);
+    host.memory_swappiness = host.memory_swappiness.filter(|value| *value != -1);
 }
 
 #[cfg(test)]

@@ -42,8 +42,13 @@ impl Limits {
         let positive = |value: i64| (value > 0).then_some(value);
         let memory = positive(host.memory);
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        for list in [&host.cpuset_cpus, &host.cpuset_mems] {
-            check_list(list)?;
+        check_list(&host.cpuset_cpus, "cpus")?;
+        check_list(&host.cpuset_mems, "mems")?;
+        if host.cpu_shares < 0 {
+            return Err(Invalid::Field(format!(
+                "invalid CPU shares ({}): value must be a positive integer",
+                host.cpu_shares
+            )));
         }
         Ok(Self {
             memory,
@@ -63,10 +68,10 @@ impl Limits {
     }
 }
 
-/// Refuses what the host's CPUs cannot give. `online` is a list of CPUs as in cpuset(7).
-pub fn check_cpus(host: &HostConfig, cpus: usize, online: &str) -> Result<(), Invalid> {
+/// Refuses what the host's CPUs and memory nodes cannot give. `online` and `nodes` are lists as in cpuset(7).
+pub fn check_cpus(host: &HostConfig, cpus: usize, online: &str, nodes: &str) -> Result<(), Invalid> {
     let all = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
-    if host.nano_cpus > all {
+    if host.nano_cpus > all || host.nano_cpus < 0 {
         return Err(Invalid::Field(format!(
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )));
@@ -76,6 +81,13 @@ pub fn check_cpus(host: &HostConfig, cpus: usize, online: &str) -> Result<(), In
         return Err(Invalid::Field(format!(
             "Requested CPUs are not available - requested {}, available: {online}",
             host.cpuset_cpus
+        )));
+    }
+    let available: Vec<u32> = numbers(nodes).collect();
+    if numbers(&host.cpuset_mems).any(|node| !available.contains(&node)) {
+        return Err(Invalid::Field(format!(
+            "Requested memory nodes are not available - requested {}, available: {nodes}",
+            host.cpuset_mems
         )));
     }
     Ok(())
@@ -111,6 +123,9 @@ fn check_memory(host: &HostConfig) -> Result<(), Invalid> {
             "Minimum memoryswap limit should be larger than memory limit, see usage",
         ));
     }
+    if host.memory_reservation > 0 && host.memory_reservation < LEAST_MEMORY {
+        return Err(Invalid::field("Minimum memory reservation allowed is 6MB"));
+    }
     if host.memory_reservation > 0 && host.memory > 0 && host.memory < host.memory_reservation {
         return Err(Invalid::field(
             "Minimum memory limit can not be less than memory reservation limit, see usage",
@@ -120,14 +135,12 @@ fn check_memory(host: &HostConfig) -> Result<(), Invalid> {
 }
 
 fn cpu(host: &HostConfig) -> Result<(Option<i64>, Option<u64>), Invalid> {
-    if host.nano_cpus < 0 {
-        return Err(Invalid::field("invalid value for NanoCPUs: it must not be negative"));
-    }
     if host.nano_cpus > 0 {
-        if host.cpu_quota > 0 || host.cpu_period > 0 {
-            return Err(Invalid::field(
-                "Conflicting options: Nano CPUs and CPU Period cannot both be set.",
-            ));
+        for (value, name) in [(host.cpu_period, "CPU Period"), (host.cpu_quota, "CPU Quota")] {
+            if value > 0 {
+                let words = format!("Conflicting options: Nano CPUs and {name} cannot both be set");
+                return Err(Invalid::Field(words));
+            }
         }
         return Ok((
             Some((host.nano_cpus / (1_000_000_000 / PERIOD)).max(1_000)),
@@ -147,7 +160,7 @@ fn cpu(host: &HostConfig) -> Result<(Option<i64>, Option<u64>), Invalid> {
 }
 
 /// The list format of cpuset(7).
-fn check_list(list: &str) -> Result<(), Invalid> {
+fn check_list(list: &str, name: &str) -> Result<(), Invalid> {
     let number = |text: &str| text.parse::<u32>().is_ok();
     let part = |part: &str| match part.split_once('-') {
         Some((from, to)) => number(from) && number(to),
@@ -156,7 +169,9 @@ fn check_list(list: &str) -> Result<(), Invalid> {
     if list.is_empty() || list.split(',').all(part) {
         return Ok(());
     }
-    Err(Invalid::Field(format!("Invalid value {list} for cpuset")))
+    Err(Invalid::Field(format!(
+        "Invalid value {list} for cpuset {name}: invalid format: {list}"
+    )))
 }
 
 #[cfg(test)]

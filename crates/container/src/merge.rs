@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::invalid::Invalid;
+use crate::mounts::clean;
 
 /// The part of an image's configuration that containers inherit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,10 +35,10 @@ impl Config {
     /// Fills in the image's defaults. An entrypoint of the client's takes the image's command away with the image's
     /// entrypoint, as in Docker.
     pub fn merge(&mut self, image: ImageDefaults) -> Result<(), Invalid> {
+        if self.entrypoint.as_ref().is_none_or(Vec::is_empty) && self.cmd.is_none() {
+            self.cmd = image.cmd.filter(|parts| !parts.is_empty());
+        }
         if self.entrypoint.is_none() {
-            if self.cmd.is_none() {
-                self.cmd = image.cmd.filter(|parts| !parts.is_empty());
-            }
             self.entrypoint = image.entrypoint.filter(|parts| !parts.is_empty());
         }
         // `--entrypoint ""` clears the image's.
@@ -62,6 +63,9 @@ impl Config {
         }
         if self.working_dir.is_empty() {
             self.working_dir = image.working_dir;
+        }
+        if !self.working_dir.is_empty() {
+            self.working_dir = clean(&self.working_dir);
         }
         for (label, value) in image.labels {
             self.labels.entry(label).or_insert(value);

@@ -200,7 +200,7 @@ fn volume_target(target: &str, kind: &str, what: &str) -> Result<String, Invalid
 }
 
 /// A path without `.`, `..` and empty parts.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -81,7 +81,7 @@ pub(crate) fn endpoints(
         let name = if name == "default" { "bridge".to_owned() } else { name };
         endpoints.insert(name, asked_for(settings.unwrap_or_default())?);
     }
-    let Some(main) = choice.name() else {
+    let Some(main) = choice.name().filter(|_| !request.network_disabled) else {
         return Ok(BTreeMap::new());
     };
     let settings: &mut EndpointSettings = endpoints.entry(main.to_owned()).or_default();
@@ -230,7 +230,9 @@ fn requests(host: &HostConfig, exposed: &BTreeSet<String>) -> Result<Vec<PortReq
 fn container_port(name: &str) -> Result<(u16, bool), Invalid> {
     let invalid = || Invalid::Field(format!("invalid port specification: {name:?}"));
     let (port, protocol) = name.split_once('/').unwrap_or((name, "tcp"));
-    let port = port.parse().map_err(|_| invalid())?;
+    let port = port
+        .parse()
+        .map_err(|_| Invalid::Field(format!("invalid port specification: {port:?}")))?;
     match protocol.to_ascii_lowercase().as_str() {
         "tcp" | "" => Ok((port, false)),
         "udp" => Ok((port, true)),

@@ -35,6 +35,13 @@ pub struct Exit {
     pub error: Option<String>,
 }
 
+impl Exit {
+    /// Whether anything ran, now or in a run before; else only starts have failed.
+    pub fn has_run(&self) -> bool {
+        !self.started_at.starts_with("0001-")
+    }
+}
+
 /// Where a container is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -208,6 +215,7 @@ impl State {
     pub fn status(&self) -> &'static str {
         match self {
             State::Created | State::Starting { before: None } => "created",
+            State::Exited(exit) | State::Starting { before: Some(exit) } if !exit.has_run() => "created",
             State::Starting { before: Some(_) } | State::Exited(_) => "exited",
             State::Running { paused: true, .. } => "paused",
             State::Running { .. } => "running",

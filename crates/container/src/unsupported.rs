@@ -6,11 +6,35 @@ use crate::invalid::Invalid;
 
 /// Refuses what would otherwise be ignored.
 pub(crate) fn refuse(request: &ContainerCreateRequest) -> Result<(), Invalid> {
+    check_health(request)?;
     let check = request.healthcheck.as_ref().and_then(|check| check.test.first());
     if check.is_some_and(|kind| kind != "NONE") {
         return Err(unsupported("Healthcheck", "a health check"));
     }
     refuse_host(&request.host_config)
+}
+
+/// The shortest time that a health check may name, nanoseconds.
+const LEAST_TIME: i64 = 1_000_000;
+
+fn check_health(request: &ContainerCreateRequest) -> Result<(), Invalid> {
+    let Some(check) = &request.healthcheck else {
+        return Ok(());
+    };
+    for (time, name) in [
+        (check.interval, "Interval"),
+        (check.timeout, "Timeout"),
+        (check.start_period, "StartPeriod"),
+        (check.start_interval, "StartInterval"),
+    ] {
+        if time != 0 && time < LEAST_TIME {
+            return Err(Invalid::Field(format!("{name} in Healthcheck cannot be less than 1ms")));
+        }
+    }
+    if check.retries < 0 {
+        return Err(Invalid::field("Retries in Healthcheck cannot be negative"));
+    }
+    Ok(())
 }
 
 fn unsupported(field: &'static str, what: impl Into<String>) -> Invalid {
@@ -26,6 +50,7 @@ fn asked<T>(list: Option<&Vec<T>>) -> bool {
 
 #[expect(clippy::too_many_lines, reason = "a flat table")]
 pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
+    impossible(host)?;
     if !matches!(host.restart_policy.name.as_str(), "" | "no") {
         return Err(unsupported(
             "RestartPolicy",
@@ -43,16 +68,11 @@ pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
             "UsernsMode",
             "a user namespace mode",
         ),
+        (host.init == Some(true), "Init", "an init process"),
         (
             !matches!(host.runtime.as_str(), "" | "conex" | "runc"),
             "Runtime",
             "another runtime",
-        ),
-        (host.init == Some(true), "Init", "an init process"),
-        (
-            !matches!(host.isolation.as_str(), "" | "default"),
-            "Isolation",
-            "isolation",
         ),
         (!host.cgroup.is_empty(), "Cgroup", "a shared cgroup"),
         (host.blkio_weight != 0, "BlkioWeight", "an I/O weight"),
@@ -130,6 +150,43 @@ pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
         Some((_, field, what)) => Err(unsupported(field, what)),
         None => check_modes(host),
     }
+}
+
+/// What no engine on Linux gives, in Docker's words.
+fn impossible(host: &HostConfig) -> Result<(), Invalid> {
+    let policy = &host.restart_policy;
+    let refusal = match policy.name.as_str() {
+        "" | "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
+            let words = if policy.maximum_retry_count < 0 {
+                " and cannot be negative"
+            } else {
+                ""
+            };
+            Some(format!(
+                "invalid restart policy: maximum retry count can only be used with 'on-failure'{words}"
+            ))
+        }
+        "always" | "on-failure" | "unless-stopped" if host.auto_remove => {
+            Some("can't create 'AutoRemove' container with restart policy".to_owned())
+        }
+        "" | "no" | "always" | "unless-stopped" | "on-failure" => None,
+        other => Some(format!(
+            "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )),
+    };
+    let refusal = refusal.or_else(|| {
+        let isolation = host.isolation.as_str();
+        (!matches!(isolation, "" | "default"))
+            .then(|| format!("invalid isolation ({isolation}): linux only supports 'default'"))
+    });
+    let swappiness = host.memory_swappiness.filter(|value| !(-1..=100).contains(value));
+    let refusal = refusal
+        .or_else(|| swappiness.map(|value| format!("Invalid value: {value}, valid memory swappiness range is 0-100")));
+    let refusal = refusal.or_else(|| {
+        (host.cpu_realtime_period > 0 && host.cpu_realtime_runtime > host.cpu_realtime_period)
+            .then(|| "cpu real-time runtime cannot be higher than cpu real-time period".to_owned())
+    });
+    refusal.map_or(Ok(()), |words| Err(Invalid::Field(words)))
 }
 
 fn check_modes(host: &HostConfig) -> Result<(), Invalid> {

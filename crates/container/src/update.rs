@@ -39,7 +39,8 @@ impl Config {
             }
         }
         if asked.pids_limit.is_some() {
-            host.pids_limit = asked.pids_limit;
+            // Docker shows 0 for none.
+            host.pids_limit = asked.pids_limit.map(|limit| limit.max(0));
         }
         if !asked.restart_policy.name.is_empty() {
             host.restart_policy = asked.restart_policy.clone();

@@ -54,6 +54,13 @@ impl Error {
         self
     }
 
+    /// The same with the words of what it kept from happening before its own.
+    #[must_use]
+    pub(crate) fn within(mut self, operation: &str) -> Self {
+        self.message = format!("{operation}: {}", self.message);
+        self
+    }
+
     /// The class.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -24,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) cpus: usize,
     /// The list of them (cpuset(7)).
     pub(crate) online: String,
+    /// The list of memory nodes (cpuset(7)).
+    pub(crate) nodes: String,
     /// Host name.
     pub(crate) name: String,
 }
@@ -64,6 +66,9 @@ impl Host {
             memory: information.totalram * u64::from(information.mem_unit),
             cpus: std::thread::available_parallelism()?.get(),
             online: fs::read_to_string("/sys/devices/system/cpu/online")?.trim().to_owned(),
+            // A kernel without NUMA has one node.
+            nodes: fs::read_to_string("/sys/devices/system/node/online")
+                .map_or_else(|_| "0".to_owned(), |nodes| nodes.trim().to_owned()),
             name: uname.nodename().to_string_lossy().into_owned(),
         })
     }

@@ -58,7 +58,11 @@ impl StartError {
             Some(Step::User(_)) => (Reason::NoSuchUser, detail.to_owned()),
             Some(Step::WorkingDirectory { path, .. }) => (
                 Reason::WorkingDirectory,
-                format!("chdir to cwd (\"{}\"): {}", path.display(), text_of(errno)),
+                format!(
+                    "chdir to cwd (\"{}\") set in config.json failed: {}",
+                    path.display(),
+                    text_of(errno)
+                ),
             ),
             _ => (Reason::Other, format!("{detail}: {}", text_of(errno))),
         };

@@ -19,6 +19,7 @@ pub(crate) struct Failure {
     status: StatusCode,
     message: String,
     form: Form,
+    bare: Option<Bare>,
 }
 
 /// How an error is told.
@@ -27,6 +28,8 @@ enum Form {
     Json,
     /// To those who speak no version that knows errors in JSON, and about what is wrong below the API.
     Text,
+    /// As the stream that was asked for would have been.
+    Stream,
 }
 
 impl Failure {
@@ -36,6 +39,7 @@ impl Failure {
             status,
             message: message.into(),
             form: Form::Json,
+            bare: None,
         }
     }
 
@@ -44,6 +48,22 @@ impl Failure {
         Self {
             form: Form::Text,
             ..Self::new(status, message)
+        }
+    }
+
+    /// Without a word of whether experiments are on.
+    pub(crate) fn without_experiments(self) -> Self {
+        Self {
+            bare: Some(Bare::OfExperiments),
+            ..self
+        }
+    }
+
+    /// As it is told to a client that takes the answer for a stream.
+    pub(crate) fn told_as_stream(self) -> Self {
+        Self {
+            form: Form::Stream,
+            ..self
         }
     }
 
@@ -96,11 +116,38 @@ impl IntoResponse for Failure {
         if self.status == StatusCode::NOT_MODIFIED {
             return self.status.into_response();
         }
-        if self.form == Form::Text {
-            return (self.status, self.message).into_response();
+        let bare_of = self.bare;
+        let mut response = match self.form {
+            Form::Json => json(self.status, &ErrorResponse { message: self.message }),
+            Form::Text => (self.status, self.message).into_response(),
+            Form::Stream => {
+                let media_type = [(header::CONTENT_TYPE, HeaderValue::from_static(RAW_STREAM))];
+                bare((self.status, media_type, format!("{}\r\n", self.message)).into_response())
+            }
+        };
+        if let Some(of) = bare_of {
+            response.extensions_mut().insert(of);
         }
-        json(self.status, &ErrorResponse { message: self.message })
+        response
     }
+}
+
+/// The media type of bytes as they are.
+pub(crate) const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
+
+/// Marks an answer that lacks header fields that others have, as Docker writes some by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bare {
+    /// It says nothing of the engine.
+    OfAll,
+    /// It does not say whether experiments are on.
+    OfExperiments,
+}
+
+/// The same answer without a word of the engine.
+pub(crate) fn bare(mut response: Response) -> Response {
+    response.extensions_mut().insert(Bare::OfAll);
+    response
 }
 
 /// A JSON body.

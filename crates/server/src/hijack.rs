@@ -7,7 +7,7 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use conex_engine::ClientConnection;
 use hyper::ext::ReasonPhrase;
@@ -16,8 +16,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, RAW_STREAM};
 use crate::connection::Watched;
+use crate::router::Call;
 
 /// What flows on the connection afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,32 +35,34 @@ impl Content {
         if tty { Self::Raw } else { Self::Multiplexed }
     }
 
-    /// An error as the client reads it: on a terminal as it is, else as a frame of standard error.
+    /// An error as the client reads it: on a terminal as it is, else as a frame of standard output, as Docker has it.
     fn error(self, message: &str) -> Vec<u8> {
         let text = format!("{message}\r\n");
         let mut bytes = Vec::new();
         if self == Self::Multiplexed {
-            bytes.extend([2, 0, 0, 0]);
+            bytes.extend([1, 0, 0, 0]);
             bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
         }
         bytes.extend(text.into_bytes());
         bytes
     }
 
-    fn media_type(self) -> HeaderValue {
+    /// As clients of a version know it: all streams have one type before 1.42.
+    pub(crate) fn media_type(self, version: (u32, u32)) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::Raw => "application/vnd.docker.raw-stream",
-            Self::Multiplexed => "application/vnd.docker.multiplexed-stream",
+            Self::Multiplexed if version >= (1, 42) => "application/vnd.docker.multiplexed-stream",
+            Self::Raw | Self::Multiplexed => RAW_STREAM,
         })
     }
 }
 
 /// Answers, and hands the connection over once the answer is out.
-pub(crate) fn hijack<F, Fut>(mut request: Request<Body>, content: Content, connect: F) -> Answer
+pub(crate) fn hijack<F, Fut>(call: Call, content: Content, connect: F) -> Answer
 where
     F: FnOnce(ClientConnection) -> Fut + Send + 'static,
     Fut: Future<Output = Result<(), conex_engine::Error>> + Send + 'static,
 {
+    let (mut request, version) = (call.request, call.version);
     if !request.headers().contains_key(header::UPGRADE) {
         return stream(content, connect);
     }
@@ -71,7 +74,7 @@ where
         .extension(ReasonPhrase::from_static(b"UPGRADED"))
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "tcp")
-        .header(header::CONTENT_TYPE, content.media_type())
+        .header(header::CONTENT_TYPE, content.media_type(version))
         .body(Body::empty());
     response.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
@@ -102,7 +105,8 @@ where
         Ok::<_, std::io::Error>((count > 0).then_some((chunk, ours)))
     });
     let response = Response::builder()
-        .header(header::CONTENT_TYPE, content.media_type())
+        // Docker says so whatever flows.
+        .header(header::CONTENT_TYPE, RAW_STREAM)
         .body(Body::from_stream(chunks));
     response.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

@@ -76,7 +76,7 @@ mod tests {
                 "number 1.5 into Go struct field .HostConfig.Memory of type int64",
             ),
             (r#"{"Env":"x"}"#, "string into Go struct field .Env of type []string"),
-            ("[]", "array into Go value of type ContainerCreateRequest"),
+            ("[]", "array into Go value of type container.CreateRequest"),
         ] {
             assert_eq!(refusal(text), format!("{field} {words}"), "{text}");
         }

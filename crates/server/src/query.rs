@@ -54,14 +54,14 @@ impl Query {
         )
     }
 
-    /// A number.
+    /// A number; what is none is refused in the words of Go.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
         match self.some(name) {
             None => Ok(None),
             Some(text) => text
                 .parse()
                 .map(Some)
-                .map_err(|_| Failure::bad_request(format!("invalid value for {name}: {text:?} is not a number"))),
+                .map_err(|_| Failure::bad_request(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))),
         }
     }
 
@@ -72,7 +72,7 @@ impl Query {
         };
         Timestamp::parse(&text)
             .map(Some)
-            .ok_or_else(|| Failure::bad_request(format!("invalid value for {name}: {text:?} is not a time")))
+            .ok_or_else(|| Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
     }
 
     /// The `filters` parameter.

@@ -11,10 +11,10 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Bare, Failure, bare};
 use crate::query::Query;
 use crate::request_line::Target;
-use crate::routes::{archive, containers, execs, images, networks, system, volumes};
+use crate::routes::{archive, containers, create, execs, images, networks, system, volumes};
 use crate::{json, media_type, request_line, version};
 
 /// Largest body that is read into memory; archives are streamed instead.
@@ -131,10 +131,15 @@ pub(crate) async fn serve(engine: Engine, request: Request<Body>) -> Response {
         Ok(response) => response,
         Err(failure) => failure.into_response(),
     };
+    let bare = response.extensions().get::<Bare>().copied();
     let headers = response.headers_mut();
-    headers.insert("Api-Version", HeaderValue::from_static("1.51"));
-    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
-    headers.insert("Ostype", HeaderValue::from_static("linux"));
+    if bare != Some(Bare::OfAll) {
+        headers.insert("Api-Version", HeaderValue::from_static("1.51"));
+        headers.insert("Ostype", HeaderValue::from_static("linux"));
+    }
+    if bare.is_none() {
+        headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    }
     headers.insert(
         "Server",
         HeaderValue::from_static(concat!("Conex/", env!("CARGO_PKG_VERSION"), " (linux)")),
@@ -182,13 +187,13 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
                 (&Method::GET, "history") => images::history(call, &name).await,
                 (&Method::POST, "tag") => images::tag(call, &name).await,
                 (&Method::DELETE, last) => images::remove(call, &format!("{name}/{last}")).await,
-                _ => Err(not_found()),
+                _ => not_found(),
             }
         }
         (&Method::DELETE, ["images", name]) => images::remove(call, name).await,
         (_, ["networks", rest @ ..]) => network(call, &method, rest).await,
         (_, ["volumes", rest @ ..]) => volume(call, &method, rest).await,
-        (&Method::POST, ["containers", "create"]) => containers::create(call).await,
+        (&Method::POST, ["containers", "create"]) => create::create(call).await,
         (&Method::POST, ["containers", "prune"]) => containers::prune(call).await,
         (&Method::GET, ["containers", "json"]) => containers::list(call).await,
         (&Method::DELETE, ["containers", id]) => containers::remove(call, id).await,
@@ -198,9 +203,9 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
             (&Method::POST, "start") => execs::start(call, id).await,
             (&Method::POST, "resize") => execs::resize(call, id).await,
             (&Method::GET, "json") => execs::inspect(call, id).await,
-            _ => Err(not_found()),
+            _ => not_found(),
         },
-        _ => Err(not_found()),
+        _ => not_found(),
     }
 }
 
@@ -227,7 +232,7 @@ async fn container(call: Call, method: &Method, id: &str, action: &str) -> Answe
         (&Method::POST, "resize") => containers::resize(call, id).await,
         (&Method::POST, "update") => containers::update(call, id).await,
         (&Method::POST, "exec") => execs::create(call, id).await,
-        _ => Err(not_found()),
+        _ => not_found(),
     }
 }
 
@@ -240,7 +245,7 @@ async fn network(call: Call, method: &Method, rest: &[&str]) -> Answer {
         (&Method::DELETE, [id]) => networks::remove(call, id).await,
         (&Method::POST, [id, "connect"]) => networks::connect(call, id).await,
         (&Method::POST, [id, "disconnect"]) => networks::disconnect(call, id).await,
-        _ => Err(not_found()),
+        _ => not_found(),
     }
 }
 
@@ -252,16 +257,21 @@ async fn volume(call: Call, method: &Method, rest: &[&str]) -> Answer {
         (&Method::GET, [name]) => volumes::inspect(&call, name),
         (&Method::PUT, [_]) => volumes::update(),
         (&Method::DELETE, [name]) => volumes::remove(call, name).await,
-        _ => Err(not_found()),
+        _ => not_found(),
     }
 }
 
 /// Sends the client to another path.
 fn moved(path: &str) -> Answer {
-    let location = HeaderValue::from_str(path).map_err(|_| not_found())?;
-    Ok((StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, location)]).into_response())
+    let Ok(location) = HeaderValue::from_str(path) else {
+        return not_found();
+    };
+    Ok(bare(
+        (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, location)]).into_response(),
+    ))
 }
 
-fn not_found() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "page not found")
+fn not_found() -> Answer {
+    let failure = Failure::new(StatusCode::NOT_FOUND, "page not found");
+    Ok(bare(failure.into_response()))
 }

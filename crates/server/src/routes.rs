@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod containers;
+pub(crate) mod create;
 pub(crate) mod execs;
 pub(crate) mod images;
 pub(crate) mod networks;

@@ -30,13 +30,15 @@ pub(crate) fn split(path: &str) -> Result<((u32, u32), &str), Failure> {
                 "client version {text} is too old. Minimum supported API version is {}.{}, please upgrade your client to a newer version\n",
                 LOWEST.0, LOWEST.1
             ),
-        ));
+        )
+        .without_experiments());
     }
     if version > HIGHEST {
         return Err(Failure::bad_request(format!(
             "client version {text} is too new. Maximum supported API version is {}.{}",
             HIGHEST.0, HIGHEST.1
-        )));
+        ))
+        .without_experiments());
     }
     Ok((version, if rest.is_empty() { "/" } else { rest }))
 }

@@ -9,7 +9,7 @@ use std::io;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use conex_engine::ClientConnection;
 use futures_util::{SinkExt, StreamExt};
@@ -19,11 +19,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, bare};
 
 /// Largest message that is taken; a larger one ends the connection.
 const LARGEST_MESSAGE: usize = 1 << 20;
@@ -40,7 +42,12 @@ where
     F: FnOnce(ClientConnection) -> Fut + Send + 'static,
     Fut: Future<Output = Result<(), conex_engine::Error>> + Send + 'static,
 {
-    let key = key(request.headers())?;
+    let Some(key) = key(request.headers()) else {
+        // Docker's words, without a type.
+        let mut response = (StatusCode::BAD_REQUEST, "not websocket protocol").into_response();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        return Ok(bare(response));
+    };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Err(error) = serve(upgrade, connect).await {
@@ -53,11 +60,12 @@ where
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
         .body(Body::empty())
+        .map(bare)
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// The client's key (RFC 6455, section 4.2.1).
-fn key(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
+fn key(headers: &HeaderMap) -> Option<HeaderValue> {
     let has = |name: header::HeaderName, wanted: &str| {
         let values = headers
             .get_all(name)
@@ -67,10 +75,9 @@ fn key(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
         tokens.any(|token| token.eq_ignore_ascii_case(wanted))
     };
     let is_upgrade = has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade");
-    match headers.get(header::SEC_WEBSOCKET_KEY) {
-        Some(key) if is_upgrade && has(header::SEC_WEBSOCKET_VERSION, "13") => Ok(key.clone()),
-        _ => Err(Failure::bad_request("not a WebSocket handshake of version 13")),
-    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    key.filter(|_| is_upgrade && has(header::SEC_WEBSOCKET_VERSION, "13"))
+        .cloned()
 }
 
 async fn serve<F, Fut>(upgrade: OnUpgrade, connect: F) -> io::Result<()>
@@ -117,6 +124,11 @@ where
             let words = Message::Text(error.to_string().into());
             sink.send(words).await.map_err(io::Error::other)?;
         }
+        let close = CloseFrame {
+            code: CloseCode::Normal,
+            reason: Utf8Bytes::default(),
+        };
+        sink.send(Message::Close(Some(close))).await.map_err(io::Error::other)?;
         sink.close().await.map_err(io::Error::other)
     };
     let inwards = async {

@@ -113,6 +113,10 @@ fn named(text: &str, additional: &[String], passwd: &str, group: &str) -> Result
     for extra in additional {
         account.groups.push(group_id(extra, group)?);
     }
+    // A program that drops its group would else be one of the others where a file denies its group more than those
+    // (CVE-2022-36109).
+    account.groups.retain(|gid| *gid != account.gid);
+    account.groups.insert(0, account.gid);
     Ok(account)
 }
 
@@ -152,7 +156,7 @@ mod tests {
     fn a_name_brings_its_groups_and_its_home() {
         let account = of("worker").unwrap();
         assert_eq!((account.uid, account.gid), (1000, 1001));
-        assert_eq!(account.groups, [10, 29]);
+        assert_eq!(account.groups, [1001, 10, 29]);
         assert_eq!(account.home, "/home/worker");
         assert_eq!(of("1000").unwrap(), account);
     }
@@ -164,7 +168,7 @@ mod tests {
             Account {
                 uid: 0,
                 gid: 0,
-                groups: vec![10],
+                groups: vec![0, 10],
                 home: "/root".into()
             }
         );
@@ -177,7 +181,7 @@ mod tests {
             Account {
                 uid: 4242,
                 gid: 43,
-                groups: vec![],
+                groups: vec![43],
                 home: "/".into()
             }
         );
@@ -204,6 +208,6 @@ mod tests {
             user: "root".into(),
             additional: vec!["audio".into(), "77".into()],
         };
-        assert_eq!(resolve(&user, PASSWD, GROUP).unwrap().groups, [10, 29, 77]);
+        assert_eq!(resolve(&user, PASSWD, GROUP).unwrap().groups, [0, 10, 29, 77]);
     }
 }

@@ -28,6 +28,12 @@ pub fn exec_plan(request: &ExecPlanRequest) -> Result<ExecPlan> {
         capability_sets(set, &request.facts),
         !privileged,
     )?);
+    for step in &mut steps {
+        // Only the first process finds its directory made.
+        if let Step::WorkingDirectory { create, .. } = step {
+            *create = false;
+        }
+    }
     Ok(ExecPlan {
         stdio: process.stdio,
         steps,

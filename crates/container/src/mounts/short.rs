@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str, driver: &str) -> Result<MountChoice, Invalid> {
     let mut parts = text.split(':');
     let specification = (parts.next(), parts.next(), parts.next(), parts.next());
     let (source, target, mode) = match specification {
-        (Some(target), None, ..) => ("", target, ""),
+        (Some(target), None, ..) if !target.is_empty() => ("", target, ""),
         (Some(source), Some(target), mode, None) if !source.is_empty() => (source, target, mode.unwrap_or("")),
         _ => return Err(Invalid::Field(format!("invalid volume specification: '{text}'"))),
     };

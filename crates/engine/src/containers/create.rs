@@ -7,6 +7,8 @@ use conex_container::state::State;
 use conex_container::{Config, ImageDefaults, Invalid, NetworkChoice, VolumesFrom, limits, names};
 use conex_image::Image;
 use conex_metadata::Changes;
+use conex_network::hosts::ExtraHost;
+use conex_reference::Platform;
 use conex_spec::capabilities;
 
 use crate::containers::records::ContainerRecord;
@@ -23,10 +25,14 @@ const NAME_ATTEMPTS: u32 = 16;
 /// Refuses what this host cannot give, in Docker's words.
 pub(crate) fn check_host(inner: &Inner, host: &api::HostConfig) -> Result<()> {
     let refuse = |words: String| Error::new(ErrorKind::InvalidParameter, words);
-    limits::check_cpus(host, inner.host.cpus, &inner.host.online).map_err(|error| refuse(error.to_string()))?;
+    limits::check_cpus(host, inner.host.cpus, &inner.host.online, &inner.host.nodes)
+        .map_err(|error| refuse(error.to_string()))?;
     for (field, names) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
         capabilities::adjust(names.as_deref().unwrap_or_default(), &[], false)
             .map_err(|error| refuse(format!("invalid {field}: {error}")))?;
+    }
+    for text in host.extra_hosts.iter().flatten() {
+        ExtraHost::parse(text, inner.networks.gateway()).map_err(|error| refuse(error.to_string()))?;
     }
     Ok(())
 }
@@ -85,20 +91,34 @@ fn warnings(config: &Config) -> Vec<String> {
 
 impl Engine {
     /// Makes a container. It is on disk when this returns.
-    pub async fn create(&self, name: Option<String>, config: Config) -> Result<api::ContainerCreateResponse> {
+    pub async fn create(
+        &self,
+        name: Option<String>,
+        config: Config,
+        platform: Option<String>,
+    ) -> Result<api::ContainerCreateResponse> {
         let engine = self.clone();
         // A client that goes away must not part memory from disk.
-        let creating = tokio::spawn(async move { engine.record_container(name, config).await });
+        let creating = tokio::spawn(async move { engine.record_container(name, config, platform).await });
         creating
             .await
             .map_err(|error| Error::new(ErrorKind::System, "create the container").caused_by(error))?
     }
 
-    async fn record_container(&self, name: Option<String>, mut config: Config) -> Result<api::ContainerCreateResponse> {
+    async fn record_container(
+        &self,
+        name: Option<String>,
+        mut config: Config,
+        platform: Option<String>,
+    ) -> Result<api::ContainerCreateResponse> {
         let inner = &self.inner;
+        let platform = platform.map(|text| parse_platform(&text)).transpose()?;
         // Held until the container counts as a user of the image.
         let lease = inner.images.hold(&config.image).await.map_err(find_error)?;
         let image = &lease.image;
+        if let Some(platform) = platform {
+            check_platform(&config.image, image, &platform)?;
+        }
         share_volumes(inner, &mut config)?;
         config
             .merge(image_defaults(image))
@@ -170,6 +190,23 @@ impl Engine {
         self.inner.containers.reserve(&id[..12], id)?;
         Ok(id[..12].to_owned())
     }
+}
+
+fn parse_platform(text: &str) -> Result<Platform> {
+    let host = Platform::of_machine(&rustix::system::uname().machine().to_string_lossy());
+    Platform::parse(text, &host).map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))
+}
+
+/// Refuses an image that was built for another platform than the client wants.
+fn check_platform(name: &str, image: &Image, wanted: &Platform) -> Result<()> {
+    let built_for = Platform::new(&image.config.os, &image.config.architecture, &image.config.variant);
+    if wanted.rank(&built_for).is_some() {
+        return Ok(());
+    }
+    let words = format!(
+        "image with reference {name} was found but its platform ({built_for}) does not match the specified platform ({wanted})"
+    );
+    Err(Error::new(ErrorKind::NotFound, words))
 }
 
 fn image_defaults(image: &Image) -> ImageDefaults {

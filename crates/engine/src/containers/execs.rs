@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use conex_api_types as api;
 use conex_container::ExecConfig;
 use conex_protocol::message::{Attachment, ExecState, Framing, Streams};
@@ -28,8 +30,14 @@ const SYNC: Duration = Duration::from_secs(1);
 enum Life {
     Created,
     Starting,
-    Running { pid: i32 },
-    Exited { code: i32 },
+    Running {
+        pid: i32,
+    },
+    /// The pid is 0 where it never ran.
+    Exited {
+        code: i32,
+        pid: i32,
+    },
 }
 
 #[derive(Debug)]
@@ -61,7 +69,11 @@ impl Execs {
     /// Notes that an exec ended, and forgets it after a while.
     pub(crate) fn exited(&self, id: &str, code: i32) {
         if let Some(exec) = self.lock().get_mut(id) {
-            exec.life = Life::Exited { code };
+            let pid = match exec.life {
+                Life::Running { pid } | Life::Exited { pid, .. } => pid,
+                Life::Created | Life::Starting => 0,
+            };
+            exec.life = Life::Exited { code, pid };
         }
     }
 
@@ -70,7 +82,7 @@ impl Execs {
         let mut all = self.lock();
         for state in states {
             let life = match state.code {
-                Some(code) => Life::Exited { code },
+                Some(code) => Life::Exited { code, pid: state.pid },
                 None => Life::Running { pid: state.pid },
             };
             all.insert(
@@ -84,11 +96,15 @@ impl Execs {
         }
     }
 
-    /// Ends what ran in a container: nothing outlives its first process.
+    /// Ends what ran in a container: nothing outlives its first process. What was never started can be no more.
     pub(crate) fn container_exited(&self, container: &str) {
-        for exec in self.lock().values_mut().filter(|exec| exec.container.id == container) {
-            if matches!(exec.life, Life::Running { .. } | Life::Starting) {
-                exec.life = Life::Exited { code: KILLED };
+        let mut all = self.lock();
+        all.retain(|_, exec| exec.container.id != container || exec.life != Life::Created);
+        for exec in all.values_mut().filter(|exec| exec.container.id == container) {
+            if let Life::Running { pid } = exec.life {
+                exec.life = Life::Exited { code: KILLED, pid };
+            } else if exec.life == Life::Starting {
+                exec.life = Life::Exited { code: KILLED, pid: 0 };
             }
         }
     }
@@ -133,6 +149,12 @@ impl Execs {
             )),
         }
     }
+}
+
+/// Keys as they are told: the bytes themselves, encoded, as Go writes bytes in JSON.
+fn shown_keys(keys: Option<&str>) -> String {
+    let bytes = keys.and_then(|keys| attach::parse_keys(keys).ok());
+    bytes.map(|bytes| STANDARD.encode(bytes)).unwrap_or_default()
 }
 
 /// Exit code of what was killed with its container.
@@ -210,7 +232,7 @@ impl Engine {
             id: exec.to_owned(),
             running: matches!(life, Life::Running { .. } | Life::Starting),
             exit_code: match life {
-                Life::Exited { code } => Some(i64::from(code)),
+                Life::Exited { code, .. } => Some(i64::from(code)),
                 _ => None,
             },
             process_config: api::ProcessConfig {
@@ -223,12 +245,13 @@ impl Engine {
             open_stdin: config.attach_stdin,
             open_stderr: config.attach_stderr,
             open_stdout: config.attach_stdout,
-            can_remove: matches!(life, Life::Exited { .. }),
+            // Docker says so of all that clients can ask for.
+            can_remove: false,
             container_id: container.id.clone(),
-            detach_keys: config.detach_keys.clone().unwrap_or_default(),
+            detach_keys: shown_keys(config.detach_keys.as_deref()),
             pid: match life {
-                Life::Running { pid } => i64::from(pid),
-                _ => 0,
+                Life::Running { pid } | Life::Exited { pid, .. } => i64::from(pid),
+                Life::Created | Life::Starting => 0,
             },
         })
     }
@@ -236,11 +259,16 @@ impl Engine {
     /// Sets the size of an exec's terminal.
     pub async fn exec_resize(&self, exec: &str, rows: u16, columns: u16) -> Result<()> {
         let (container, _, life) = self.inner.execs.find(exec)?;
-        if !matches!(life, Life::Running { .. } | Life::Starting) {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("exec process {exec} is not running"),
-            ));
+        match life {
+            Life::Running { .. } | Life::Starting => {}
+            Life::Created => {
+                let words = format!("exec process {exec} is not running");
+                return Err(Error::new(ErrorKind::Conflict, words));
+            }
+            Life::Exited { .. } => {
+                let words = format!("NotFound: process does not exist {exec}: not found");
+                return Err(Error::new(ErrorKind::NotFound, words));
+            }
         }
         container
             .order(|reply| Order::Resize {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use conex_api_types as api;
+use conex_container::NetworkChoice;
 use conex_container::state::{Exit, State};
 use conex_spec::{CgroupVersion, defaults};
 
@@ -54,7 +55,7 @@ impl Engine {
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, root)| root),
             mounts: mounts(&self.inner, &container),
-            config: config(&container, resolution::hostname(&self.inner, &container)),
+            config: config(&container, hostname(&self.inner, &container, &view)),
             network_settings: networks::settings(&self.inner, &container, &view),
             ..api::ContainerInspect::default()
         })
@@ -97,6 +98,18 @@ fn disk_usage(dir: &Path) -> std::io::Result<u64> {
         };
     }
     Ok(bytes)
+}
+
+/// The host name as it is told; that of a shared namespace is known from the first start on.
+fn hostname(engine: &Inner, container: &Container, view: &View) -> String {
+    let config = &container.config;
+    let has_started = view.state.is_running() || view.last.as_ref().is_some_and(Exit::has_run);
+    let is_shared = matches!(config.network, NetworkChoice::Container(_)) && !has_started;
+    let is_hosts = config.host.uts_mode == "host" && config.network != NetworkChoice::Host;
+    if config.hostname.is_empty() && (is_shared || is_hosts) {
+        return container.short_id().to_owned();
+    }
+    resolution::hostname(engine, container)
 }
 
 fn state(view: &View) -> api::ContainerState {
@@ -148,9 +161,18 @@ fn host_config(inner: &Inner, container: &Container) -> api::HostConfig {
         let mode = if unified { "private" } else { "host" };
         mode.clone_into(&mut host.cgroupns_mode);
     }
-    let texts = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
-    host.masked_paths = host.masked_paths.or_else(|| texts(&defaults::MASKED_PATHS));
-    host.readonly_paths = host.readonly_paths.or_else(|| texts(&defaults::READONLY_PATHS));
+    if !host.privileged {
+        let texts = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
+        host.masked_paths = host.masked_paths.or_else(|| texts(&defaults::MASKED_PATHS));
+        host.readonly_paths = host.readonly_paths.or_else(|| texts(&defaults::READONLY_PATHS));
+    }
+    let is_labelled = |option: &String| option.starts_with("label=") || option.starts_with("label:");
+    let has_labels = host.security_opt.iter().flatten().any(is_labelled);
+    if !has_labels && (host.privileged || host.ipc_mode == "host" || host.pid_mode == "host") {
+        host.security_opt
+            .get_or_insert_default()
+            .push("label=disable".to_owned());
+    }
     host
 }
 
@@ -191,9 +213,12 @@ fn config(container: &Container, hostname: String) -> api::InspectConfig {
         volumes: Some(set(&config.volumes)).filter(|volumes| !volumes.is_empty()),
         working_dir: config.working_dir.clone(),
         entrypoint: config.entrypoint.clone(),
-        on_build: None,
+        on_build: config.on_build.clone(),
         labels: config.labels.clone(),
         stop_signal: config.stop_signal.clone().unwrap_or_default(),
         stop_timeout: config.stop_timeout,
+        shell: config.shell.clone(),
+        args_escaped: config.args_escaped,
+        network_disabled: config.network_disabled,
     }
 }

@@ -64,8 +64,8 @@ const FORK_ATTEMPTS: u32 = 2;
 pub(crate) fn exit_code(reason: FailureReason) -> i32 {
     match reason {
         FailureReason::NotFound => 127,
-        FailureReason::NotExecutable | FailureReason::WorkingDirectory | FailureReason::NoSuchUser => 126,
-        FailureReason::Limit | FailureReason::Other => NOT_STARTED,
+        FailureReason::NotExecutable | FailureReason::WorkingDirectory => 126,
+        FailureReason::NoSuchUser | FailureReason::Limit | FailureReason::Other => NOT_STARTED,
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn failure_error(failure: &Failure) -> Error {
     Error::new(
         kind,
         format!(
-            "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown",
+            "OCI runtime exec failed: exec failed: unable to start container process: {}",
             failure.message
         ),
     )
@@ -98,9 +98,13 @@ fn start_error(failure: &Failure) -> Error {
         FailureReason::Other => ErrorKind::System,
         _ => ErrorKind::InvalidParameter,
     };
+    if failure.reason == FailureReason::NoSuchUser {
+        // Docker looks for it before it calls its runtime.
+        return Error::new(kind, failure.message.clone());
+    }
     let text = format!(
-        "failed to create task for container: OCI runtime create failed: unable to start container process: \
-         error during container init: {}: unknown",
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: \
+         unable to start container process: {}",
         failure.message
     );
     Error::new(kind, text)
@@ -260,14 +264,18 @@ fn connect(engine: &Inner, container: &Container) -> Result<Connection> {
     let NetworkChoice::Container(other) = &container.config.network else {
         return engine.networks.connect(container);
     };
-    let failed = |error: Error| {
+    let other = engine.containers.find(other).map_err(|error| {
         let words = format!("joining network namespace of container: {}", error.message());
         Error::new(error.kind(), words)
-    };
-    let other = engine.containers.find(other).map_err(failed)?;
-    let State::Running { pid, .. } = other.view().state else {
-        let words = format!("cannot join network namespace of a non running container: {}", other.id);
-        return Err(failed(Error::new(ErrorKind::Conflict, words)));
+    })?;
+    let state = other.view().state;
+    let State::Running { pid, .. } = state else {
+        let words = format!(
+            "cannot join network namespace of a non running container: container {} is {}",
+            other.name,
+            state.status()
+        );
+        return Err(Error::new(ErrorKind::Conflict, words));
     };
     namespace_of(pid).map(Connection::shared)
 }

@@ -31,10 +31,11 @@ impl Engine {
         if !container.view().state.is_running() {
             return Err(Error::new(ErrorKind::NotModified, "container is not running"));
         }
-        let engine = self.clone();
+        let (engine, id) = (self.clone(), id.to_owned());
         // A client that goes away does not take back what it asked for: the grace period ends with SIGKILL all the same.
         carry_on("stop", async move {
-            engine.stop_running(&container, &request).await?;
+            let stopped = engine.stop_running(&container, &request).await;
+            stopped.map_err(|error| error.within(&format!("cannot stop container: {id}")))?;
             engine.inner.events.container(&container, "stop", &[]);
             Ok(())
         })
@@ -44,12 +45,13 @@ impl Engine {
     /// Stops a container where it runs, and starts it.
     pub async fn restart(&self, id: &str, request: StopRequest) -> Result<()> {
         let container = self.inner.containers.find(id)?;
-        let engine = self.clone();
+        let (engine, id) = (self.clone(), id.to_owned());
         carry_on("restart", async move {
+            let within = |error: Error| error.within(&format!("Cannot restart container {id}"));
             if container.view().state.is_running() {
-                engine.stop_running(&container, &request).await?;
+                engine.stop_running(&container, &request).await.map_err(within)?;
             }
-            container.order(|reply| Order::Start { reply }).await?;
+            container.order(|reply| Order::Start { reply }).await.map_err(within)?;
             engine.inner.events.container(&container, "restart", &[]);
             Ok(())
         })
@@ -58,11 +60,20 @@ impl Engine {
 
     /// Sends a signal, SIGKILL where none is named.
     pub async fn kill(&self, id: &str, signal: Option<String>) -> Result<()> {
-        let container = self.inner.containers.find(id)?;
+        let container = self.inner.containers.find(id).map_err(|error| {
+            let words = format!("cannot kill container: {id}: {}", error.message());
+            Error::new(error.kind(), words)
+        })?;
         let signal = signal.as_deref().filter(|text| !text.is_empty()).unwrap_or("KILL");
         let signal = parse_signal(signal).map_err(|error| {
-            let words = format!("cannot kill container: {id}: {error}");
-            Error::new(ErrorKind::InvalidParameter, words)
+            let words = match signal.parse::<i64>() {
+                Ok(number) if number != 0 => format!("the linux daemon does not support signal {number}"),
+                _ => error.to_string(),
+            };
+            Error::new(
+                ErrorKind::InvalidParameter,
+                format!("cannot kill container: {id}: {words}"),
+            )
         })?;
         let mut view = container.watch();
         if !view.borrow().state.is_running() {
@@ -85,7 +96,13 @@ impl Engine {
     /// Removes a container.
     pub async fn remove(&self, id: &str, request: RemoveRequest) -> Result<()> {
         if request.link {
-            return Err(Error::new(ErrorKind::NotImplemented, "links are not supported"));
+            let container = self.inner.containers.find(id)?;
+            let words = if container.name == id.trim_start_matches('/') {
+                "Conflict, cannot remove the default link name of the container".to_owned()
+            } else {
+                format!("Cannot get parent / for name {id}")
+            };
+            return Err(Error::new(ErrorKind::Conflict, words));
         }
         let unnamed = if request.volumes { Unnamed::Go } else { Unnamed::Stay };
         let container = self.inner.containers.find(id)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_container::state::State;
-use conex_container::{BindPropagation, MountChoice};
+use conex_container::{BindPropagation, Config, MountChoice};
 
 use crate::containers::task::View;
 use crate::containers::{Container, networks};
@@ -38,7 +38,7 @@ impl Engine {
     pub async fn containers(&self, query: ContainersQuery) -> Result<Vec<api::ContainerSummary>> {
         let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
         query.filters.require_known(&FILTERS).map_err(invalid)?;
-        check_ports(&query.filters)?;
+        check_values(&query.filters)?;
         let mut containers = self.inner.containers.all();
         containers.sort_by(|one, other| other.created.cmp(&one.created));
         let bounds = Bounds {
@@ -60,7 +60,8 @@ impl Engine {
             let mut summary = summary(&self.inner, &container, &view);
             if query.size {
                 let (rw, root) = self.sizes(&container).await?;
-                summary.size_rw = Some(rw);
+                // Docker leaves out what is 0.
+                summary.size_rw = Some(rw).filter(|bytes| *bytes > 0);
                 summary.size_root_fs = Some(root);
             }
             summaries.push(summary);
@@ -86,6 +87,10 @@ impl Engine {
                     .find_image(name)
                     .is_ok_and(|image| image.id == container.image)
         };
+        let published: Vec<String> = networks::ports_of_list(container, view)
+            .into_iter()
+            .filter_map(|port| Some(format!("{}/{}", port.public_port?, port.kind)))
+            .collect();
         query.filters.iter().all(|(filter, values)| {
             let labels = &container.config.labels;
             let has_label = |value: &String| match value.split_once('=') {
@@ -113,9 +118,9 @@ impl Engine {
                     "network" => self.is_on(container, value),
                     "status" => view.state.status() == value,
                     "health" => value == "none",
-                    "is-task" => matches!(value.as_str(), "false" | "0"),
+                    "is-task" => matches!(value.to_ascii_lowercase().as_str(), "false" | "0"),
                     "expose" => has_port(value, |port| container.config.exposed_ports.contains(port)),
-                    "publish" => has_port(value, |port| container.config.host.port_bindings.contains_key(port)),
+                    "publish" => has_port(value, |port| published.iter().any(|known| known == port)),
                     "volume" => container.config.mounts.iter().any(|choice| is_mounted(choice, value)),
                     // It tells containers apart on Windows only.
                     "isolation" => true,
@@ -125,6 +130,47 @@ impl Engine {
         })
     }
 }
+
+/// Refuses values that a filter cannot have, in Docker's words.
+fn check_values(filters: &api::Filters) -> Result<()> {
+    let invalid = |words: String| Error::new(ErrorKind::InvalidParameter, words);
+    let of = |filter: &str| filters.values(filter).unwrap_or_default();
+    if let Some(wrong) = of("exited").iter().find(|code| code.parse::<i64>().is_err()) {
+        return Err(invalid(format!(
+            "invalid filter 'exited={wrong}': strconv.Atoi: parsing {wrong:?}: invalid syntax"
+        )));
+    }
+    for (filter, what, known) in [
+        ("status", "state", STATES.as_slice()),
+        ("health", "health", HEALTH.as_slice()),
+    ] {
+        if let Some(wrong) = of(filter).iter().find(|value| !known.contains(&value.as_str())) {
+            return Err(invalid(format!(
+                "invalid filter '{filter}={wrong}': invalid value for {what} ({wrong}): must be one of {}",
+                known.join(", ")
+            )));
+        }
+    }
+    let is_word = |value: &String| matches!(value.to_ascii_lowercase().as_str(), "true" | "false" | "1" | "0");
+    if let Some(wrong) = of("is-task").iter().find(|value| !is_word(value)) {
+        return Err(invalid(format!("invalid filter 'is-task=[{wrong}]'")));
+    }
+    check_ports(filters)
+}
+
+/// Values of the filter `status`.
+const STATES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
+
+/// Values of the filter `health`.
+const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 
 /// Refuses ports that are none.
 fn check_ports(filters: &api::Filters) -> Result<()> {
@@ -152,6 +198,19 @@ fn is_mounted(choice: &MountChoice, wanted: &str) -> bool {
     is_source || choice.target() == wanted
 }
 
+/// The program and its arguments as one line. What has a blank is quoted, and nothing else, as in Docker.
+fn command(config: &Config) -> String {
+    let argv = config.argv();
+    let words = argv.iter().enumerate().map(|(index, word)| {
+        if index > 0 && word.contains(' ') {
+            format!("'{word}'")
+        } else {
+            word.clone()
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 struct Bounds {
     before: Option<String>,
     since: Option<String>,
@@ -172,7 +231,7 @@ fn summary(engine: &Inner, container: &Container, view: &View) -> api::Container
         names: vec![format!("/{}", container.name)],
         image: config.image.clone(),
         image_id: container.image.clone(),
-        command: config.argv().join(" "),
+        command: command(config),
         created: created.as_second(),
         ports: networks::ports_of_list(container, view),
         labels: config.labels.clone(),
@@ -182,7 +241,7 @@ fn summary(engine: &Inner, container: &Container, view: &View) -> api::Container
             network_mode: config.host.network_mode.clone(),
         },
         network_settings: api::ContainerNetworks {
-            networks: networks::of_list(container, view),
+            networks: networks::of_list(engine, container, view),
         },
         mounts: config.mounts.iter().map(|choice| mount(engine, choice)).collect(),
         ..api::ContainerSummary::default()

@@ -156,8 +156,7 @@ impl Cursor {
                 Stream::Stderr => self.query.stderr,
                 Stream::Stdout => self.query.stdout,
             };
-            // A terminal has one stream.
-            if time >= self.query.since && (wanted || self.tty) {
+            if time >= self.query.since && wanted {
                 render(&mut chunk, &entry, &self.query, self.tty || self.query.unframed);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use conex_api_types as api;
-use conex_container::state::State;
+use conex_container::state::{Exit, State};
 use conex_container::{NetworkChoice, port_name};
 use conex_network::Protocol;
 
@@ -42,9 +42,8 @@ fn of_inspect(engine: &Inner, container: &Container, view: &View) -> BTreeMap<St
     let networks = container.config.endpoints.iter().map(|(name, asked)| {
         let active = view.endpoints.iter().find(|endpoint| endpoint.name == *name);
         let mut settings = shown(asked, active);
-        let ran = view.last.is_some();
         if let Ok(record) = engine.networks.record(name)
-            && (ran || active.is_some())
+            && (has_run(view) || active.is_some())
         {
             settings.dns_names = record.user_bridge().map(|_| dns_names(container, asked));
             settings.network_id = record.id;
@@ -55,17 +54,27 @@ fn of_inspect(engine: &Inner, container: &Container, view: &View) -> BTreeMap<St
 }
 
 /// What a list tells of the networks.
-pub(crate) fn of_list(container: &Container, view: &View) -> BTreeMap<String, api::EndpointSettings> {
+pub(crate) fn of_list(engine: &Inner, container: &Container, view: &View) -> BTreeMap<String, api::EndpointSettings> {
     let networks = container.config.endpoints.iter().map(|(name, asked)| {
         let active = view.endpoints.iter().find(|endpoint| endpoint.name == *name);
-        let settings = api::EndpointSettings {
+        let mut settings = api::EndpointSettings {
             aliases: None,
             links: None,
             ..shown(asked, active)
         };
+        if has_run(view)
+            && let Ok(record) = engine.networks.record(name)
+        {
+            settings.network_id = record.id;
+        }
         (name.clone(), settings)
     });
     networks.collect()
+}
+
+/// Whether it was on its networks before: a start that failed does not count.
+fn has_run(view: &View) -> bool {
+    view.last.as_ref().is_some_and(Exit::has_run)
 }
 
 fn shown(asked: &api::EndpointSettings, active: Option<&Endpoint>) -> api::EndpointSettings {

@@ -12,6 +12,7 @@ use conex_api_types as api;
 use conex_cgroup::Usage;
 use conex_container::NetworkChoice;
 use conex_container::state::State;
+use conex_spec::CgroupVersion;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
@@ -46,7 +47,14 @@ impl Engine {
         let first = read(&self.inner, &container).await?;
         let running = container.view().state.is_running();
         match kind {
-            StatsKind::OneShot => Ok(stream::iter([first]).boxed()),
+            StatsKind::OneShot if !running => Ok(stream::iter([first]).boxed()),
+            // Docker does not say whose they are.
+            StatsKind::OneShot => Ok(stream::iter([api::ContainerStats {
+                id: String::new(),
+                name: String::new(),
+                ..first
+            }])
+            .boxed()),
             StatsKind::Once if !running => Ok(stream::iter([first]).boxed()),
             StatsKind::Once => {
                 tokio::time::sleep(INTERVAL).await;
@@ -104,7 +112,7 @@ fn read_now(engine: &Inner, container: &Container) -> api::ContainerStats {
             current: usage.pids,
             limit: Some(usage.pids_limit.unwrap_or(u64::MAX)),
         },
-        blkio_stats: blkio(&usage),
+        blkio_stats: blkio(&usage, engine.host.facts.cgroups),
         cpu_stats: cpu(&usage, engine.host.cpus),
         memory_stats: memory(&usage, engine.host.memory),
         networks: match container.config.network {
@@ -146,9 +154,23 @@ fn memory(usage: &Usage, host: u64) -> api::MemoryStats {
     }
 }
 
-fn blkio(usage: &Usage) -> api::BlkioStats {
-    if usage.io.is_empty() {
+fn blkio(usage: &Usage, cgroups: CgroupVersion) -> api::BlkioStats {
+    if usage.io.is_empty() && cgroups == CgroupVersion::V2 {
         return api::BlkioStats::default();
+    }
+    if usage.io.is_empty() {
+        // Docker's lists of a container that runs on version 1, without devices.
+        let none = || Some(Vec::new());
+        return api::BlkioStats {
+            io_service_bytes_recursive: none(),
+            io_serviced_recursive: none(),
+            io_queue_recursive: none(),
+            io_service_time_recursive: none(),
+            io_wait_time_recursive: none(),
+            io_merged_recursive: none(),
+            io_time_recursive: none(),
+            sectors_recursive: none(),
+        };
     }
     let entries = usage.io.iter().flat_map(|device| {
         [("read", device.read), ("write", device.written)].map(|(op, value)| api::BlkioEntry {

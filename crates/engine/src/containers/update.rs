@@ -35,7 +35,11 @@ pub(crate) fn updated(container: &Container, asked: &api::HostConfig) -> Result<
             Invalid::Conflict(_) => ErrorKind::Conflict,
             _ => ErrorKind::InvalidParameter,
         };
-        Error::new(kind, invalid.to_string())
+        let error = Error::new(kind, invalid.to_string());
+        match kind {
+            ErrorKind::Conflict => error.within(&format!("Cannot update container {}", container.id)),
+            _ => error,
+        }
     })?;
     let mut changed = container.clone();
     changed.config = config;

@@ -31,6 +31,15 @@ pub(super) struct Node {
     path: String,
 }
 
+/// What Docker calls the type of a body.
+fn in_go(name: &str) -> &str {
+    match name {
+        "ContainerCreateRequest" => "container.CreateRequest",
+        "HostConfig" => "container.UpdateConfig",
+        other => other,
+    }
+}
+
 impl Node {
     pub(super) fn root(value: Value) -> Self {
         let path = String::new();
@@ -49,7 +58,7 @@ impl Node {
             Value::Object(_) => "object".to_owned(),
         };
         Misfit(match self.path.as_str() {
-            "" => format!("json: cannot unmarshal {what} into Go value of type {wanted}"),
+            "" => format!("json: cannot unmarshal {what} into Go value of type {}", in_go(wanted)),
             path => format!("json: cannot unmarshal {what} into Go struct field {path} of type {wanted}"),
         })
     }
@@ -172,6 +181,11 @@ impl<'de> Deserializer<'de> for Node {
         let Value::Object(members) = self.value else {
             return Err(self.misfit(name));
         };
+        // The fields of a create request are those of a structure within it, whose name Go leaves out.
+        let path = match (name, self.path.as_str()) {
+            ("ExecCreateRequest", "") => "ExecOptions",
+            (_, path) => path,
+        };
         let mut known: Vec<(String, Value)> = Vec::new();
         // Go leaves a field as it is for a `null`, and passes over what it does not know.
         for (key, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
@@ -186,7 +200,7 @@ impl<'de> Deserializer<'de> for Node {
                 None => {}
             }
         }
-        visitor.visit_map(Members::new(known, &self.path))
+        visitor.visit_map(Members::new(known, path))
     }
 
     forward_to_deserialize_any! {

@@ -3,29 +3,15 @@
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use conex_api_types::{ContainerCreateRequest, HostConfig};
-use conex_container::{Config, names};
+use conex_api_types::HostConfig;
 use conex_engine::{AttachQuery, ContainersQuery, LogsQuery, RemoveRequest, StatsKind, StopRequest, WaitCondition};
 use futures_util::stream;
 
-use crate::answer::{Answer, Failure, json, lines, no_content, ok};
+use crate::answer::{Answer, Failure, bare, lines, no_content, ok};
 use crate::hijack::{Content, hijack};
 use crate::query::until;
 use crate::router::Call;
 use crate::websocket;
-
-/// `POST /containers/create`.
-pub(crate) async fn create(mut call: Call) -> Answer {
-    // The body is taken first: a refusal while the client still writes would be lost with the connection.
-    let request = call.body::<ContainerCreateRequest>().await?;
-    let request = request.ok_or_else(|| Failure::bad_request("invalid JSON: got EOF while reading request body"))?;
-    let name = call.query.some("name");
-    if let Some(name) = &name {
-        names::parse(name)?;
-    }
-    let config = Config::from_request(request)?;
-    Ok(json(StatusCode::CREATED, &call.engine.create(name, config).await?))
-}
 
 /// `GET /containers/json`.
 pub(crate) async fn list(call: Call) -> Answer {
@@ -57,6 +43,11 @@ pub(crate) async fn start(call: Call, id: &str) -> Answer {
     if length.is_none_or(|length| length > EMPTY_BODY) {
         return Err(Failure::bad_request(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
+    if !call.query.text("checkpoint").is_empty() {
+        return Err(Failure::bad_request(
+            "checkpoint is only supported in experimental mode",
         ));
     }
     call.engine.start(id, call.query.some("detachKeys")).await?;
@@ -123,7 +114,12 @@ pub(crate) async fn stats(call: Call, id: &str) -> Answer {
         (false, true) => StatsKind::OneShot,
         (false, false) => StatsKind::Once,
     };
-    lines(call.engine.stats(id, kind).await?)
+    let mut response = lines(call.engine.stats(id, kind).await?)?;
+    if kind == StatsKind::Stream {
+        // Docker names the type of a single answer only.
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
+    Ok(response)
 }
 
 /// `GET /containers/{id}/changes`.
@@ -153,6 +149,8 @@ pub(crate) async fn remove(call: Call, id: &str) -> Answer {
 /// `POST /containers/{id}/wait`. The head goes out at once: clients start the container when they have it.
 pub(crate) async fn wait(call: Call, id: &str) -> Answer {
     let condition = match call.query.text("condition") {
+        // Clients of before there were conditions.
+        _ if call.version < (1, 30) => WaitCondition::NotRunning,
         "" | "not-running" => WaitCondition::NotRunning,
         "next-exit" => WaitCondition::NextExit,
         "removed" => WaitCondition::Removed,
@@ -188,20 +186,16 @@ pub(crate) async fn logs(call: Call, id: &str) -> Answer {
         ));
     }
     let logs = call.engine.logs(id, query).await?;
-    let media_type = if logs.tty {
-        "application/vnd.docker.raw-stream"
-    } else {
-        "application/vnd.docker.multiplexed-stream"
-    };
-    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))];
+    let content_type = [(header::CONTENT_TYPE, Content::of_tty(logs.tty).media_type(call.version))];
     Ok((content_type, Body::from_stream(logs.stream)).into_response())
 }
 
 /// `POST /containers/{id}/attach`.
 pub(crate) async fn attach(call: Call, id: &str) -> Answer {
-    let pending = call.engine.attach(id, attach_query(&call)).await?;
+    let pending = call.engine.attach(id, attach_query(&call)).await;
+    let pending = pending.map_err(|error| Failure::from(error).told_as_stream())?;
     let content = Content::of_tty(pending.tty());
-    hijack(call.request, content, move |client| pending.connect(client))
+    hijack(call, content, move |client| pending.connect(client)).map(bare)
 }
 
 /// `GET /containers/{id}/attach/ws`. What flows there has no frames, with a terminal or without.
@@ -243,8 +237,11 @@ pub(crate) async fn resize(call: Call, id: &str) -> Answer {
 pub(crate) fn size(call: &Call) -> Result<(u16, u16), Failure> {
     let side = |name: &str, side: &str| {
         let text = call.query.text(name);
-        text.parse()
-            .map_err(|_| Failure::bad_request(format!("invalid resize {side} {text:?}: invalid syntax")))
+        let refuse = |why: &str| Failure::bad_request(format!("invalid resize {side} {text:?}: {why}"));
+        let number: i64 = text.parse().map_err(|_| refuse("invalid syntax"))?;
+        let number = u32::try_from(number).map_err(|_| refuse("value out of range"))?;
+        // The kernel knows no larger ones (ioctl_tty(2)).
+        Ok::<u16, Failure>(u16::try_from(number).unwrap_or(u16::MAX))
     };
     Ok((side("h", "height")?, side("w", "width")?))
 }

@@ -30,7 +30,7 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Answer {
         None => Ok(StatusCode::OK.into_response()),
         Some(pending) => {
             let content = Content::of_tty(pending.tty());
-            hijack(call.request, content, move |client| pending.connect(client))
+            hijack(call, content, move |client| pending.connect(client))
         }
     }
 }
