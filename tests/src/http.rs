@@ -32,6 +32,8 @@ pub struct Question<'a> {
     pub body: &'a [u8],
     /// What is sent once the head of the answer is there, after which this end is closed for writing.
     pub input: Option<&'a [u8]>,
+    /// What is sent then while this end stays open.
+    pub frames: &'a [u8],
     /// How many lines of the answer's body are enough.
     pub lines: usize,
     /// How long the end of the answer is waited for.
@@ -69,6 +71,7 @@ pub(crate) fn request(socket: &Path, method: &str, path: &str, body: &str) -> An
             headers: &[],
             body: body.as_bytes(),
             input: None,
+            frames: &[],
             lines: usize::MAX,
             patience: Duration::from_secs(600),
         },
@@ -92,6 +95,7 @@ pub(crate) fn exchange(socket: &Path, question: &Question<'_>) -> Reply {
         let more = read_some(&mut stream, &mut bytes, deadline);
         assert!(more, "{} {}: no answer", question.method, question.path);
     }
+    let _ = stream.write_all(question.frames);
     if let Some(input) = question.input {
         // The other end may have closed already; what it answered is compared.
         let _ = stream.write_all(input);

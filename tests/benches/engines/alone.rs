@@ -39,6 +39,7 @@ fn time_of(sandbox: &Sandbox, id: &str, query: &str) -> f64 {
         headers: &[],
         body: b"",
         input: None,
+        frames: &[],
         lines: 1,
         patience: Duration::from_secs(60),
     });

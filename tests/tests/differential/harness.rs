@@ -34,7 +34,7 @@ const HEADERS: [&str; 12] = [
 ];
 
 /// How long an answer may take where the request says nothing else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A difference that stays: requests that begin so (`POST /path`, or `/path` for every method), where in the answer (`status`,
 /// a header's name, or what a JSON pointer contains), and why.
@@ -86,6 +86,7 @@ pub(crate) struct Request {
     reading: Reading,
     name: Option<&'static str>,
     input: Option<Vec<u8>>,
+    frames: Vec<u8>,
     lines: usize,
     patience: Duration,
     until: Option<&'static str>,
@@ -103,6 +104,7 @@ fn request(method: &'static str, path: impl Into<String>, body: impl Into<Vec<u8
         reading: Reading::ByType,
         name: None,
         input: None,
+        frames: Vec::new(),
         lines: usize::MAX,
         patience: PATIENCE,
         until: None,
@@ -130,6 +132,22 @@ pub(crate) fn put(path: impl Into<String>, body: impl Into<Vec<u8>>) -> Request 
 
 pub(crate) fn delete(path: impl Into<String>) -> Request {
     request("DELETE", path, "")
+}
+
+/// A path with parameters, escaped.
+pub(crate) fn with(path: &str, parameters: &[(&str, &str)]) -> String {
+    let escaped = |text: &str| {
+        let bytes = text.bytes().map(|byte| match byte {
+            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        });
+        bytes.collect::<String>()
+    };
+    let pairs: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={}", escaped(value)))
+        .collect();
+    format!("{path}?{}", pairs.join("&"))
 }
 
 #[allow(dead_code, reason = "each part of the comparison says what it needs of a request")]
@@ -165,9 +183,22 @@ impl Request {
             .input(input)
     }
 
+    /// As `hijacked`, but this end stays open.
+    pub(crate) fn open(self, input: impl Into<Vec<u8>>) -> Self {
+        self.header("Connection", "Upgrade")
+            .header("Upgrade", "tcp")
+            .frames(input)
+    }
+
     /// What is sent once the answer has begun, after which this end is closed for writing.
     pub(crate) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = Some(input.into());
+        self
+    }
+
+    /// What is sent once the answer has begun; this end stays open.
+    pub(crate) fn frames(mut self, frames: impl Into<Vec<u8>>) -> Self {
+        self.frames = frames.into();
         self
     }
 
@@ -228,6 +259,7 @@ impl Request {
             headers: &self.headers,
             body: &self.body,
             input: self.input.as_deref(),
+            frames: &self.frames,
             lines: self.lines,
             patience: self.patience,
         };
@@ -241,6 +273,11 @@ impl Request {
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Whether a listed difference is about a request.
+fn is_meant(request: &Request, line: &str, path: &str) -> bool {
+    line.starts_with(path) || request.path.starts_with(path)
 }
 
 /// Where the object of a write is seen.
@@ -286,7 +323,6 @@ struct Side {
     sandbox: Arc<Sandbox>,
     /// Names of ids and the ids, the latest last.
     ids: Vec<(String, String)>,
-    made: usize,
 }
 
 impl Side {
@@ -294,7 +330,6 @@ impl Side {
         Self {
             sandbox: Arc::new(Sandbox::with_busybox(engine)),
             ids: Vec::new(),
-            made: 0,
         }
     }
 
@@ -304,17 +339,19 @@ impl Side {
     }
 
     /// Keeps what a create answered, and makes the answer comparable. Returns it also as it came.
-    fn see(&mut self, request: &Request, reply: &Reply) -> (Seen, Value) {
+    fn see(&mut self, request: &Request, reply: &Reply, number: usize) -> (Seen, Value) {
         let body = decoded(request.reading, reply);
         let id = body["Id"].as_str().or_else(|| body["Name"].as_str());
         if let (201, Some(id)) = (reply.status, id) {
-            self.made += 1;
-            self.ids.push((self.made.to_string(), id.to_owned()));
+            self.ids.push((number.to_string(), id.to_owned()));
             if let Some(name) = request.name {
                 self.ids.push((name.to_owned(), id.to_owned()));
             }
         }
-        let normal = Normal { ids: &self.ids };
+        let normal = Normal {
+            ids: &self.ids,
+            dir: self.sandbox.dir().to_str().unwrap(),
+        };
         let headers = HEADERS.iter().map(|name| (*name, normal.text(reply.header(name))));
         let mut headers: BTreeMap<&'static str, String> = headers.collect();
         if reply.status != 101 {
@@ -340,6 +377,8 @@ struct Pending {
 pub(crate) struct Pair {
     theirs: Side,
     ours: Side,
+    /// How many objects the script has made.
+    made: usize,
     listed: &'static [Difference],
     met: Vec<bool>,
     report: String,
@@ -354,6 +393,7 @@ impl Pair {
         Self {
             theirs: Side::new(Engine::Reference(root.into())),
             ours: Side::new(Engine::Conex),
+            made: 0,
             listed,
             met: vec![false; listed.len()],
             report: String::new(),
@@ -371,8 +411,7 @@ impl Pair {
     /// Sends a script to both engines and compares every answer.
     pub(crate) fn compare(&mut self, script: &[Request]) {
         // Numbers begin anew with each script; what went before is still known as an id.
-        self.theirs.made = 0;
-        self.ours.made = 0;
+        self.made = 0;
         let mut later = Vec::new();
         for request in script {
             let pending = Pending {
@@ -396,11 +435,16 @@ impl Pair {
     /// Compares the answers to a request, and what is seen of its object after it.
     fn settle(&mut self, pending: Pending) {
         let Pending { request, theirs, ours } = pending;
-        let (theirs, raw) = self.theirs.see(&request, &theirs.join().unwrap());
-        let (ours, _) = self.ours.see(&request, &ours.join().unwrap());
+        let (theirs, ours) = (theirs.join().unwrap(), ours.join().unwrap());
+        if theirs.status == 201 || ours.status == 201 {
+            self.made += 1;
+        }
+        let (theirs, raw) = self.theirs.see(&request, &theirs, self.made);
+        let (ours, _) = self.ours.see(&request, &ours, self.made);
         self.tally.count(request.method, &request.path, theirs.status);
         self.report(&request, &theirs, &ours);
-        let Some(mut inspection) = inspection(&request, &raw).filter(|_| request.is_inspected) else {
+        let is_inspected = request.is_inspected && theirs.status == ours.status;
+        let Some(mut inspection) = inspection(&request, &raw).filter(|_| is_inspected) else {
             return;
         };
         // An object that was answered with its id is known by its number on either side.
@@ -414,8 +458,8 @@ impl Pair {
         }
         let theirs = self.theirs.begin(&inspection).join().unwrap();
         let ours = self.ours.begin(&inspection).join().unwrap();
-        let (theirs, _) = self.theirs.see(&inspection, &theirs);
-        let (ours, _) = self.ours.see(&inspection, &ours);
+        let (theirs, _) = self.theirs.see(&inspection, &theirs, self.made);
+        let (ours, _) = self.ours.see(&inspection, &ours, self.made);
         inspection.path = format!("{} after {}", inspection.path, request.line());
         self.report(&inspection, &theirs, &ours);
     }
@@ -427,6 +471,23 @@ impl Pair {
             let what = format!("Docker {}, Conex {}", theirs.status, ours.status);
             found.push(("status".to_owned(), what));
         }
+        let is_known = |place: &str| {
+            let is = |(path, part, _): &Difference| is_meant(request, &line, path) && place.contains(part);
+            self.listed.iter().any(is)
+        };
+        if theirs.status != ours.status && !is_known("status") {
+            // The rest of two different answers says little: the bodies as they are.
+            let _ = writeln!(
+                self.report,
+                "{line} {}\n    Docker {} {}\n    Conex  {} {}",
+                String::from_utf8_lossy(&request.body),
+                theirs.status,
+                theirs.body,
+                ours.status,
+                ours.body
+            );
+            return;
+        }
         for (name, theirs) in &theirs.headers {
             let ours = ours.headers.get(name).map_or("", String::as_str);
             if theirs != ours {
@@ -435,9 +496,7 @@ impl Pair {
         }
         differences("", &theirs.body, &ours.body, &mut found);
         for (place, what) in found {
-            let is = |(path, part, _): &Difference| {
-                (line.starts_with(path) || request.path.starts_with(path)) && place.contains(part)
-            };
+            let is = |(path, part, _): &Difference| is_meant(request, &line, path) && place.contains(part);
             if let Some(index) = self.listed.iter().position(is) {
                 self.met[index] = true;
             } else if !EVERYWHERE.iter().any(is) {

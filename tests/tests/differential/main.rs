@@ -6,10 +6,15 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod containers;
+mod create;
 mod decode;
 mod execs;
+mod files;
 mod harness;
 mod images;
+mod lifecycle;
+mod list;
 mod normal;
+mod streams;
 mod tally;
+mod watching;

@@ -7,17 +7,23 @@ use serde_json::Value;
 /// Keys whose numbers are chance; that there is a number is compared.
 const CHANCE: [&str; 5] = ["Pid", "Created", "Size", "SizeRootFs", "SizeRw"];
 
+/// Keys whose lists come in the order of a map of Docker's, which is chance.
+const UNORDERED: [&str; 4] = ["Mounts", "Ports", "ContainersDeleted", "ExecIDs"];
+
 /// Makes one engine's answers comparable.
 pub(crate) struct Normal<'a> {
     /// Names of ids, and the ids that creates have answered.
     pub(crate) ids: &'a [(String, String)],
+    /// The engine's scratch directory.
+    pub(crate) dir: &'a str,
 }
 
 impl Normal<'_> {
     pub(crate) fn text(&self, text: &str) -> String {
+        let text = &text.replace(self.dir, "<dir>");
         let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut normal = String::new();
-        let mut rest = text;
+        let mut rest = text.as_str();
         while !rest.is_empty() {
             if let Some(length) = time(rest) {
                 normal.push_str("<time>");
@@ -41,11 +47,23 @@ impl Normal<'_> {
 
     pub(crate) fn value(&self, key: &str, value: &Value) -> Value {
         match value {
+            Value::String(text) if key == "Status" => Value::String(without_duration(text)),
+            // Which of the free addresses it is.
+            Value::String(text) if key == "IPAddress" && text.starts_with("172.17.0.") => {
+                Value::String("172.17.0.<number>".to_owned())
+            }
             Value::String(text) => Value::String(self.text(text)),
             Value::Number(number) if CHANCE.contains(&key) && number.as_i64() != Some(0) => {
                 Value::String("<number>".to_owned())
             }
-            Value::Array(items) => Value::Array(items.iter().map(|item| self.value(key, item)).collect()),
+            Value::Array(items) => {
+                let mut items: Vec<Value> = items.iter().map(|item| self.value(key, item)).collect();
+                let are_changes = items.iter().any(|item| item["Kind"].is_number());
+                if UNORDERED.contains(&key) || are_changes {
+                    items.sort_by_key(Value::to_string);
+                }
+                Value::Array(items)
+            }
             Value::Object(fields) => {
                 let fields = fields
                     .iter()
@@ -54,6 +72,19 @@ impl Normal<'_> {
             }
             other => other.clone(),
         }
+    }
+}
+
+/// `Up 2 seconds` without the time that it took to ask.
+fn without_duration(status: &str) -> String {
+    let words: Vec<&str> = status.split(' ').collect();
+    let is_second = |word: &str| word == "second" || word == "seconds";
+    match words.iter().position(|word| is_second(word)) {
+        Some(end) => {
+            let start = end.saturating_sub(if words[end - 1] == "a" { 3 } else { 1 });
+            [&words[..start], &["<duration>"], &words[end + 1..]].concat().join(" ")
+        }
+        None => status.to_owned(),
     }
 }
 
