@@ -79,7 +79,8 @@ pub(crate) fn request(socket: &Path, method: &str, path: &str, body: &str) -> An
     Answer {
         status: reply.status,
         content_type: reply.header("Content-Type").to_owned(),
-        body: String::from_utf8_lossy(&reply.body).into_owned(),
+        body: String::from_utf8(reply.body)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
     }
 }
 
@@ -90,9 +91,9 @@ pub(crate) fn exchange(socket: &Path, question: &Question<'_>) -> Reply {
     stream.write_all(&head_of(question)).unwrap();
     // An answer may come before the body is read, and end the connection.
     let _ = stream.write_all(question.body);
-    let mut bytes = Vec::new();
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; READ]);
     while !contains(&bytes, b"\r\n\r\n") {
-        let more = read_some(&mut stream, &mut bytes, deadline);
+        let more = read_some(&mut stream, &mut bytes, &mut buffer, deadline);
         assert!(more, "{} {}: no answer", question.method, question.path);
     }
     let _ = stream.write_all(question.frames);
@@ -105,7 +106,7 @@ pub(crate) fn exchange(socket: &Path, question: &Question<'_>) -> Reply {
         let lines = || parsed(question, bytes, false).body.split(|byte| *byte == b'\n').count() - 1;
         question.lines != usize::MAX && lines() >= question.lines
     };
-    while !has_enough(&bytes) && read_some(&mut stream, &mut bytes, deadline) {}
+    while !has_enough(&bytes) && read_some(&mut stream, &mut bytes, &mut buffer, deadline) {}
     let ended = Instant::now() < deadline;
     parsed(question, &bytes, ended)
 }
@@ -130,15 +131,17 @@ fn head_of(question: &Question<'_>) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// Reads what is there; false when there will be no more, or not in time.
-fn read_some(stream: &mut UnixStream, bytes: &mut Vec<u8>, deadline: Instant) -> bool {
+/// Bytes that are read at once: few calls, so that what is timed is the engine.
+const READ: usize = 256 * 1024;
+
+/// Reads what is there by way of a buffer; false when there will be no more, or not in time.
+fn read_some(stream: &mut UnixStream, bytes: &mut Vec<u8>, buffer: &mut [u8], deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return false;
     }
     stream.set_read_timeout(Some(left)).unwrap();
-    let mut buffer = [0; 1 << 16];
-    match stream.read(&mut buffer) {
+    match stream.read(buffer) {
         Ok(0) => false,
         Ok(length) => {
             bytes.extend_from_slice(&buffer[..length]);
