@@ -93,6 +93,52 @@ fn an_image_is_pulled_and_runs_and_the_second_time_it_is_there() {
 }
 
 #[test]
+fn without_a_tag_all_of_a_repository_are_pulled() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = open_registry(&sandbox);
+    let busybox = image(OCI_CONFIG, &[(OCI_LAYER_GZIP, "gzip", &busybox_layer())]);
+    let more = layer_of(&[("etc/more", b"x")]);
+    let larger = image(
+        OCI_CONFIG,
+        &[
+            (OCI_LAYER_GZIP, "gzip", &busybox_layer()),
+            (OCI_LAYER_GZIP, "gzip", &more),
+        ],
+    );
+    for (tag, image) in [("1", &busybox), ("2", &busybox), ("latest", &larger)] {
+        registry.pusher("team/several", None).image(image, tag);
+    }
+    let name = format!("{}/team/several", registry.domain());
+    let said = sandbox.ok(&["pull", "-a", &name]);
+    for words in [
+        "1: Pulling from team/several",
+        "2: Pulling from team/several",
+        "latest: Pulling from team/several",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let outcome = format!("Status: Downloaded newer image for {name}\n{name}");
+    assert!(said.ends_with(&outcome), "{said}");
+    assert_eq!(said.matches("Status: ").count(), 1, "{said}");
+    let listed = sandbox.ok(&["images", "--format", "{{.Tag}}", &name]);
+    let mut tags: Vec<&str> = listed.lines().collect();
+    tags.sort_unstable();
+    assert_eq!(tags, ["1", "2", "latest"]);
+    let again = sandbox.ok(&["pull", "-a", &name]);
+    assert!(
+        again.ends_with(&format!("Status: Image is up to date for {name}\n{name}")),
+        "{again}"
+    );
+    let until = sandbox.ok(&["info", "--format", "{{.SystemTime}}"]);
+    let form = "{{.Action}} {{.Actor.ID}}";
+    let events = sandbox.ok(&["events", "--since", "1h", "--until", &until, "--format", form]);
+    let pulls: Vec<&str> = events.lines().filter(|line| line.starts_with("pull ")).collect();
+    assert_eq!(pulls, [format!("pull {name}"), format!("pull {name}")]);
+    let refused = sandbox.request("POST", &format!("/v1.50/images/create?fromImage={name}x"), "");
+    assert_eq!(refused.0, 404, "{}", refused.1);
+}
+
+#[test]
 fn docker_manifests_and_indexes_are_understood() {
     let sandbox = Sandbox::beside_registries();
     let registry = open_registry(&sandbox);

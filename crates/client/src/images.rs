@@ -14,6 +14,8 @@ use crate::{Client, Result};
 pub struct PullOptions<'a> {
     /// Name, with tag or digest where one is meant.
     pub image: &'a str,
+    /// Every tag of the name.
+    pub all_tags: bool,
     /// `linux/arm64`.
     pub platform: Option<&'a str>,
     /// Value of `X-Registry-Auth`.
@@ -32,10 +34,16 @@ pub struct ImagesOptions<'a> {
 impl Client {
     /// `POST /images/create`.
     pub async fn pull(&self, options: PullOptions<'_>) -> Result<Lines<ProgressMessage>> {
-        let (name, tag) = split_tag(options.image);
+        // Without a tag all are meant.
+        let (name, tag) = if options.all_tags {
+            (options.image, None)
+        } else {
+            let (name, tag) = split_tag(options.image);
+            (name, Some(tag))
+        };
         let target = Target::new(&["images", "create"])
             .with("fromImage", name)
-            .with("tag", tag)
+            .maybe("tag", tag)
             .maybe("platform", options.platform);
         let response = self
             .send(Method::POST, &target, empty(), |request| match options.credentials {

@@ -3,6 +3,7 @@
 mod history;
 mod list;
 mod prune;
+mod pull;
 mod save;
 mod stream;
 
@@ -13,8 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conex_api_types as api;
 use conex_image::{FindError, Image, ProgressSink, Removal, Removed, User};
-use conex_reference::{Platform, Reference};
-use conex_registry::Credentials;
+use conex_reference::Reference;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
@@ -22,7 +22,6 @@ use crate::containers::Container;
 use crate::engine::{Engine, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::stream::{AbortOnDrop, Line, sink, streamed};
-use crate::requests::PullRequest;
 
 /// An image that was not found, in Docker's words.
 pub(crate) fn find_error(error: FindError) -> Error {
@@ -38,49 +37,6 @@ fn invalid(error: impl std::fmt::Display) -> Error {
 }
 
 impl Engine {
-    /// Pulls an image. What fails before the first line is an error of the request itself.
-    pub async fn pull(&self, request: PullRequest) -> Result<ProgressStream> {
-        let reference = reference(&request)?;
-        let host = Platform::of_machine(&rustix::system::uname().machine().to_string_lossy());
-        let platform = match request.platform.as_deref() {
-            Some(text) => Platform::parse(text, &host).map_err(invalid)?,
-            None => host,
-        };
-        let credentials = match request.auth.as_deref() {
-            Some(header) => Credentials::from_header(header).map_err(invalid)?,
-            None => Credentials::default(),
-        };
-        let (lines, stream) = mpsc::unbounded_channel();
-        let sink = sink(lines.clone());
-        let request = conex_image::PullRequest {
-            registry: Arc::new(self.inner.registries.registry(credentials)),
-            reference: reference.clone(),
-            platform,
-        };
-        let inner = self.inner.clone();
-        let pulling = tokio::spawn(async move {
-            let outcome = inner.images.pull(request, sink).await;
-            match outcome {
-                Ok(pulled) => {
-                    let name = reference.familiar();
-                    inner.events.image("pull", &name, &reference.familiar_name());
-                    tracing::info!(image = %name, id = %pulled.image.id, "pulled");
-                }
-                Err(error) => {
-                    let kind = if error.is_not_found() {
-                        ErrorKind::NotFound
-                    } else {
-                        ErrorKind::System
-                    };
-                    // The first line may not have been sent yet; then this becomes the request's own error.
-                    let _ = lines.send(Line::Failure(Error::new(kind, error.to_string())));
-                }
-            }
-        });
-        // A client that goes away ends its pull: dropping the stream drops this guard.
-        streamed(stream, AbortOnDrop(pulling)).await
-    }
-
     /// Loads what `docker save` wrote.
     pub async fn load(&self, body: BoxStream<'static, io::Result<Bytes>>, quiet: bool) -> Result<ProgressStream> {
         let (lines, stream) = mpsc::unbounded_channel();
@@ -235,16 +191,6 @@ impl Engine {
             },
         }
     }
-}
-
-fn reference(request: &PullRequest) -> Result<Reference> {
-    let reference = Reference::parse(&request.from_image).map_err(invalid)?;
-    let reference = if request.tag.is_empty() {
-        reference
-    } else {
-        reference.with_tag_or_digest(&request.tag).map_err(invalid)?
-    };
-    Ok(reference.with_default_tag())
 }
 
 fn last_tagged(image: &Image) -> String {

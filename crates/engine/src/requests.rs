@@ -91,7 +91,7 @@ pub struct DataUsageQuery {
 pub struct PullRequest {
     /// Name of the image, with or without tag or digest.
     pub from_image: String,
-    /// Tag or digest; empty takes that of `from_image`, else `latest`.
+    /// Tag or digest, in the place of that of `from_image`. Where both have none, all tags are meant.
     pub tag: String,
     /// `os[/architecture[/variant]]`, that of the host where absent.
     pub platform: Option<String>,

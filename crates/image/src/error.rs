@@ -103,6 +103,9 @@ pub enum PullError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The registry lists a tag that is none.
+    #[error("list of tags: {0}")]
+    Tag(#[source] ReferenceError),
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -116,6 +116,23 @@ impl std::fmt::Debug for HttpRegistry {
     }
 }
 
+impl HttpRegistry {
+    /// The tags of a repository (whose own tag and digest play no part), in the registry's order.
+    ///
+    /// # Errors
+    /// As for a manifest: there is no such repository, it may not be read, or nobody answers.
+    pub async fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
+        let mut candidates = self.session.candidates(repository).await;
+        while let Some(endpoint) = candidates.next(&self.session).await {
+            match self.session.tags(endpoint, repository).await {
+                Ok(tags) => return Ok(tags),
+                Err(error) => candidates.failed(error),
+            }
+        }
+        Err(candidates.into_error(repository))
+    }
+}
+
 impl Registry for HttpRegistry {
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<FetchedManifest>> {
         Box::pin(async move {
@@ -193,7 +210,7 @@ impl Session {
     }
 
     /// The successful answer to a request.
-    async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         endpoint: &Endpoint,
         reference: &Reference,

@@ -11,6 +11,7 @@
 //!                                       |  per request:    challenge -> token or password, redirects, retry once on 401
 //!                                       +- manifest(ref)   whole, at most 4 MiB, digest checked
 //!                                       +- blob(desc, at)  stream; goes on by `Range` where the connection broke
+//!                                       +- tags(repo)      all pages of the list
 //! ```
 //!
 //! `manifest` says what a manifest means and chooses among platforms; it has no effects. Errors have the texts that
@@ -27,6 +28,7 @@ pub mod manifest;
 mod registry;
 mod response;
 mod resume;
+mod tags;
 mod tls;
 mod token;
 mod transport;

@@ -235,14 +235,14 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Scheme, host and port, in which two URLs must agree to be of the same server.
-fn origin(uri: &Uri) -> (String, String, u16) {
+pub(crate) fn origin(uri: &Uri) -> (String, String, u16) {
     let scheme = uri.scheme_str().unwrap_or_default().to_lowercase();
     let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     (scheme, uri.host().unwrap_or_default().to_lowercase(), port)
 }
 
 /// A `Location` against the URL that it was sent for (RFC 3986, section 5.2, without dot segments).
-fn resolve(base: &Uri, location: &str) -> Option<Uri> {
+pub(crate) fn resolve(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     let scheme = base.scheme_str()?;
     let absolute = if location.starts_with("http://") || location.starts_with("https://") {

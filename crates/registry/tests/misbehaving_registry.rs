@@ -272,3 +272,44 @@ async fn a_registry_that_hides_its_root_is_used_and_its_token_kept() {
         Some("Bearer t")
     );
 }
+
+#[tokio::test]
+async fn a_list_of_tags_is_read_page_by_page() {
+    let (faulty, _, reference) = with_image();
+    let page = |tags: &str, next: &str| {
+        let reply = Reply::new(200, "application/json", format!(r#"{{"name":"a","tags":{tags}}}"#));
+        let link = format!("<{next}>; rel=\"next\"");
+        Fault::Instead(if next.is_empty() {
+            reply
+        } else {
+            reply.header("Link", &link)
+        })
+    };
+    faulty.order("/v2/a/tags/list", page(r#"["1","2"]"#, "/v2/a/tags/list?last=2"), 1);
+    faulty.order("/v2/a/tags/list", page(r#"["3"]"#, ""), 1);
+    assert_eq!(anonymous().tags(&reference).await.unwrap(), ["1", "2", "3"]);
+    let asked: Vec<String> = faulty
+        .server
+        .requests()
+        .into_iter()
+        .filter(|request| request.path.ends_with("/tags/list"))
+        .map(|request| request.query)
+        .collect();
+    assert_eq!(asked, ["", "last=2"]);
+    faulty.order("/v2/a/tags/list", page("null", ""), 1);
+    assert!(anonymous().tags(&reference).await.unwrap().is_empty());
+    for (tags, next, words) in [
+        ("7", "", "list of tags"),
+        (
+            r#"["1"]"#,
+            "http://elsewhere.invalid/v2/a/tags/list",
+            "unusable next page",
+        ),
+        (r#"["1"]"#, "/v2/a/tags/list", "more than 1000 pages"),
+    ] {
+        faulty.forget_orders();
+        faulty.order("/v2/a/tags/list", page(tags, next), usize::MAX);
+        let error = anonymous().tags(&reference).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

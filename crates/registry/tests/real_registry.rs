@@ -78,6 +78,20 @@ async fn an_image_is_pulled_from_an_open_registry_by_tag_and_by_digest() {
 }
 
 #[tokio::test]
+async fn all_tags_of_a_repository_are_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = open(directory.path());
+    for tag in ["1", "2", "latest"] {
+        real.pusher("a/b", None).image(&image(), tag);
+    }
+    let mut tags = as_user("").tags(&reference(&real, "a/b:1")).await.unwrap();
+    tags.sort();
+    assert_eq!(tags, ["1", "2", "latest"]);
+    let error = as_user("").tags(&reference(&real, "nosuch")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+#[tokio::test]
 async fn an_index_leads_to_the_manifest_of_the_platform() {
     let directory = tempfile::tempdir().unwrap();
     let real = open(directory.path());

@@ -160,6 +160,7 @@ impl Flags {
     async fn pull(&self, client: &Client) -> Result<(), Failure> {
         let options = PullOptions {
             image: &self.image,
+            all_tags: false,
             platform: self.platform.as_deref(),
             credentials: None,
         };

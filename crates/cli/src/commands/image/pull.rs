@@ -9,6 +9,9 @@ use crate::progress;
 /// Downloads an image.
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
+    /// Every image of the repository
+    #[arg(short, long)]
+    all_tags: bool,
     /// Platform of the image: linux/arm64
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -23,11 +26,16 @@ impl Pull {
     /// Prints how it goes.
     pub(crate) async fn run(&self, client: &Client) -> Result<i32, Failure> {
         let last = self.image.rsplit('/').next().unwrap_or_default();
-        if !self.quiet && !last.contains([':', '@']) {
+        let is_name_only = !last.contains([':', '@']);
+        if self.all_tags && !is_name_only {
+            return Err(Failure::new(1, "tag can't be used with --all-tags/-a"));
+        }
+        if !self.quiet && !self.all_tags && is_name_only {
             println!("Using default tag: latest");
         }
         let options = PullOptions {
             image: &self.image,
+            all_tags: self.all_tags,
             platform: self.platform.as_deref(),
             credentials: None,
         };
