@@ -171,7 +171,9 @@ def test_list_filters(client, name):
 
 
 def test_stop_start_and_restart(client, name):
-    container = client.containers.run(IMAGE, ["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"], name=name, detach=True)
+    script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"
+    container = client.containers.run(IMAGE, ["sh", "-c", script], name=name, detach=True)
+    eventually(lambda: container.logs() == b"ready\n", "the trap")
     container.stop(timeout=10)
     assert container.wait()["StatusCode"] == 5
     container.start()
