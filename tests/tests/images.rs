@@ -417,6 +417,78 @@ fn an_archive_is_loaded_tagged_and_removed() {
 }
 
 #[test]
+fn an_image_that_is_removed_by_force_stays_for_its_stopped_containers() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok(&[
+        "run",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x > /new",
+    ]);
+    let id = sandbox.ok(&["image", "inspect", "--format", "{{.Id}}", "busybox"]);
+    let listed = |sandbox: &Sandbox| sandbox.ok(&["ps", "-a", "--no-trunc", "--format", "{{.Image}}"]);
+    assert_eq!(listed(&sandbox), "busybox");
+    assert_eq!(
+        sandbox.ok(&["rmi", "-f", "busybox"]),
+        format!("Untagged: busybox:latest\nDeleted: {id}")
+    );
+    for _ in 0..2 {
+        assert_eq!(sandbox.ok(&["images", "-aq"]), "");
+        assert!(sandbox.docker(&["image", "inspect", &id]).err.contains("No such image"));
+        assert!(sandbox.docker(&["create", &id]).err.contains("No such image"));
+        assert_eq!(listed(&sandbox), id);
+        assert_eq!(
+            sandbox.ok(&["inspect", "--format", "{{.Config.Image}} {{.Image}}", "box"]),
+            format!("busybox {id}")
+        );
+        assert!(sandbox.ok(&["diff", "box"]).contains("A /new"));
+        sandbox.ok(&["start", "-a", "box"]);
+        sandbox.kill();
+        sandbox.start(&[]);
+    }
+    sandbox.ok(&["rm", "box"]);
+    assert_eq!(
+        sandbox
+            .ok(&["system", "df", "--format", "{{.Type}} {{.Size}}"])
+            .lines()
+            .next(),
+        Some("Images 0B")
+    );
+    let archive = busybox_archive(sandbox.dir());
+    sandbox.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    // What runs keeps its image, without a name.
+    assert_eq!(sandbox.ok(&["rmi", "-f", "busybox"]), "Untagged: busybox:latest");
+    assert_eq!(
+        sandbox.ok(&["images", "-q", "--no-trunc", "--filter", "dangling=true"]),
+        id
+    );
+    assert!(
+        sandbox
+            .docker(&["rmi", "-f", &id])
+            .err
+            .contains("is being used by running container")
+    );
+    assert_eq!(listed(&sandbox), id);
+    sandbox.ok(&["rm", "-f", "box"]);
+}
+
+#[test]
 fn archives_that_share_layers_are_loaded_at_once() {
     let sandbox = Sandbox::empty();
     let layer = busybox_layer();

@@ -232,6 +232,12 @@ impl Inner {
         self.images.find(name).map_err(crate::images::find_error)
     }
 
+    /// The image that a container was made of, removed since or not.
+    pub(crate) fn image_of(&self, container: &Container) -> Result<Arc<Image>> {
+        let image = self.images.find_of_container(&container.image);
+        image.map_err(crate::images::find_error)
+    }
+
     /// Path of a container's cgroup below each hierarchy's root.
     pub(crate) fn cgroup_path(&self, container: &Container) -> PathBuf {
         let parent = container.config.host.cgroup_parent.as_str();

@@ -19,7 +19,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use crate::containers::Container;
-use crate::engine::{Engine, ProgressStream};
+use crate::engine::{Engine, Inner, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::stream::{AbortOnDrop, Line, sink, streamed};
 
@@ -34,6 +34,27 @@ pub(crate) fn find_error(error: FindError) -> Error {
 
 fn invalid(error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidParameter, error.to_string())
+}
+
+impl Inner {
+    /// The containers as users of their images.
+    fn users_of_images(&self) -> Vec<User> {
+        let containers = self.containers.all();
+        let user = |container: &Arc<Container>| User {
+            container: container.id.clone(),
+            image: container.image.clone(),
+            running: container.view().state.is_running(),
+        };
+        containers.iter().map(user).collect()
+    }
+
+    /// Removes images that were kept only for containers that are gone.
+    pub(crate) async fn collect_images(&self) {
+        let users = || self.users_of_images();
+        if let Err(error) = self.images.collect_retained(&users).await {
+            tracing::warn!(%error, "remove an image whose last container is gone");
+        }
+    }
 }
 
 impl Engine {
@@ -142,15 +163,7 @@ impl Engine {
     }
 
     async fn take_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<Removed>> {
-        let users = || {
-            let containers = self.inner.containers.all();
-            let user = |container: &Arc<Container>| User {
-                container: container.id.clone(),
-                image: container.image.clone(),
-                running: container.view().state.is_running(),
-            };
-            containers.iter().map(user).collect()
-        };
+        let users = || self.inner.users_of_images();
         let removal = Removal {
             name,
             force,

@@ -41,13 +41,13 @@ impl Images {
                 Ok(digest) => parse(&id, &content.read(&digest)?)?,
                 Err(_) => continue,
             };
-            index.images.insert(
-                id,
-                Stored {
-                    record,
-                    config: Arc::new(config),
-                },
-            );
+            let images = if record.retained {
+                &mut index.retained
+            } else {
+                &mut index.images
+            };
+            let config = Arc::new(config);
+            images.insert(id, Stored { record, config });
         }
         for (name, id) in metadata.load(Table::Tags)? {
             index.tags.insert(name, String::from_utf8_lossy(&id).into_owned());
@@ -81,7 +81,7 @@ impl Images {
 
 /// Takes out layers that no image has: their last image was removed while a pull held them that then failed.
 fn drop_orphans(metadata: &Metadata, index: &mut Index) {
-    let used: HashSet<&String> = index.images.values().flat_map(|stored| &stored.record.layers).collect();
+    let used: HashSet<&String> = index.holders().flat_map(|(_, stored)| &stored.record.layers).collect();
     let orphans: Vec<String> = index.layers.keys().filter(|key| !used.contains(key)).cloned().collect();
     if orphans.is_empty() {
         return;

@@ -45,6 +45,23 @@ impl Images {
         index.image(&id).ok_or_else(|| no_such_image(name))
     }
 
+    /// The id of the image that a text names.
+    ///
+    /// # Errors
+    /// As for the image itself.
+    pub fn id_of(&self, name: &str) -> Result<String, FindError> {
+        resolve(&self.shared.index(), name).map(|(id, _)| id)
+    }
+
+    /// The image that a container was made of, by its id. One that was removed by force is still there for it.
+    ///
+    /// # Errors
+    /// There is none of this id.
+    pub fn find_of_container(&self, id: &str) -> Result<Arc<Image>, FindError> {
+        let image = self.shared.index().image_of_container(id);
+        image.ok_or_else(|| no_such_image(id))
+    }
+
     /// The image that a text names, kept from removal until the lease is dropped.
     pub async fn hold(&self, name: &str) -> Result<Lease, FindError> {
         let uses = self.shared.uses.clone().read_owned().await;

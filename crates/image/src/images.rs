@@ -31,6 +31,8 @@ impl Default for Settings {
 /// images.tag(&image.id, &reference).await -> Result<(), TagError>
 /// images.usage() -> Usage                                                                bytes of layers, shared and not
 /// images.remove(Removal { name, force, users }).await -> Result<Vec<Removed>, RemoveError>
+/// images.find_of_container(id) -> Result<Arc<Image>, FindError>                          also what was removed by force
+/// images.collect_retained(users).await -> Result<(), RemoveError>                        once its containers are gone
 /// ```
 #[derive(Debug, Clone)]
 pub struct Images {

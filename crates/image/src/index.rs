@@ -61,6 +61,8 @@ pub(crate) enum Flight {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     pub(crate) images: HashMap<String, Stored>,
+    /// Images that were removed while stopped containers have them: nobody else finds them.
+    pub(crate) retained: HashMap<String, Stored>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) layers: HashMap<String, LayerRecord>,
     pub(crate) fresh: HashMap<String, Fresh>,
@@ -80,7 +82,21 @@ impl Index {
 
     /// An image as it is now.
     pub(crate) fn image(&self, id: &str) -> Option<Arc<Image>> {
-        let stored = self.images.get(id)?;
+        Some(self.assemble(id, self.images.get(id)?))
+    }
+
+    /// An image that a container was made of, whether it was removed since or not.
+    pub(crate) fn image_of_container(&self, id: &str) -> Option<Arc<Image>> {
+        let stored = self.images.get(id).or_else(|| self.retained.get(id))?;
+        Some(self.assemble(id, stored))
+    }
+
+    /// All images that have layers.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (&String, &Stored)> {
+        self.images.iter().chain(&self.retained)
+    }
+
+    fn assemble(&self, id: &str, stored: &Stored) -> Arc<Image> {
         let names = self.tags.iter().filter(|(_, image)| *image == id);
         let names: Vec<Reference> = names.filter_map(|(name, _)| Reference::parse(name).ok()).collect();
         let familiar = |digests: bool| {
@@ -96,7 +112,7 @@ impl Index {
             .rev()
             .filter_map(|key| self.layers.get(key))
             .collect();
-        Some(Arc::new(Image {
+        Arc::new(Image {
             id: id.to_owned(),
             config: ImageConfig::clone(&stored.config),
             size: layers.iter().map(|layer| layer.size).sum(),
@@ -106,7 +122,7 @@ impl Index {
             repo_tags: familiar(false),
             repo_digests: familiar(true),
             last_tagged: stored.record.last_tagged.map(i128::from),
-        }))
+        })
     }
 }
 

@@ -154,6 +154,7 @@ impl Images {
         for name in image.names {
             index.tags.insert(name, image.id.clone());
         }
+        index.retained.remove(&image.id);
         index.images.insert(
             image.id,
             Stored {

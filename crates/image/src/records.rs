@@ -17,6 +17,9 @@ pub(crate) struct ImageRecord {
     /// The image that it was made upon here.
     #[serde(default)]
     pub(crate) parent: Option<String>,
+    /// Whether it was removed and is there for stopped containers alone.
+    #[serde(default)]
+    pub(crate) retained: bool,
     /// When it last got a tag, nanoseconds since 1970.
     pub(crate) last_tagged: Option<i64>,
 }

@@ -10,7 +10,9 @@ use sha2::{Digest as _, Sha256};
 use crate::error::RemoveError;
 use crate::find::{Named, resolve};
 use crate::images::Images;
-use crate::index::Index;
+use crate::index::{Index, Stored};
+use crate::records::ImageRecord;
+use crate::tag::encode;
 
 /// A container that uses an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,14 +59,26 @@ pub enum Removed {
     },
 }
 
+/// What becomes of an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Fate {
+    /// It stays.
+    #[default]
+    Stays,
+    /// It goes for everybody but the stopped containers that were made of it.
+    Retained,
+    /// It goes with all that it has.
+    Goes,
+}
+
 /// What a removal comes to.
 #[derive(Default)]
 struct Plan {
     id: String,
     /// Names to take, complete.
     names: Vec<String>,
-    /// Whether the image goes as well.
-    delete: bool,
+    /// What becomes of the image.
+    fate: Fate,
     /// The image that it was made upon, where it goes.
     parent: Option<String>,
     /// Keys of the layers that go with it.
@@ -99,14 +113,49 @@ impl Images {
         removing.await.map_err(|_| RemoveError::CutOff)?
     }
 
+    /// Removes what was retained for containers that are gone by now.
+    ///
+    /// # Errors
+    /// The metadata cannot be changed; the next call tries again.
+    pub async fn collect_retained(&self, users: &(dyn Fn() -> Vec<User> + Sync)) -> Result<(), RemoveError> {
+        if self.shared.index().retained.is_empty() {
+            return Ok(());
+        }
+        let changes = self.shared.changes.clone().lock_owned().await;
+        let uses = self.shared.uses.clone().write_owned().await;
+        let used: HashSet<String> = users().into_iter().map(|user| user.image).collect();
+        let images = self.clone();
+        let collecting = tokio::spawn(async move {
+            let retained: Vec<String> = images.shared.index().retained.keys().cloned().collect();
+            for id in retained.into_iter().filter(|id| !used.contains(id)) {
+                let mut plan = Plan {
+                    id,
+                    fate: Fate::Goes,
+                    ..Plan::default()
+                };
+                plan.add_contents(&images.shared.index());
+                images.carry_out(plan).await?;
+            }
+            drop((uses, changes));
+            Ok(())
+        });
+        collecting.await.map_err(|_| RemoveError::CutOff)?
+    }
+
     async fn carry_out(&self, plan: Plan) -> Result<Vec<Removed>, RemoveError> {
         let mut changes = Changes::new();
         for name in &plan.names {
             changes = changes.delete(Table::Tags, name.as_str());
         }
-        if plan.delete {
-            changes = changes.delete(Table::Images, plan.id.as_str());
-        }
+        let retained = self.shared.index().images.get(&plan.id).map(|stored| ImageRecord {
+            retained: true,
+            ..stored.record.clone()
+        });
+        changes = match (plan.fate, &retained) {
+            (Fate::Goes, _) => changes.delete(Table::Images, plan.id.as_str()),
+            (Fate::Retained, Some(record)) => changes.put(Table::Images, plan.id.as_str(), encode(record)),
+            _ => changes,
+        };
         for key in &plan.layers {
             changes = changes.delete(Table::Layers, key.as_str());
         }
@@ -121,10 +170,15 @@ impl Images {
                 image: plan.id.clone(),
             });
         }
-        if !plan.delete {
+        if plan.fate == Fate::Stays {
             return Ok(removed);
         }
-        index.images.remove(&plan.id);
+        let gone = index.images.remove(&plan.id);
+        if let (Fate::Retained, Some(Stored { config, .. }), Some(record)) = (plan.fate, gone, retained) {
+            index.retained.insert(plan.id.clone(), Stored { record, config });
+        } else {
+            index.retained.remove(&plan.id);
+        }
         for blob in &plan.blobs {
             if let Err(error) = self.shared.content.remove(blob) {
                 tracing::warn!(%error, "a blob is left to the next start");
@@ -148,10 +202,14 @@ impl Images {
 impl Plan {
     /// Adds what goes with the image: its blobs, and the layers that only it has.
     fn add_contents(&mut self, index: &Index) {
-        let Some(stored) = index.images.get(&self.id).filter(|_| self.delete) else {
+        let stored = index.images.get(&self.id).or_else(|| index.retained.get(&self.id));
+        let Some(stored) = stored.filter(|_| self.fate != Fate::Stays) else {
             return;
         };
         self.parent.clone_from(&stored.record.parent);
+        if self.fate == Fate::Retained {
+            return;
+        }
         self.blobs = [Some(&self.id), stored.record.manifest.as_ref()]
             .into_iter()
             .flatten()
@@ -175,7 +233,9 @@ fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, Re
         .filter(|(_, image)| **image == id)
         .map(|(name, _)| name.clone())
         .collect();
-    let used = users.iter().find(|user| user.image == id);
+    let mut users_of_it = users.iter().filter(|user| user.image == id);
+    let running = users_of_it.clone().find(|user| user.running);
+    let used = running.or_else(|| users_of_it.next());
     match named {
         Named::Reference(reference) => {
             let name = reference.to_string();
@@ -203,26 +263,22 @@ fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, Re
                     container: short(&user.container),
                     image: short(&id),
                 }),
-                // Forced: the name goes, the layers stay for the containers.
-                Some(_) => Ok(Plan {
+                // What runs keeps its image, without a name.
+                _ => Ok(Plan {
                     id,
                     names: taken,
-                    delete: false,
-                    ..Plan::default()
-                }),
-                None => Ok(Plan {
-                    id,
-                    names: taken,
-                    delete,
+                    fate: match used {
+                        _ if !delete => Fate::Stays,
+                        Some(user) if user.running => Fate::Stays,
+                        Some(_) => Fate::Retained,
+                        None => Fate::Goes,
+                    },
                     ..Plan::default()
                 }),
             }
         }
         Named::Id if index.has_children(&id) => Err(RemoveError::Children { image: short(&id) }),
-        Named::Id => {
-            let running = users.iter().find(|user| user.image == id && user.running);
-            plan_by_id(removal, id, names, running.or(used))
-        }
+        Named::Id => plan_by_id(removal, id, names, used),
     }
 }
 
@@ -245,16 +301,10 @@ fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Optio
             image: short(&id),
             container: short(&user.container),
         }),
-        Some(_) => Ok(Plan {
+        _ => Ok(Plan {
             id,
             names,
-            delete: false,
-            ..Plan::default()
-        }),
-        None => Ok(Plan {
-            id,
-            names,
-            delete: true,
+            fate: if used.is_some() { Fate::Retained } else { Fate::Goes },
             ..Plan::default()
         }),
     }
@@ -265,13 +315,16 @@ fn unused_parent(index: &Index, id: String, users: &[User]) -> Option<Plan> {
     let referred = index.tags.values().any(|image| *image == id)
         || index.has_children(&id)
         || users.iter().any(|user| user.image == id);
+    if referred || !index.images.contains_key(&id) {
+        return None;
+    }
     let mut plan = Plan {
         id,
-        delete: !referred,
+        fate: Fate::Goes,
         ..Plan::default()
     };
     plan.add_contents(index);
-    (plan.delete && index.images.contains_key(&plan.id)).then_some(plan)
+    Some(plan)
 }
 
 /// The first twelve digits of an id.
@@ -281,17 +334,9 @@ fn short(id: &str) -> String {
 
 /// Layers that only this image has and that no pull relies on.
 fn unreferenced(index: &Index, id: &str) -> BTreeSet<String> {
-    let others: HashSet<&String> = index
-        .images
-        .iter()
-        .filter(|(other, _)| *other != id)
-        .flat_map(|(_, stored)| &stored.record.layers)
-        .collect();
-    let own = index
-        .images
-        .get(id)
-        .into_iter()
-        .flat_map(|stored| &stored.record.layers);
+    let (own, others): (Vec<_>, Vec<_>) = index.holders().partition(|(holder, _)| *holder == id);
+    let others: HashSet<&String> = others.iter().flat_map(|(_, stored)| &stored.record.layers).collect();
+    let own = own.into_iter().flat_map(|(_, stored)| &stored.record.layers);
     own.filter(|key| !others.contains(key) && !index.leases.contains_key(*key))
         .cloned()
         .collect()

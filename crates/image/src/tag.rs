@@ -57,6 +57,7 @@ impl ImageRecord {
             layers,
             manifest,
             parent,
+            retained: false,
             last_tagged: Some(now()),
         }
     }

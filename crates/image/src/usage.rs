@@ -19,7 +19,7 @@ impl Images {
     pub fn usage(&self) -> Usage {
         let index = self.shared.index();
         let mut users: HashMap<&str, usize> = HashMap::new();
-        for layer in index.images.values().flat_map(|image| &image.record.layers) {
+        for layer in index.holders().flat_map(|(_, image)| &image.record.layers) {
             *users.entry(layer).or_default() += 1;
         }
         let size = |layer: &str| index.layers.get(layer).map_or(0, |record| record.size);

@@ -179,6 +179,91 @@ async fn a_removal_waits_for_a_lease_and_sees_who_uses_the_image_since() {
     store.assert_complete();
 }
 
+/// A container that has an image.
+fn user(image: &str, running: bool) -> User {
+    User {
+        container: "c".repeat(64),
+        image: image.to_owned(),
+        running,
+    }
+}
+
+#[tokio::test]
+async fn what_is_removed_by_force_stays_for_stopped_containers_alone_and_goes_with_them() {
+    let mut store = Store::new();
+    store.registry.add("a", &[layer("base"), layer("one")]);
+    store.registry.add("b", &[layer("base")]);
+    let id = store.pull("a").await.unwrap().image.id.clone();
+    let users = || vec![user(&id, false)];
+    let forced = Removal {
+        force: true,
+        ..removal("a", &users)
+    };
+    let removed = store.images.remove(forced).await.unwrap();
+    // The layers are the container's now.
+    assert_eq!(removed.last(), Some(&Removed::DeletedImage(id.clone())));
+    for _ in 0..2 {
+        assert!(store.images.list().is_empty());
+        assert!(store.images.find("a").is_err() && store.images.find(&id).is_err() && store.images.id_of(&id).is_err());
+        assert_eq!(store.images.find_of_container(&id).unwrap().layers.len(), 2);
+        assert_eq!(store.layers().len(), 2);
+        store.images.collect_retained(&users).await.unwrap();
+        store.reopen();
+    }
+    // Another image shares a layer with it, and goes without taking that along.
+    store.pull("b").await.unwrap();
+    store.images.remove(removal("b", &users)).await.unwrap();
+    assert_eq!(store.layers().len(), 2);
+    store.images.collect_retained(&Vec::new).await.unwrap();
+    assert!(store.images.find_of_container(&id).is_err());
+    assert!(store.layers().is_empty());
+    assert_eq!(store.keys(Table::Images), Vec::<String>::new());
+    assert_eq!(store.keys(Table::Layers), Vec::<String>::new());
+    store.reopen();
+}
+
+#[tokio::test]
+async fn what_was_removed_by_force_is_there_again_once_it_is_pulled() {
+    let mut store = Store::new();
+    store.registry.add("a", &[layer("one")]);
+    let id = store.pull("a").await.unwrap().image.id.clone();
+    let users = || vec![user(&id, false)];
+    let forced = Removal {
+        force: true,
+        ..removal(&id, &users)
+    };
+    store.images.remove(forced).await.unwrap();
+    assert!(!store.pull("a").await.unwrap().up_to_date);
+    store.images.collect_retained(&Vec::new).await.unwrap();
+    store.reopen();
+    assert_eq!(store.images.find("a").unwrap().id, id);
+    store.assert_complete();
+    store.images.remove(removal("a", &Vec::new)).await.unwrap();
+    assert!(store.layers().is_empty());
+}
+
+#[tokio::test]
+async fn what_runs_keeps_its_image_without_a_name() {
+    let store = Store::new();
+    store.registry.add("a", &[layer("one")]);
+    let id = store.pull("a").await.unwrap().image.id.clone();
+    // The stopped one comes first.
+    let users = || vec![user(&id, false), user(&id, true)];
+    let forced = Removal {
+        force: true,
+        ..removal("a", &users)
+    };
+    let removed = store.images.remove(forced).await.unwrap();
+    assert!(!removed.contains(&Removed::DeletedImage(id.clone())), "{removed:?}");
+    assert!(store.images.find(&id).unwrap().repo_tags.is_empty());
+    let forced = Removal {
+        force: true,
+        ..removal(&id, &users)
+    };
+    let refused = store.images.remove(forced).await;
+    assert!(matches!(refused, Err(RemoveError::Running { .. })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn members_that_would_leave_the_root_are_refused_and_nothing_is_left() {
     let outside = tempfile::tempdir().unwrap();

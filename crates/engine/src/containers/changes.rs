@@ -27,7 +27,7 @@ impl Engine {
     /// The paths that a container added, changed and deleted, in order.
     pub async fn changes(&self, id: &str) -> Result<Vec<api::FilesystemChange>> {
         let container = self.inner.containers.find(id)?;
-        let image = self.inner.find_image(&container.image)?;
+        let image = self.inner.image_of(&container)?;
         let dir = self.inner.files.dir(&container.id);
         let snapshots = self.inner.snapshots.clone();
         let walked = tokio::task::spawn_blocking(move || snapshots.changes(&image.layers, &dir, &OURS)).await;

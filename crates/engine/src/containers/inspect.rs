@@ -74,7 +74,7 @@ impl Engine {
                     format!("count the size of container {}: {error}", container.id),
                 )
             })?;
-        let image = self.inner.find_image(&container.image).map_or(0, |image| image.size);
+        let image = self.inner.image_of(container).map_or(0, |image| image.size);
         let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         Ok((number(rw), number(rw + image)))
     }

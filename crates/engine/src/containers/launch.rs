@@ -349,7 +349,7 @@ pub(crate) fn overlay_method(engine: &Inner) -> OverlayMethod {
 
 /// Mounts a container's root file system. The caller holds the container's `layer`.
 pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
-    let image = engine.find_image(&container.image)?;
+    let image = engine.image_of(container)?;
     let writable = if container.config.auto_remove {
         Writable::Volatile
     } else {

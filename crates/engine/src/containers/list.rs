@@ -229,7 +229,7 @@ fn summary(engine: &Inner, container: &Container, view: &View) -> api::Container
     api::ContainerSummary {
         id: container.id.clone(),
         names: vec![format!("/{}", container.name)],
-        image: config.image.clone(),
+        image: image_name(engine, container),
         image_id: container.image.clone(),
         command: command(config),
         created: created.as_second(),
@@ -245,6 +245,15 @@ fn summary(engine: &Inner, container: &Container, view: &View) -> api::Container
         },
         mounts: config.mounts.iter().map(|choice| mount(engine, choice)).collect(),
         ..api::ContainerSummary::default()
+    }
+}
+
+/// The name that the container was made by, where it is still that of its image; else the image's id, as in Docker.
+fn image_name(engine: &Inner, container: &Container) -> String {
+    let name = &container.config.image;
+    match engine.images.id_of(name) {
+        Ok(id) if id == container.image => name.clone(),
+        _ => container.image.clone(),
     }
 }
 

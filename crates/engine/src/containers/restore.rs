@@ -27,6 +27,7 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<()> {
     for record in records {
         restore_one(engine, record).await?;
     }
+    engine.collect_images().await;
     engine.networks.collect();
     let idle = engine.clone();
     tokio::task::spawn_blocking(move || idle.volumes.collect());

@@ -333,6 +333,7 @@ impl Task {
                 recovery::bury(&engine, &container);
             });
         }
+        self.engine.collect_images().await;
         self.engine.execs.forget_container(&self.container.id);
         self.engine.events.container(&self.container, "destroy", &[]);
         self.publish(State::Gone);

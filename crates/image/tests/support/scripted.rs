@@ -32,20 +32,17 @@ impl Store {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let metadata = Metadata::open(&dir.path().join("meta.redb")).unwrap();
-        let images = Images::open(
-            metadata.clone(),
-            Content::open(&dir.path().join("content")).unwrap(),
-            Snapshots::open(dir.path()).unwrap(),
-            Settings {
-                concurrent_downloads: 1,
-            },
-        );
         Self {
+            images: open(dir.path(), &metadata),
             metadata,
-            images: images.unwrap(),
             dir,
             registry: Arc::default(),
         }
+    }
+
+    /// Opens what is on disk once more, as after a restart.
+    pub(crate) fn reopen(&mut self) {
+        self.images = open(self.dir.path(), &self.metadata);
     }
 
     pub(crate) async fn pull(&self, name: &str) -> Result<Pulled, PullError> {
@@ -90,6 +87,18 @@ impl Store {
             }
         }
     }
+}
+
+fn open(dir: &Path, metadata: &Metadata) -> Images {
+    let images = Images::open(
+        metadata.clone(),
+        Content::open(&dir.join("content")).unwrap(),
+        Snapshots::open(dir).unwrap(),
+        Settings {
+            concurrent_downloads: 1,
+        },
+    );
+    images.unwrap()
 }
 
 pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
