@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::challenge::Challenge;
 use crate::config::{Cidr, ClientConfig, ConfigError};
+use crate::transport::origin;
 
 /// Where Docker Hub answers.
 const DEFAULT_ENDPOINT: &str = "https://registry-1.docker.io";
@@ -49,6 +50,12 @@ impl Endpoint {
     /// The URL of a path below `/v2/`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}/v2/{path}", self.base)
+    }
+
+    /// Whether a URL is of the same server.
+    pub(crate) fn owns(&self, url: &str) -> bool {
+        let origin = |url: &str| url.parse::<Uri>().map(|uri| origin(&uri)).ok();
+        origin(&self.base) == origin(url)
     }
 }
 

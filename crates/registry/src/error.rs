@@ -9,7 +9,8 @@ use conex_reference::Digest;
 /// Result of talking to a registry.
 pub type Result<T> = std::result::Result<T, RegistryError>;
 
-/// Why a manifest or a blob could not be fetched. `Display` is what the user of Docker's client sees.
+/// Why a manifest or a blob could not be fetched or sent. `Display` is what the user of Docker's client sees at a pull,
+/// `plain` at a push.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The registry denied access, or hides that the repository does not exist.
@@ -91,7 +92,7 @@ pub enum RegistryError {
     /// No connection, or none that lasted.
     #[error("{method} {url:?}: {source}")]
     Transport {
-        /// `Get` or `Post`.
+        /// `Get`, `Post`, `Patch`.
         method: &'static str,
         /// What was asked for.
         url: String,
@@ -131,6 +132,12 @@ pub enum RegistryError {
         operation: String,
         /// What is wrong.
         reason: String,
+    },
+    /// What was to be sent cannot be read.
+    #[error("{source}")]
+    Content {
+        /// What happened.
+        source: io::Error,
     },
 }
 
@@ -220,6 +227,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The registry sent something wrong.
     BadResponse,
+    /// It is no fault of the registry's.
+    Local,
 }
 
 impl RegistryError {
@@ -241,6 +250,23 @@ impl RegistryError {
             | Self::ManifestDigest { .. }
             | Self::TooLarge { .. }
             | Self::Protocol { .. } => ErrorKind::BadResponse,
+            Self::Content { .. } => ErrorKind::Local,
+        }
+    }
+
+    /// Whether the same may go well a little later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::TooManyRequests)
+    }
+
+    /// What the registry said, without what it means for a pull: Docker's words at a push.
+    pub fn plain(&self) -> String {
+        match self {
+            Self::AccessDenied { cause, .. }
+            | Self::ManifestUnknown { cause, .. }
+            | Self::RepositoryUnknown { cause, .. } => cause.to_string(),
+            Self::NoCredentials { .. } => "no basic auth credentials".to_owned(),
+            other => other.to_string(),
         }
     }
 }

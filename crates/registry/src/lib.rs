@@ -1,4 +1,4 @@
-//! Fetching images from a registry: manifests whole, blobs as streams that survive a broken connection.
+//! Images from a registry and to it: manifests whole, blobs as streams that survive a broken connection.
 //!
 //! `Registry` is what the image store pulls through; `HttpRegistry` is the real one, an HTTP client of the OCI
 //! distribution specification (and of Docker Registry v2, from which that came). One `HttpRegistry` serves one pull: it
@@ -14,6 +14,10 @@
 //!                                       +- tags(repo)      all pages of the list
 //! ```
 //!
+//! `Destination` is the other direction, for the length of one push: `upload` draws how a blob travels.
+//!
+//! `Client::search` asks an index for names.
+//!
 //! `manifest` says what a manifest means and chooses among platforms; it has no effects. Errors have the texts that
 //! users of Docker's client know, since tools match on them.
 
@@ -21,6 +25,7 @@ mod challenge;
 mod config;
 mod connect;
 mod credentials;
+mod destination;
 mod endpoint;
 mod error;
 mod http;
@@ -28,14 +33,20 @@ pub mod manifest;
 mod registry;
 mod response;
 mod resume;
+mod search;
+mod session;
 mod tags;
 mod tls;
 mod token;
 mod transport;
+mod upload;
 
 pub use crate::config::{ClientConfig, ConfigError, Limits, Proxies};
 pub use crate::credentials::{Credentials, CredentialsError};
+pub use crate::destination::Destination;
 pub use crate::error::{ErrorKind, RegistryError, Result, TransportError};
 pub use crate::http::{Client, HttpRegistry};
 pub use crate::manifest::{Descriptor, IndexEntry, Manifest, ManifestError};
 pub use crate::registry::{Blob, BlobStream, FetchedManifest, Registry};
+pub use crate::search::{Found, SearchError};
+pub use crate::upload::{Upload, Uploaded};

@@ -18,10 +18,10 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use hyper::{Response, StatusCode};
 
-use crate::error::{ErrorKind, RegistryError, Result, TransportError};
-use crate::http::Session;
+use crate::error::{RegistryError, Result, TransportError};
 use crate::manifest::Descriptor;
 use crate::registry::Blob;
+use crate::session::Session;
 use crate::transport::{content_length, next_piece};
 
 /// As much must have come since the last failure for it to be forgotten, so that a registry which breaks off after
@@ -145,8 +145,7 @@ impl Reading {
                 Ok(response) => return self.begin(response),
                 Err(error) => error,
             };
-            let is_passing = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::TooManyRequests);
-            if !is_passing {
+            if !error.is_passing() {
                 return Err(error);
             }
             self.pause(error).await?;

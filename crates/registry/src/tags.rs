@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::endpoint::Endpoint;
 use crate::error::{RegistryError, Result};
-use crate::http::Session;
+use crate::session::Session;
 use crate::transport::{Outgoing, origin, resolve};
 
 /// Longest page of a list, in bytes.

@@ -37,7 +37,7 @@ pub(crate) enum Freshness {
     Renewed,
 }
 
-/// The tokens of one pull.
+/// The tokens of one pull or push.
 #[derive(Default)]
 pub(crate) struct Tokens {
     known: Mutex<HashMap<Wanted, Token>>,
@@ -48,7 +48,8 @@ pub(crate) struct Tokens {
 struct Wanted {
     realm: String,
     service: String,
-    scope: String,
+    /// Each as `repository:<path>:<actions>`.
+    scopes: Vec<String>,
 }
 
 struct Token {
@@ -67,7 +68,7 @@ struct TokenAnswer {
 }
 
 impl Tokens {
-    /// A token that lets `credentials` pull from the repository of `reference`.
+    /// A token that gives `credentials` these scopes; `reference` is for errors.
     ///
     /// Several layers that ask at once wait for one answer.
     pub(crate) async fn token(
@@ -75,13 +76,13 @@ impl Tokens {
         transport: &Transport,
         credentials: &Credentials,
         challenge: &Challenge,
-        reference: &Reference,
+        (reference, scopes): (&Reference, Vec<String>),
         freshness: Freshness,
     ) -> Result<String> {
         let wanted = Wanted {
             realm: challenge.parameter("realm").unwrap_or_default().to_owned(),
             service: challenge.parameter("service").unwrap_or_default().to_owned(),
-            scope: format!("repository:{}:pull", reference.path()),
+            scopes,
         };
         let mut known = self.known.lock().await;
         if let Some(token) = known.get(&wanted)
@@ -113,8 +114,9 @@ impl Tokens {
 fn request(wanted: &Wanted, credentials: &Credentials) -> Outgoing {
     if credentials.identity_token.is_empty() {
         let account = Some(("account", credentials.username.as_str())).filter(|(_, name)| !name.is_empty());
-        let fields = [("service", wanted.service.as_str()), ("scope", &wanted.scope)];
-        let query = form(account.into_iter().chain(fields));
+        let scopes = wanted.scopes.iter().map(|scope| ("scope", scope.as_str()));
+        let fields = account.into_iter().chain([("service", wanted.service.as_str())]);
+        let query = form(fields.chain(scopes));
         let separator = if wanted.realm.contains('?') { '&' } else { '?' };
         let mut outgoing = Outgoing::get(format!("{}{separator}{query}", wanted.realm));
         if let Some(basic) = credentials.basic().and_then(|basic| HeaderValue::try_from(basic).ok()) {
@@ -126,7 +128,7 @@ fn request(wanted: &Wanted, credentials: &Credentials) -> Outgoing {
         ("grant_type", "refresh_token"),
         ("service", &wanted.service),
         ("client_id", CLIENT_ID),
-        ("scope", &wanted.scope),
+        ("scope", &wanted.scopes.join(" ")),
         ("refresh_token", &credentials.identity_token),
     ]);
     let mut outgoing = Outgoing {
@@ -173,7 +175,7 @@ fn form<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     pairs.join("&")
 }
 
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -192,7 +194,7 @@ mod tests {
         Wanted {
             realm: realm.to_owned(),
             service: "a b".to_owned(),
-            scope: "repository:x/y:pull".to_owned(),
+            scopes: vec!["repository:x/y:pull".to_owned()],
         }
     }
 
@@ -226,6 +228,29 @@ mod tests {
             "{body}"
         );
         assert!(!outgoing.headers.contains_key(AUTHORIZATION));
+    }
+
+    #[test]
+    fn several_scopes_are_asked_for_as_each_way_has_it() {
+        let mut wanted = wanted("https://auth/token");
+        wanted.scopes.push("repository:z:pull".to_owned());
+        let outgoing = request(&wanted, &Credentials::default());
+        assert!(
+            outgoing
+                .url
+                .ends_with("&scope=repository%3Ax%2Fy%3Apull&scope=repository%3Az%3Apull"),
+            "{}",
+            outgoing.url
+        );
+        let credentials = Credentials {
+            identity_token: "t".to_owned(),
+            ..Credentials::default()
+        };
+        let body = String::from_utf8(request(&wanted, &credentials).body.to_vec()).unwrap();
+        assert!(
+            body.contains("&scope=repository%3Ax%2Fy%3Apull%20repository%3Az%3Apull&"),
+            "{body}"
+        );
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Requests and answers over the pool of connections: time limits, redirects, bodies of bounded length.
 
 use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
@@ -20,12 +25,15 @@ use crate::error::{RegistryError, Result, TransportError};
 /// How many redirects are followed; as many as Go's client does.
 const REDIRECTS: usize = 10;
 
+/// What a request carries.
+type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
+
 /// How long a connection is kept for the next request of the same pull.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// The HTTP client of one pull.
+/// The HTTP client of one pull or push.
 pub(crate) struct Transport {
-    client: legacy::Client<Connector, Full<Bytes>>,
+    client: legacy::Client<Connector, RequestBody>,
     connector: Connector,
     user_agent: HeaderValue,
 }
@@ -37,6 +45,8 @@ pub(crate) struct Outgoing {
     pub(crate) url: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Path of another repository that the registry reads for it, which a token must allow.
+    pub(crate) reads_also: Option<String>,
 }
 
 /// An answer, with who gave it.
@@ -48,11 +58,17 @@ pub(crate) struct Answer {
 
 impl Outgoing {
     pub(crate) fn get(url: String) -> Self {
+        Self::new(Method::GET, url)
+    }
+
+    /// A request without a body.
+    pub(crate) fn new(method: Method, url: String) -> Self {
         Self {
-            method: Method::GET,
+            method,
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            reads_also: None,
         }
     }
 
@@ -62,15 +78,14 @@ impl Outgoing {
     }
 
     pub(crate) fn transport_error(&self, source: TransportError) -> RegistryError {
-        let method = if self.method == Method::POST { "Post" } else { "Get" };
         RegistryError::Transport {
-            method,
+            method: method_name(&self.method),
             url: self.url.clone(),
             source,
         }
     }
 
-    fn protocol_error(&self, reason: String) -> RegistryError {
+    pub(crate) fn protocol_error(&self, reason: String) -> RegistryError {
         RegistryError::Protocol {
             operation: self.operation(),
             reason,
@@ -125,7 +140,54 @@ impl Transport {
     }
 
     async fn send_once(&self, outgoing: &Outgoing, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>> {
-        let mut request = Request::new(Full::new(outgoing.body.clone()));
+        let body = Full::new(outgoing.body.clone()).map_err(|never| match never {});
+        let request = self.request(outgoing, uri, headers, body.boxed_unsync());
+        match timeout(self.answer_limit(), self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(outgoing.transport_error(connection_error(&error))),
+            Err(_) => Err(outgoing.transport_error(TransportError::ResponseTimeout)),
+        }
+    }
+
+    /// Sends a request with a body that comes piece by piece, in chunks (RFC 9112, section 7.1). Redirects are not
+    /// followed. It may take as long as it likes while pieces are taken.
+    pub(crate) async fn send_stream(
+        &self,
+        outgoing: &Outgoing,
+        body: BoxStream<'static, io::Result<Bytes>>,
+    ) -> Result<Response<Incoming>> {
+        let uri: Uri = outgoing
+            .url
+            .parse()
+            .map_err(|error| outgoing.protocol_error(format!("invalid URL: {error}")))?;
+        let taken = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&taken);
+        let frames = body.map_ok(move |bytes| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Frame::data(bytes)
+        });
+        let request = self.request(
+            outgoing,
+            &uri,
+            &outgoing.headers,
+            StreamBody::new(frames).boxed_unsync(),
+        );
+        let mut answer = std::pin::pin!(self.client.request(request));
+        loop {
+            let before = taken.load(Ordering::Relaxed);
+            match timeout(self.answer_limit() + self.limits().stall, &mut answer).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => return Err(outgoing.transport_error(connection_error(&error))),
+                Err(_) if taken.load(Ordering::Relaxed) == before => {
+                    return Err(outgoing.transport_error(TransportError::ResponseTimeout));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn request(&self, outgoing: &Outgoing, uri: &Uri, headers: &HeaderMap, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
         *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = headers.clone();
@@ -136,14 +198,13 @@ impl Transport {
         {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
         }
+        request
+    }
+
+    /// How long an answer may take. Connecting has limits of its own, so that its errors tell more than this one.
+    fn answer_limit(&self) -> Duration {
         let limits = self.limits();
-        // Connecting has limits of its own, so that its errors tell more than this one.
-        let limit = limits.connect * 2 + limits.handshake + limits.response;
-        match timeout(limit, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(outgoing.transport_error(connection_error(&error))),
-            Err(_) => Err(outgoing.transport_error(TransportError::ResponseTimeout)),
-        }
+        limits.connect * 2 + limits.handshake + limits.response
     }
 
     /// The whole body of an answer, if it is not longer than `limit` bytes.
@@ -227,6 +288,18 @@ fn body_error(error: &hyper::Error) -> TransportError {
         _ => TransportError::Http {
             reason: error.to_string(),
         },
+    }
+}
+
+/// The method as Go's client begins its errors.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::HEAD => "Head",
+        Method::POST => "Post",
+        Method::PUT => "Put",
+        Method::PATCH => "Patch",
+        Method::DELETE => "Delete",
+        _ => "Get",
     }
 }
 

@@ -34,10 +34,14 @@ pub(crate) fn x_registry_auth(username: &str, password: &str) -> String {
 
 /// The decoded value of a field of a query or form.
 pub(crate) fn field(query: &str, name: &str) -> Option<String> {
-    query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-        .map(percent_decode)
+    fields(query, name).into_iter().next()
+}
+
+/// The decoded values of a field that may be there several times.
+pub(crate) fn fields(query: &str, name: &str) -> Vec<String> {
+    let pairs = query.split('&');
+    let values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    values.map(percent_decode).collect()
 }
 
 fn percent_decode(text: &str) -> String {

@@ -39,7 +39,10 @@ pub(crate) struct Request {
     pub(crate) query: String,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
+    /// As much of it as came.
     pub(crate) body: Vec<u8>,
+    /// Whether all of the body came.
+    pub(crate) is_whole: bool,
 }
 
 impl Request {
@@ -186,6 +189,9 @@ fn serve(
     while let Some(request) = read_request(&mut reader)? {
         let reply = handler(&request);
         requests.lock().unwrap().push(request.clone());
+        if !request.is_whole {
+            return Ok(());
+        }
         if !write_reply(stream, &request, &reply)? {
             return stream.shutdown(Shutdown::Both);
         }
@@ -203,15 +209,45 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let target = words.next().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers = read_headers(reader)?;
-    let mut body = vec![0; length(&headers).unwrap_or(0)];
-    reader.read_exact(&mut body)?;
+    let is_chunked = headers
+        .iter()
+        .any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let mut body = Vec::new();
+    let is_whole = if is_chunked {
+        read_chunks(reader, &mut body)
+    } else {
+        let length = length(&headers).unwrap_or(0);
+        reader.by_ref().take(length as u64).read_to_end(&mut body).is_ok() && body.len() == length
+    };
     Ok(Some(Request {
         method,
         path: path.to_owned(),
         query: query.to_owned(),
         headers,
         body,
+        is_whole,
     }))
+}
+
+/// Reads a body in chunks (RFC 9112, section 7.1); whether it came to its end.
+fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> bool {
+    loop {
+        let mut line = String::new();
+        if !reader.read_line(&mut line).is_ok_and(|count| count > 0) {
+            return false;
+        }
+        let Ok(size) = usize::from_str_radix(line.trim(), 16) else {
+            return false;
+        };
+        let before = body.len();
+        let read = reader.by_ref().take(size as u64).read_to_end(body);
+        if read.is_err() || body.len() - before < size || reader.read_line(&mut String::new()).is_err() {
+            return false;
+        }
+        if size == 0 {
+            return true;
+        }
+    }
 }
 
 fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
@@ -318,6 +354,49 @@ pub(crate) fn tunnel_to(target: SocketAddr) -> SocketAddr {
         }
     });
     address
+}
+
+/// A proxy before a server that breaks connections off, as often as it is told to, when their clients have sent so many bytes.
+/// It lasts as long as the test's process.
+pub(crate) fn breaking_off(target: SocketAddr, after: usize, times: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let left = Arc::new(Mutex::new(times));
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let left = Arc::clone(&left);
+            thread::spawn(move || drop(pass_on(&client, target, after, &left)));
+        }
+    });
+    address
+}
+
+fn pass_on(client: &TcpStream, target: SocketAddr, after: usize, left: &Mutex<usize>) -> io::Result<()> {
+    let server = TcpStream::connect(target)?;
+    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    let downward = thread::spawn(move || {
+        drop(io::copy(&mut from_server, &mut to_client));
+        to_client.shutdown(Shutdown::Both)
+    });
+    let mut sent = 0;
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let count = (&mut &*client).read(&mut buffer).unwrap_or(0);
+        sent += count;
+        let breaks = sent > after && {
+            let mut left = left.lock().unwrap();
+            let breaks = *left > 0;
+            *left = left.saturating_sub(1);
+            breaks
+        };
+        if count == 0 || breaks || (&mut &server).write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    drop(server.shutdown(Shutdown::Both));
+    drop(client.shutdown(Shutdown::Both));
+    drop(downward.join());
+    Ok(())
 }
 
 fn tunnel(client: &TcpStream, target: SocketAddr) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::encoding::{base64url, basic, field};
+use super::encoding::{self, base64url, basic, field};
 use super::http::{Reply, Request, Server};
 
 const SERVICE: &str = "test-registry";
@@ -69,7 +69,10 @@ impl TokenServer {
 
     /// `Bearer ...` for pushing to a repository in a test's preparations.
     pub(crate) fn authorization(&self, repository: &str) -> String {
-        format!("Bearer {}", self.signer.token(repository, &["pull", "push"]))
+        format!(
+            "Bearer {}",
+            self.signer.token(&[repository.to_owned()], &["pull", "push"])
+        )
     }
 }
 
@@ -79,8 +82,13 @@ fn answer(request: &Request, policy: &Policy, signer: &Signer) -> Reply {
     } else {
         request.query.clone()
     };
-    let scope = field(&fields, "scope").unwrap_or_default();
-    let repository = scope.split(':').nth(1).unwrap_or_default().to_owned();
+    // A query has a field for each scope, a form all of them in one.
+    let scopes = encoding::fields(&fields, "scope").join(" ");
+    let repositories: Vec<String> = scopes
+        .split(' ')
+        .filter_map(|scope| scope.split(':').nth(1))
+        .map(str::to_owned)
+        .collect();
     let is =
         |username: &str, password: &str| request.header("authorization") == Some(basic(username, password).as_str());
     let actions: &[&str] = match policy {
@@ -110,7 +118,7 @@ fn answer(request: &Request, policy: &Policy, signer: &Signer) -> Reply {
     } else {
         "token"
     };
-    let token = signer.token(&repository, actions);
+    let token = signer.token(&repositories, actions);
     Reply::new(
         200,
         "application/json",
@@ -131,17 +139,17 @@ impl Signer {
         }
     }
 
-    fn token(&self, repository: &str, actions: &[&str]) -> String {
+    fn token(&self, repositories: &[String], actions: &[&str]) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let header = format!(r#"{{"typ":"JWT","alg":"RS256","x5c":["{}"]}}"#, self.chain);
-        let access = if actions.is_empty() {
-            String::new()
-        } else {
+        let entry = |repository: &String| {
             format!(
                 r#"{{"type":"repository","name":"{repository}","actions":["{}"]}}"#,
                 actions.join(r#"",""#)
             )
         };
+        let allowed = repositories.iter().filter(|_| !actions.is_empty());
+        let access = allowed.map(entry).collect::<Vec<_>>().join(",");
         let claims = format!(
             r#"{{"iss":"{ISSUER}","sub":"","aud":"{SERVICE}","exp":{},"nbf":{},"iat":{now},"jti":"{now}","access":[{access}]}}"#,
             now + 300,

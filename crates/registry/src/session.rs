@@ -1,0 +1,373 @@
+//! What one pull or push has in hand: which endpoint, with which authorization, and what answers are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use conex_reference::{Digest, Reference};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use crate::challenge::Challenge;
+use crate::credentials::Credentials;
+use crate::endpoint::{self, Endpoint};
+use crate::error::{RegistryError, Result};
+use crate::http::Client;
+use crate::manifest;
+use crate::registry::FetchedManifest;
+use crate::response::{Asked, challenges, refusal};
+use crate::token::{Freshness, Tokens};
+use crate::transport::{Answer, Outgoing, Transport, content_length};
+
+/// Longest manifest (distribution specification, "Pushing Manifests").
+const MANIFEST: u64 = 4 << 20;
+
+/// Longest body of an error that is read.
+const ERROR_BODY: u64 = 64 << 10;
+
+/// What a session does in repositories, and tokens must allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Pull,
+    Push,
+}
+
+/// Credentials, tokens, connections, and the endpoints that were asked.
+pub(crate) struct Session {
+    pub(crate) transport: Transport,
+    pub(crate) credentials: Credentials,
+    client: Client,
+    purpose: Purpose,
+    tokens: Tokens,
+    endpoints: Mutex<HashMap<String, Arc<[Endpoint]>>>,
+}
+
+impl Session {
+    pub(crate) fn new(client: Client, transport: Transport, credentials: Credentials, purpose: Purpose) -> Self {
+        Self {
+            transport,
+            credentials,
+            client,
+            purpose,
+            tokens: Tokens::default(),
+            endpoints: Mutex::default(),
+        }
+    }
+
+    /// The answer to a request for a blob from `offset` on: 200 or 206.
+    pub(crate) async fn blob(
+        &self,
+        repository: &Reference,
+        digest: Digest,
+        headers: &HeaderMap,
+    ) -> Result<Response<Incoming>> {
+        let mut candidates = self.candidates(repository).await;
+        while let Some(endpoint) = candidates.next(self).await {
+            let mut outgoing = Outgoing::get(endpoint.url(&format!("{}/blobs/{digest}", repository.path())));
+            outgoing.headers = headers.clone();
+            match self.fetch(endpoint, repository, outgoing).await {
+                Ok((_, response)) => return Ok(response),
+                Err(error) => candidates.failed(error),
+            }
+        }
+        Err(candidates.into_error(repository))
+    }
+
+    pub(crate) async fn manifest(&self, endpoint: &Endpoint, reference: &Reference) -> Result<FetchedManifest> {
+        let path = format!("{}/manifests/{}", reference.path(), reference.tag_or_digest());
+        let mut outgoing = Outgoing::get(endpoint.url(&path));
+        outgoing
+            .headers
+            .insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPT));
+        let (outgoing, response) = self.fetch(endpoint, reference, outgoing).await?;
+        let (head, body) = response.into_parts();
+        if content_length(&head.headers).is_some_and(|length| length > MANIFEST) {
+            return Err(RegistryError::TooLarge {
+                operation: outgoing.operation(),
+                limit: MANIFEST,
+            });
+        }
+        let bytes = self.transport.read_all(&outgoing, body, MANIFEST).await?;
+        verified(endpoint, reference, &head.headers, bytes)
+    }
+
+    /// The successful answer to a request.
+    pub(crate) async fn fetch(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        outgoing: Outgoing,
+    ) -> Result<(Outgoing, Response<Incoming>)> {
+        let (outgoing, response) = self.authorized(endpoint, reference, outgoing).await?;
+        let response = self.successful(endpoint, reference, &outgoing, response).await?;
+        Ok((outgoing, response))
+    }
+
+    /// Sends a request with the authorization that the endpoint wants, once more if that was not enough.
+    pub(crate) async fn authorized(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        mut outgoing: Outgoing,
+    ) -> Result<(Outgoing, Response<Incoming>)> {
+        let known = endpoint.challenges.get().map_or(&[][..], Vec::as_slice);
+        let first = self
+            .authorization(known, reference, &outgoing, Freshness::Cached)
+            .await?;
+        let mut answer = self.send_authorized(&mut outgoing, first.as_ref()).await?;
+        // Only the registry itself may ask for credentials, not whoever it redirects to.
+        if answer.response.status() == StatusCode::UNAUTHORIZED && !answer.is_foreign {
+            let challenges = challenges(answer.response.headers());
+            let freshness = if first.is_none() {
+                Freshness::Cached
+            } else {
+                Freshness::Renewed
+            };
+            let second = self.authorization(&challenges, reference, &outgoing, freshness).await?;
+            if second.is_some() && second != first {
+                answer = self.send_authorized(&mut outgoing, second.as_ref()).await?;
+            }
+        }
+        Ok((outgoing, answer.response))
+    }
+
+    /// Gives a request that can be sent only once the authorization that the endpoint is known to want.
+    pub(crate) async fn authorize(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        outgoing: &mut Outgoing,
+        freshness: Freshness,
+    ) -> Result<()> {
+        let known = endpoint.challenges.get().map_or(&[][..], Vec::as_slice);
+        if let Some(value) = self.authorization(known, reference, outgoing, freshness).await? {
+            outgoing.headers.insert(AUTHORIZATION, value);
+        }
+        Ok(())
+    }
+
+    /// The registry's own word on the credentials, without a repository.
+    pub(crate) async fn log_in(&self, endpoint: &Endpoint, reference: &Reference) -> Result<()> {
+        let (outgoing, response) = self
+            .authorized(endpoint, reference, Outgoing::get(endpoint.url("")))
+            .await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(RegistryError::LoginRefused {
+            url: outgoing.url,
+            status: status.as_u16(),
+            reason: status.canonical_reason().unwrap_or_default(),
+        })
+    }
+
+    async fn send_authorized(&self, outgoing: &mut Outgoing, authorization: Option<&HeaderValue>) -> Result<Answer> {
+        match authorization {
+            Some(authorization) => outgoing.headers.insert(AUTHORIZATION, authorization.clone()),
+            None => outgoing.headers.remove(AUTHORIZATION),
+        };
+        self.transport.send(outgoing).await
+    }
+
+    /// The value of `Authorization` that meets one of the challenges; `None` where there are none.
+    pub(crate) async fn authorization(
+        &self,
+        challenges: &[Challenge],
+        reference: &Reference,
+        outgoing: &Outgoing,
+        freshness: Freshness,
+    ) -> Result<Option<HeaderValue>> {
+        let with = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
+        let value = match (with("bearer"), with("basic")) {
+            (Some(_), _) if !self.credentials.registry_token.is_empty() => {
+                format!("Bearer {}", self.credentials.registry_token)
+            }
+            (Some(bearer), _) if bearer.parameter("realm").is_some() => {
+                let asked = (reference, self.scopes(reference, outgoing));
+                let tokens = &self.tokens;
+                let token = tokens
+                    .token(&self.transport, &self.credentials, bearer, asked, freshness)
+                    .await?;
+                format!("Bearer {token}")
+            }
+            (_, Some(_)) => self.credentials.basic().ok_or_else(|| RegistryError::NoCredentials {
+                url: outgoing.url.clone(),
+            })?,
+            _ => return Ok(None),
+        };
+        let unusable = |_| RegistryError::Protocol {
+            operation: outgoing.operation(),
+            reason: "credentials have characters that a header cannot have".to_owned(),
+        };
+        let mut value = HeaderValue::try_from(value).map_err(unusable)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    /// What a token must allow for a request (distribution specification, "Token Scope Documentation").
+    fn scopes(&self, reference: &Reference, outgoing: &Outgoing) -> Vec<String> {
+        let actions = match self.purpose {
+            Purpose::Pull => "pull",
+            Purpose::Push => "pull,push",
+        };
+        let own = format!("repository:{}:{actions}", reference.path());
+        let other = outgoing.reads_also.iter().map(|path| format!("repository:{path}:pull"));
+        [own].into_iter().chain(other).collect()
+    }
+
+    /// The answer if it is a success, else the error that it stands for.
+    pub(crate) async fn successful(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        outgoing: &Outgoing,
+        response: Response<Incoming>,
+    ) -> Result<Response<Incoming>> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        // The status says enough where the body does not come.
+        let body = self
+            .transport
+            .read_all(outgoing, body, ERROR_BODY)
+            .await
+            .unwrap_or_default();
+        let asked = Asked {
+            host: &endpoint.authority,
+            operation: &outgoing.operation(),
+            reference,
+        };
+        Err(refusal(asked, head.status, &head.headers, &body))
+    }
+
+    /// Finds out whether somebody answers at the endpoint and what he wants to see first.
+    ///
+    /// Any status will do: there are registries that hide or limit `/v2/` itself, and serve what is below.
+    async fn probe(&self, endpoint: &Endpoint) -> Result<()> {
+        let ask = || async {
+            let outgoing = Outgoing::get(endpoint.url(""));
+            let (head, body) = self.transport.send(&outgoing).await?.response.into_parts();
+            // Read to its end, so that the connection serves again; what it says plays no part.
+            drop(self.transport.read_all(&outgoing, body, ERROR_BODY).await);
+            Ok(challenges(&head.headers))
+        };
+        endpoint.challenges.get_or_try_init(ask).await.map(|_| ())
+    }
+
+    /// The first endpoint of a repository that answers.
+    pub(crate) async fn reach(&self, reference: &Reference) -> Result<Reached> {
+        let mut candidates = self.candidates(reference).await;
+        if candidates.next(self).await.is_none() {
+            return Err(candidates.into_error(reference));
+        }
+        Ok(Reached {
+            index: candidates.next - 1,
+            endpoints: candidates.endpoints,
+        })
+    }
+
+    pub(crate) async fn candidates(&self, reference: &Reference) -> Candidates {
+        let domain = reference.domain();
+        let known = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(domain)
+            .cloned();
+        let endpoints = match known {
+            Some(endpoints) => endpoints,
+            None => {
+                let found = endpoint::endpoints(domain, self.client.config(), self.client.rule()).await;
+                // Whoever was first is kept, so that nobody probes twice.
+                let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(endpoints.entry(domain.to_owned()).or_insert_with(|| found.into()))
+            }
+        };
+        Candidates {
+            endpoints,
+            next: 0,
+            answered: Vec::new(),
+            last: None,
+        }
+    }
+}
+
+/// The endpoint that a push goes to.
+pub(crate) struct Reached {
+    endpoints: Arc<[Endpoint]>,
+    index: usize,
+}
+
+impl Reached {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoints[self.index]
+    }
+}
+
+/// The endpoints of a reference that answer, one after the other, and what went wrong with them.
+pub(crate) struct Candidates {
+    endpoints: Arc<[Endpoint]>,
+    next: usize,
+    answered: Vec<String>,
+    last: Option<RegistryError>,
+}
+
+impl Candidates {
+    /// The next endpoint that answers.
+    pub(crate) async fn next(&mut self, session: &Session) -> Option<&Endpoint> {
+        while self.next < self.endpoints.len() {
+            let index = self.next;
+            self.next += 1;
+            let endpoint = &self.endpoints[index];
+            // Where https answered, http is no alternative.
+            if self.answered.contains(&endpoint.authority) {
+                continue;
+            }
+            match session.probe(endpoint).await {
+                Ok(()) => {
+                    self.answered.push(endpoint.authority.clone());
+                    return Some(&self.endpoints[index]);
+                }
+                Err(error) => self.last = Some(error),
+            }
+        }
+        None
+    }
+
+    pub(crate) fn failed(&mut self, error: RegistryError) {
+        self.last = Some(error);
+    }
+
+    pub(crate) fn into_error(self, reference: &Reference) -> RegistryError {
+        self.last.unwrap_or_else(|| RegistryError::Protocol {
+            operation: format!("GET {reference}"),
+            reason: "no registry to ask".to_owned(),
+        })
+    }
+}
+
+/// Checks a manifest against the digest that was asked for, or else that the registry names.
+fn verified(endpoint: &Endpoint, reference: &Reference, headers: &HeaderMap, bytes: Bytes) -> Result<FetchedManifest> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let digest = Digest::of(&bytes);
+    let announced = || header("docker-content-digest").and_then(|text| Digest::parse(text).ok());
+    if let Some(expected) = reference.digest().or_else(announced)
+        && expected != digest
+    {
+        return Err(RegistryError::ManifestDigest {
+            host: endpoint.authority.clone(),
+            expected,
+            actual: digest,
+        });
+    }
+    let media_type = header(CONTENT_TYPE.as_str()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_lowercase();
+    Ok(FetchedManifest {
+        media_type,
+        digest,
+        bytes,
+    })
+}
