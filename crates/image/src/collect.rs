@@ -52,6 +52,10 @@ impl Images {
         for (name, id) in metadata.load(Table::Tags)? {
             index.tags.insert(name, String::from_utf8_lossy(&id).into_owned());
         }
+        for (diff_id, bytes) in metadata.load(Table::Origins)? {
+            let record = parse(&diff_id, &bytes)?;
+            index.origins.insert(diff_id, record);
+        }
         drop_orphans(&metadata, &mut index);
         let kept: HashSet<LayerName> = index
             .layers

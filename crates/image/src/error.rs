@@ -229,6 +229,38 @@ impl SaveError {
     }
 }
 
+/// An image is not pushed, or not all of its names.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// No image has a name in this repository.
+    #[error("An image does not exist locally with the tag: {0}")]
+    NoImage(String),
+    /// No image has this name.
+    #[error("tag does not exist: {0}")]
+    NoTag(String),
+    /// The repository's names are all digests.
+    #[error("no tags to push for {0}")]
+    NoTags(String),
+    /// The name is a digest.
+    #[error("cannot push a digest reference")]
+    Digest,
+    /// The registry.
+    #[error("{}", .0.plain())]
+    Registry(#[from] RegistryError),
+    /// A layer cannot be given back.
+    #[error(transparent)]
+    Layer(#[from] SaveError),
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The metadata store.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A task ended without an answer.
+    #[error("the push was cut off")]
+    CutOff,
+}
+
 /// A name is not given.
 #[derive(Debug, thiserror::Error)]
 pub enum TagError {

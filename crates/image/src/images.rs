@@ -7,12 +7,15 @@ use std::sync::Arc;
 pub struct Settings {
     /// Downloads of one pull at a time (`max-concurrent-downloads` of `daemon.json`).
     pub concurrent_downloads: usize,
+    /// Uploads of one push at a time (`max-concurrent-uploads`).
+    pub concurrent_uploads: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             concurrent_downloads: 3,
+            concurrent_uploads: 5,
         }
     }
 }
@@ -26,6 +29,7 @@ impl Default for Settings {
 /// images.hold(name).await -> Result<Lease, FindError>                                    not removed while it is held
 /// images.read_config(&image) -> raw bytes of the configuration
 /// images.pull(PullRequest { registry, reference, platform }, sink).await -> Result<Pulled, PullError>
+/// images.push(PushRequest { registries, credentials, reference }, sink).await -> Result<(), PushError>
 /// images.load(stream of bytes, sink).await -> Result<Vec<Arc<Image>>, LoadError>
 /// images.save(&names).await -> Result<Saving, SaveError>                                 then saving.write(output), blocking
 /// images.tag(&image.id, &reference).await -> Result<(), TagError>

@@ -11,7 +11,7 @@ use conex_snapshot::{Layer, LayerName, Snapshots};
 use crate::config::ImageConfig;
 use crate::image::Image;
 use crate::images::Settings;
-use crate::records::{ImageRecord, LayerRecord};
+use crate::records::{ImageRecord, LayerRecord, OriginsRecord};
 
 /// What all handles share.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ pub(crate) struct Index {
     pub(crate) retained: HashMap<String, Stored>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) layers: HashMap<String, LayerRecord>,
+    /// Which registries have a layer, by diff id.
+    pub(crate) origins: HashMap<String, OriginsRecord>,
     pub(crate) fresh: HashMap<String, Fresh>,
     /// Layers being brought in: a second pull waits for the first.
     pub(crate) flights: HashMap<Flight, Arc<tokio::sync::Mutex<()>>>,

@@ -1,4 +1,4 @@
-//! The image store: images by name, how they come in (pull, load), and what they are stacked from.
+//! The image store: images by name, how they come in (pull, load) and go out (push, save), and what they are stacked from.
 //!
 //! ```text
 //!   per layer, all layers at once (three downloads at a time):
@@ -27,10 +27,13 @@ mod image;
 mod images;
 mod index;
 mod layers;
+mod lease;
 mod load;
+mod origins;
 mod pipeline;
 mod progress;
 mod pull;
+mod push;
 mod records;
 mod remove;
 mod save;
@@ -38,12 +41,15 @@ mod tag;
 mod usage;
 
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
-pub use crate::error::{FindError, LayerError, LoadError, OpenError, PullError, RemoveError, SaveError, TagError};
+pub use crate::error::{
+    FindError, LayerError, LoadError, OpenError, PullError, PushError, RemoveError, SaveError, TagError,
+};
 pub use crate::find::Lease;
 pub use crate::image::Image;
 pub use crate::images::{Images, Settings};
-pub use crate::progress::{Progress, ProgressSink, Status};
+pub use crate::progress::{Progress, ProgressSink, PushedTag, Status};
 pub use crate::pull::{PullRequest, Pulled};
+pub use crate::push::PushRequest;
 pub use crate::remove::{Removal, Removed, User};
 pub use crate::save::Saving;
 pub use crate::usage::Usage;

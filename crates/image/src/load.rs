@@ -99,6 +99,7 @@ impl Images {
             manifest: None,
             parent: None,
             names: names.iter().map(ToString::to_string).collect(),
+            origins: Vec::new(),
         };
         self.record(image, held).await?;
         if names.is_empty() {

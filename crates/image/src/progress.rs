@@ -1,4 +1,4 @@
-//! What happens during a pull or a load, as data; the engine words it.
+//! What happens during a pull, a push or a load, as data; the engine words it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct Progress {
     pub status: Status,
 }
 
-/// What happened. Numbers are bytes of the blob as it is transferred.
+/// What happened. Numbers are bytes of the blob as it is transferred; at a push, of the layer's archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// `Pulling from library/busybox`, with the tag or digest as id.
@@ -51,6 +51,29 @@ pub enum Status {
     DownloadedNewer(String),
     /// `Status: Image is up to date for busybox:latest`.
     UpToDate(String),
+    /// `The push refers to repository [docker.io/library/busybox]`.
+    PushingTo(String),
+    /// `Preparing`, at a push.
+    Preparing,
+    /// `Pushing`.
+    Pushing {
+        /// Bytes that are compressed and taken.
+        current: u64,
+        /// Bytes of the archive.
+        total: u64,
+    },
+    /// `Pushed`.
+    Pushed,
+    /// `Layer already exists`, in the registry.
+    LayerExists,
+    /// `Mounted from library/busybox`, another repository of the registry.
+    MountedFrom(String),
+    /// `Retrying in 5 seconds`.
+    RetryingIn(u64),
+    /// `latest: digest: sha256:... size: 528`.
+    TagPushed(PushedTag),
+    /// The same for programs.
+    PushResult(PushedTag),
     /// `Loading layer`, during a load.
     LoadingLayer {
         /// Bytes that are unpacked.
@@ -62,4 +85,15 @@ pub enum Status {
     LoadedName(String),
     /// `Loaded image ID: sha256:...`, for an image without a name.
     LoadedId(String),
+}
+
+/// A tag that the registry has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedTag {
+    /// The tag.
+    pub tag: String,
+    /// Digest of its manifest (`sha256:...`).
+    pub digest: String,
+    /// Bytes of its manifest.
+    pub size: usize,
 }

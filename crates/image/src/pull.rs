@@ -18,7 +18,7 @@ use crate::images::Images;
 use crate::index::Stored;
 use crate::layers::{Held, Wanted};
 use crate::progress::{Progress, ProgressSink, Status};
-use crate::records::ImageRecord;
+use crate::records::{ImageRecord, Origin};
 use crate::tag::encode;
 
 /// What to pull and from where.
@@ -71,6 +71,7 @@ impl Images {
         }
         let id = config.digest.to_string();
         let names = names(reference, digest);
+        let origins = origins(reference, &layers, &diff_ids);
         let was_known = self.has(&id, &names);
         let wanted = layers
             .into_iter()
@@ -88,6 +89,7 @@ impl Images {
                 manifest: Some(image_manifest.bytes.to_vec()),
                 parent: None,
                 names,
+                origins,
             };
             self.record(image, held).await?;
         }
@@ -146,8 +148,13 @@ impl Images {
         for name in &image.names {
             changes = changes.put(Table::Tags, name.as_str(), image.id.as_str());
         }
+        let origins = self.with_origins(image.origins);
+        for (diff_id, record) in &origins {
+            changes = changes.put(Table::Origins, diff_id.as_str(), encode(record));
+        }
         self.shared.metadata.commit(changes).await?;
         let mut index = self.shared.index();
+        index.origins.extend(origins);
         for layer in fresh() {
             index.layers.insert(layer.key.clone(), layer.record.clone());
         }
@@ -203,6 +210,8 @@ pub(crate) struct NewImage {
     pub(crate) parent: Option<String>,
     /// Complete names.
     pub(crate) names: Vec<String>,
+    /// Where a registry has its layers, by diff id.
+    pub(crate) origins: Vec<(String, Origin)>,
 }
 
 /// The names that a pull gives: the tag that was asked for, and the digest.
@@ -217,6 +226,17 @@ fn names(reference: &Reference, digest: Digest) -> Vec<String> {
     } else {
         vec![reference.to_string(), by_digest]
     }
+}
+
+/// Where a later push finds the layers.
+fn origins(reference: &Reference, layers: &[Descriptor], diff_ids: &[String]) -> Vec<(String, Origin)> {
+    let origin = |layer: &Descriptor| Origin {
+        digest: layer.digest,
+        size: layer.size,
+        media_type: layer.media_type.clone(),
+        repository: reference.name(),
+    };
+    diff_ids.iter().cloned().zip(layers.iter().map(origin)).collect()
 }
 
 /// Follows indexes to the platform's image.

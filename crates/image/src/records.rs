@@ -1,5 +1,6 @@
 //! What the metadata store keeps of images and layers.
 
+use conex_reference::Digest;
 use serde::{Deserialize, Serialize};
 
 /// Version of these shapes.
@@ -22,6 +23,28 @@ pub(crate) struct ImageRecord {
     pub(crate) retained: bool,
     /// When it last got a tag, nanoseconds since 1970.
     pub(crate) last_tagged: Option<i64>,
+}
+
+/// Which registries have a layer, by its diff id: where it was pulled from and pushed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OriginsRecord {
+    /// Version of this shape.
+    pub(crate) version: u32,
+    /// Oldest first.
+    pub(crate) origins: Vec<Origin>,
+}
+
+/// A blob of a layer in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The blob's.
+    pub(crate) digest: Digest,
+    /// Bytes of the blob.
+    pub(crate) size: u64,
+    /// The blob's, as the manifest had it.
+    pub(crate) media_type: String,
+    /// Complete name: `docker.io/library/busybox`.
+    pub(crate) repository: String,
 }
 
 /// An unpacked layer. Its key is its diff id, or its chain id where it is bound to the layers below.

@@ -85,6 +85,8 @@ struct Plan {
     layers: BTreeSet<String>,
     /// Blobs that go with it.
     blobs: Vec<Digest>,
+    /// Diff ids that no other image has.
+    diff_ids: Vec<String>,
     /// Chain ids and sizes of the layers that go, top-most first.
     chain_ids: Vec<(String, u64)>,
 }
@@ -143,10 +145,7 @@ impl Images {
     }
 
     async fn carry_out(&self, plan: Plan) -> Result<Vec<Removed>, RemoveError> {
-        let mut changes = Changes::new();
-        for name in &plan.names {
-            changes = changes.delete(Table::Tags, name.as_str());
-        }
+        let mut changes = plan.deletions();
         let retained = self.shared.index().images.get(&plan.id).map(|stored| ImageRecord {
             retained: true,
             ..stored.record.clone()
@@ -156,9 +155,6 @@ impl Images {
             (Fate::Retained, Some(record)) => changes.put(Table::Images, plan.id.as_str(), encode(record)),
             _ => changes,
         };
-        for key in &plan.layers {
-            changes = changes.delete(Table::Layers, key.as_str());
-        }
         self.shared.metadata.commit(changes).await?;
         let mut removed = Vec::new();
         let mut index = self.shared.index();
@@ -178,6 +174,9 @@ impl Images {
             index.retained.insert(plan.id.clone(), Stored { record, config });
         } else {
             index.retained.remove(&plan.id);
+        }
+        for diff_id in &plan.diff_ids {
+            index.origins.remove(diff_id);
         }
         for blob in &plan.blobs {
             if let Err(error) = self.shared.content.remove(blob) {
@@ -200,6 +199,17 @@ impl Images {
 }
 
 impl Plan {
+    /// Everything but the image's own record.
+    fn deletions(&self) -> Changes {
+        let names = self.names.iter().map(|name| (Table::Tags, name));
+        let layers = self.layers.iter().map(|key| (Table::Layers, key));
+        let origins = self.diff_ids.iter().map(|diff_id| (Table::Origins, diff_id));
+        let all = names.chain(layers).chain(origins);
+        all.fold(Changes::new(), |changes, (table, key)| {
+            changes.delete(table, key.as_str())
+        })
+    }
+
     /// Adds what goes with the image: its blobs, and the layers that only it has.
     fn add_contents(&mut self, index: &Index) {
         let stored = index.images.get(&self.id).or_else(|| index.retained.get(&self.id));
@@ -216,6 +226,7 @@ impl Plan {
             .filter_map(|text| Digest::parse(text).ok())
             .collect();
         self.layers = unreferenced(index, &self.id);
+        self.diff_ids = own_diff_ids(index, &self.id);
         let chain_ids = chain_ids(&stored.config.rootfs.diff_ids);
         let layers = stored.record.layers.iter().zip(chain_ids).rev();
         self.chain_ids = layers
@@ -340,6 +351,15 @@ fn unreferenced(index: &Index, id: &str) -> BTreeSet<String> {
     own.filter(|key| !others.contains(key) && !index.leases.contains_key(*key))
         .cloned()
         .collect()
+}
+
+/// Diff ids that only this image has.
+fn own_diff_ids(index: &Index, id: &str) -> Vec<String> {
+    let (own, others): (Vec<_>, Vec<_>) = index.holders().partition(|(holder, _)| *holder == id);
+    let diff_ids = |(_, stored): &(&String, &'_ Stored)| stored.config.rootfs.diff_ids.clone();
+    let others: HashSet<String> = others.iter().flat_map(diff_ids).collect();
+    let own = own.iter().flat_map(diff_ids);
+    own.filter(|diff_id| !others.contains(diff_id)).collect()
 }
 
 /// Chain ids, lowest first (OCI image specification, "Layer ChainID").

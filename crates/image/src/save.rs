@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use conex_archive::{Entry, Kind, Mtime, Skeleton, TarWriter};
 use conex_reference::{AnyReference, Digest, Reference};
-use conex_registry::manifest::{OCI_INDEX, OCI_MANIFEST};
+use conex_registry::manifest::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -20,31 +20,11 @@ use crate::error::{FindError, SaveError};
 use crate::find::{Named, resolve};
 use crate::image::Image;
 use crate::images::Images;
-use crate::index::{Index, Shared};
+use crate::index::Index;
+use crate::lease::LayerLease;
 
-/// Media types of the parts.
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The type of layers that are not compressed.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-
-/// Layers that are not removed while this lives.
-struct LayerLease {
-    shared: Arc<Shared>,
-    keys: Vec<String>,
-}
-
-impl Drop for LayerLease {
-    fn drop(&mut self) {
-        let mut index = self.shared.index();
-        for key in &self.keys {
-            if let Some(count) = index.leases.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    index.leases.remove(key);
-                }
-            }
-        }
-    }
-}
 
 /// An image and the names that it was asked for by.
 type Asked = (Arc<Image>, Vec<Reference>);
@@ -87,12 +67,9 @@ impl Images {
             let mut index = self.shared.index();
             let chosen = choose(&index, names)?;
             let stored = chosen.iter().filter_map(|(image, _)| index.images.get(&image.id));
-            let keys: Vec<String> = stored.flat_map(|stored| stored.record.layers.clone()).collect();
-            for key in &keys {
-                *index.leases.entry(key.clone()).or_default() += 1;
-            }
-            let shared = self.shared.clone();
-            (chosen, LayerLease { shared, keys })
+            let keys = stored.flat_map(|stored| stored.record.layers.clone()).collect();
+            let lease = LayerLease::new(&self.shared, &mut index, keys);
+            (chosen, lease)
         };
         drop(uses);
         let images = self.clone();
@@ -139,6 +116,11 @@ impl Images {
 }
 
 impl LayerSource {
+    /// Bytes of the archive.
+    pub(crate) fn size(&self) -> u64 {
+        self.skeleton.size()
+    }
+
     /// Writes the archive; what is not what it was is an error.
     pub(crate) fn write(&self, output: &mut dyn Write) -> Result<(), SaveError> {
         let failed = |source| SaveError::Layer {
@@ -223,7 +205,7 @@ impl Saving {
     }
 
     fn manifest(&self, chosen: &Chosen) -> Vec<u8> {
-        let config = json!({"mediaType": CONFIG, "digest": chosen.image.id, "size": chosen.config.len()});
+        let config = json!({"mediaType": OCI_CONFIG, "digest": chosen.image.id, "size": chosen.config.len()});
         let layers = self.descriptors(chosen);
         json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers})
             .to_string()

@@ -395,3 +395,22 @@ async fn no_more_is_read_than_the_descriptor_says() {
     let error = store.pull_broken("a").await;
     assert!(matches!(error, LayerError::Blob { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn where_layers_came_from_is_known_as_long_as_an_image_has_them() {
+    let store = Store::new();
+    let (shared, own) = (layer("shared"), layer("own"));
+    store.registry.add("a", std::slice::from_ref(&shared));
+    store.registry.add("b", &[shared, own]);
+    store.pull("a").await.unwrap();
+    assert_eq!(store.keys(Table::Origins).len(), 1);
+    store.pull("b").await.unwrap();
+    let both = store.keys(Table::Origins);
+    assert_eq!(both.len(), 2);
+    let record = store.metadata.read(Table::Origins, &both[0]).unwrap().unwrap();
+    assert!(String::from_utf8(record).unwrap().contains("docker.io/library/b"));
+    store.images.remove(removal("b", &Vec::new)).await.unwrap();
+    assert_eq!(store.keys(Table::Origins).len(), 1);
+    store.images.remove(removal("a", &Vec::new)).await.unwrap();
+    assert_eq!(store.keys(Table::Origins), [""; 0]);
+}

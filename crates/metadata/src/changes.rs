@@ -19,11 +19,13 @@ pub enum Table {
     Networks,
     /// Volume name to the volume store's record.
     Volumes,
+    /// Diff id to the image store's record of which registries have the layer.
+    Origins,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Containers,
         Self::Names,
         Self::Images,
@@ -31,6 +33,7 @@ impl Table {
         Self::Layers,
         Self::Networks,
         Self::Volumes,
+        Self::Origins,
     ];
 
     /// Its name on disk.
@@ -44,6 +47,7 @@ impl Table {
             Self::Layers => "layers",
             Self::Networks => "networks",
             Self::Volumes => "volumes",
+            Self::Origins => "origins",
         }
     }
 }

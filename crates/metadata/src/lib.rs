@@ -21,6 +21,7 @@
 //! | images | image id | record of the image store (JSON) |
 //! | tags | `repository:tag` or `repository@digest` | image id |
 //! | layers | diff id, or chain id of a bound layer | record of the image store (JSON) |
+//! | origins | diff id | which registries have the layer, record of the image store (JSON) |
 //! | networks | network id | record of the engine (JSON) |
 //! | meta | `schema` | version of this layout |
 

@@ -96,6 +96,7 @@ fn open(dir: &Path, metadata: &Metadata) -> Images {
         Snapshots::open(dir).unwrap(),
         Settings {
             concurrent_downloads: 1,
+            ..Settings::default()
         },
     );
     images.unwrap()
