@@ -63,9 +63,6 @@ const NOT_YET: &[&str] = &[
     "log-format",
     "log-level",
     "log-opts",
-    "max-concurrent-downloads",
-    "max-concurrent-uploads",
-    "max-download-attempts",
     "metrics-addr",
     "min-api-version",
     "mtu",
@@ -85,7 +82,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 11] = [
+const HONOURED: [&str; 14] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -97,6 +94,9 @@ const HONOURED: [&str; 11] = [
     "bip",
     "insecure-registries",
     "registry-mirrors",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
 ];
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,6 +113,9 @@ struct File {
     bip: Option<String>,
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
+    max_concurrent_downloads: Option<i64>,
+    max_concurrent_uploads: Option<i64>,
+    max_download_attempts: Option<i64>,
 }
 
 /// Reads the file, if there is one, and fills what the flags leave open.
@@ -180,6 +183,9 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("cgroup-parent", options.cgroup_parent.is_some()),
         ("bridge", options.bridge.is_some()),
         ("bip", options.bip.is_some()),
+        ("max-concurrent-downloads", options.max_concurrent_downloads.is_some()),
+        ("max-concurrent-uploads", options.max_concurrent_uploads.is_some()),
+        ("max-download-attempts", options.max_download_attempts.is_some()),
     ];
     let both: Vec<&str> = flags
         .iter()
@@ -209,6 +215,9 @@ fn fill(options: &mut Options, file: File) {
     }
     options.insecure_registries.extend(file.insecure_registries);
     options.registry_mirrors.extend(file.registry_mirrors);
+    options.max_concurrent_downloads = options.max_concurrent_downloads.or(file.max_concurrent_downloads);
+    options.max_concurrent_uploads = options.max_concurrent_uploads.or(file.max_concurrent_uploads);
+    options.max_download_attempts = options.max_download_attempts.or(file.max_download_attempts);
 }
 
 #[cfg(test)]
@@ -228,7 +237,9 @@ mod tests {
 
     #[test]
     fn the_file_fills_what_the_flags_leave_open() {
-        let options = merged(&["--debug"], r#"{"data-root":"/d","hosts":["unix:///s"]}"#).unwrap();
+        let json = r#"{"data-root":"/d","hosts":["unix:///s"],"max-concurrent-uploads":2}"#;
+        let options = merged(&["--debug"], json).unwrap();
+        assert_eq!(options.max_concurrent_uploads, Some(2));
         assert_eq!(options.data_root.as_deref(), Some(Path::new("/d")));
         assert_eq!(options.hosts, ["unix:///s"]);
     }

@@ -56,6 +56,18 @@ pub(crate) struct Options {
     #[arg(long = "registry-mirror", value_name = "URL")]
     pub(crate) registry_mirrors: Vec<String>,
 
+    /// Downloads of one pull at a time
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) max_concurrent_downloads: Option<i64>,
+
+    /// Uploads of one push at a time
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) max_concurrent_uploads: Option<i64>,
+
+    /// How often a transfer is tried before it is given up
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) max_download_attempts: Option<i64>,
+
     /// Leave the caller's session and terminal, and log to <data-root>/conexd.log
     #[arg(long, hide = true)]
     pub(crate) background: bool,

@@ -64,10 +64,37 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         bip: options.bip.clone(),
         insecure_registries: options.insecure_registries.clone(),
         registry_mirrors: options.registry_mirrors.clone(),
+        concurrent_downloads: at_a_time("downloads", options.max_concurrent_downloads)?
+            .unwrap_or(Settings::CONCURRENT_DOWNLOADS),
+        concurrent_uploads: at_a_time("uploads", options.max_concurrent_uploads)?
+            .unwrap_or(Settings::CONCURRENT_UPLOADS),
+        transfer_attempts: attempts(options.max_download_attempts)?,
         shim: find_shim()?,
         hosts,
         debug: options.debug,
     })
+}
+
+/// Transfers at a time; zero is no bound, as in Docker.
+fn at_a_time(what: &str, number: Option<i64>) -> Result<Option<usize>> {
+    // As many permits as a semaphore can have, which is more than an image can have layers.
+    const ALL: usize = usize::MAX >> 3;
+    match number {
+        None => Ok(None),
+        Some(0) => Ok(Some(ALL)),
+        Some(number) => match usize::try_from(number) {
+            Ok(number) => Ok(Some(number.min(ALL))),
+            Err(_) => bail!("invalid max concurrent {what}: {number}"),
+        },
+    }
+}
+
+fn attempts(number: Option<i64>) -> Result<u32> {
+    match number {
+        None => Ok(Settings::TRANSFER_ATTEMPTS),
+        Some(number) if number < 0 => bail!("invalid max download attempts: {number}"),
+        Some(number) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -193,5 +220,24 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // Nothing is left to tell.
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_of_transfers_are_numbers_and_zero_is_none() {
+        assert_eq!(at_a_time("uploads", None).unwrap(), None);
+        assert_eq!(at_a_time("uploads", Some(2)).unwrap(), Some(2));
+        assert!(at_a_time("uploads", Some(0)).unwrap().unwrap() > 1_000_000);
+        let error = at_a_time("uploads", Some(-1)).unwrap_err();
+        assert_eq!(error.to_string(), "invalid max concurrent uploads: -1");
+        assert_eq!(attempts(None).unwrap(), 5);
+        assert_eq!(
+            attempts(Some(-2)).unwrap_err().to_string(),
+            "invalid max download attempts: -2"
+        );
     }
 }

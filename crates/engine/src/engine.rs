@@ -149,22 +149,13 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
         metadata.clone(),
         content,
         snapshots.clone(),
-        conex_image::Settings::default(),
+        conex_image::Settings {
+            concurrent_downloads: settings.concurrent_downloads,
+            concurrent_uploads: settings.concurrent_uploads,
+        },
     )
     .map_err(|error| opened("image store")(error.into()))?;
-    let registries = conex_registry::Client::new(conex_registry::ClientConfig {
-        mirrors: settings.registry_mirrors.clone(),
-        insecure: settings.insecure_registries.clone(),
-        proxies: conex_registry::Proxies {
-            http: proxy("HTTP_PROXY"),
-            https: proxy("HTTPS_PROXY"),
-            no_proxy: proxy("NO_PROXY").unwrap_or_default(),
-        },
-        certificates: Some(PathBuf::from("/etc/docker/certs.d")),
-        user_agent: concat!("conex/", env!("CARGO_PKG_VERSION")).to_owned(),
-        ..conex_registry::ClientConfig::default()
-    })
-    .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
+    let registries = registries(&settings)?;
     let networks = Networks::open(&settings, &metadata)?;
     let volumes = Volumes::open(&settings, &metadata, &snapshots)?;
     let events = Events::open(&settings.data_root.join("events")).map_err(failed("open the journal of events"))?;
@@ -185,6 +176,26 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
         },
         settings,
     ))
+}
+
+/// The client of registries, as the daemon was told about them.
+fn registries(settings: &Settings) -> Result<conex_registry::Client> {
+    conex_registry::Client::new(conex_registry::ClientConfig {
+        mirrors: settings.registry_mirrors.clone(),
+        insecure: settings.insecure_registries.clone(),
+        proxies: conex_registry::Proxies {
+            http: proxy("HTTP_PROXY"),
+            https: proxy("HTTPS_PROXY"),
+            no_proxy: proxy("NO_PROXY").unwrap_or_default(),
+        },
+        certificates: Some(PathBuf::from("/etc/docker/certs.d")),
+        user_agent: concat!("conex/", env!("CARGO_PKG_VERSION")).to_owned(),
+        limits: conex_registry::Limits {
+            attempts: settings.transfer_attempts,
+            ..conex_registry::Limits::default()
+        },
+    })
+    .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))
 }
 
 /// A proxy variable, in either case.

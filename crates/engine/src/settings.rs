@@ -19,6 +19,12 @@ pub struct Settings {
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, asked first.
     pub registry_mirrors: Vec<String>,
+    /// Downloads of one pull at a time.
+    pub concurrent_downloads: usize,
+    /// Uploads of one push at a time.
+    pub concurrent_uploads: usize,
+    /// How often a transfer is tried before it is given up.
+    pub transfer_attempts: u32,
     /// The `conex-shim` program.
     pub shim: PathBuf,
     /// Where the daemon listens, as `info` and clients see it.
@@ -30,4 +36,13 @@ pub struct Settings {
 impl Settings {
     /// Parent of the containers' cgroups where none is asked for.
     pub const CGROUP_PARENT: &str = "/conex";
+
+    /// Downloads of one pull where nobody says how many; Docker's number.
+    pub const CONCURRENT_DOWNLOADS: usize = 3;
+
+    /// Uploads of one push where nobody says how many; Docker's number.
+    pub const CONCURRENT_UPLOADS: usize = 5;
+
+    /// Attempts at a transfer where nobody says how many; Docker's number.
+    pub const TRANSFER_ATTEMPTS: u32 = 5;
 }
