@@ -19,18 +19,19 @@ const PACKAGES: [&str; 6] = [
 pub(crate) const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
 
 /// Test programs that any engine must pass.
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     "compose",
     "containers",
     "image_verbs",
     "images",
     "isolation",
     "network",
+    "push",
     "refusals",
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 10] = [
+const OURS: [(&str, &str); 11] = [
     ("what_is_not_done_is_refused_by_name", "Docker does it"),
     (
         "what_runs_outlives_the_daemon",
@@ -47,6 +48,7 @@ const OURS: [(&str, &str); 10] = [
     ("a_layer_that_leaves_the_root", "looks into our layer store"),
     ("transfers_that_break_off", "looks into our layer store"),
     ("a_pull_that_dies_with_the_daemon", "looks into our layer store"),
+    ("an_image_keeps_its_digest", "Docker writes the manifest anew"),
 ];
 
 /// Fetches the reference and runs the client tests on it.

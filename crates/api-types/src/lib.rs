@@ -7,6 +7,7 @@ mod archive;
 mod changes;
 mod container;
 mod create;
+mod distribution;
 mod error;
 mod event;
 mod exec;
@@ -29,6 +30,7 @@ pub use crate::container::{
     MountPoint, NetworkSettings, Port,
 };
 pub use crate::create::{ContainerCreateRequest, ContainerCreateResponse, HealthConfig, NetworkingConfig};
+pub use crate::distribution::{Descriptor, DistributionInspect, Platform, SearchResult};
 pub use crate::error::ErrorResponse;
 pub use crate::event::{Actor, EventMessage};
 pub use crate::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse, ProcessConfig};
@@ -44,7 +46,7 @@ pub use crate::network::{
     ConfigReference, Ipam, IpamConfig, NetworkConnectRequest, NetworkContainer, NetworkCreateRequest,
     NetworkCreateResponse, NetworkDisconnectRequest, NetworkPruneResponse, NetworkResource,
 };
-pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
+pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage, PushResult};
 pub use crate::prune::{ContainersPruned, ImagesPruned};
 pub use crate::stats::{
     BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, ThrottlingData,

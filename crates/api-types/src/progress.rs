@@ -20,12 +20,27 @@ pub struct ProgressMessage {
     /// Layer or tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// What programs read: `PushResult` at a push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aux: Option<PushResult>,
     /// Why the stream ends early.
     #[serde(rename = "errorDetail", default, skip_serializing_if = "Option::is_none")]
     pub error_detail: Option<ErrorDetail>,
     /// The same for old clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What a push of one tag came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PushResult {
+    /// The tag.
+    pub tag: String,
+    /// Digest of its manifest.
+    pub digest: String,
+    /// Bytes of its manifest.
+    pub size: usize,
 }
 
 /// Numbers of a line; both are absent where there are none.

@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Rm(container::rm::Rm),
     /// Download an image from a registry
     Pull(image::pull::Pull),
+    /// Upload an image to a registry
+    Push(image::push::Push),
+    /// Search an index of images
+    Search(image::search::Search),
     /// List images
     Images(image::list::Images),
     /// Give an image another name
@@ -78,6 +82,8 @@ impl Command {
             Self::Wait(command) => command.run(client).await,
             Self::Rm(command) => command.run(client).await,
             Self::Pull(command) => command.run(client).await,
+            Self::Push(command) => command.run(client).await,
+            Self::Search(command) => command.run(client).await,
             Self::Images(command) => command.run(client).await,
             Self::Tag(command) => command.run(client).await,
             Self::Rmi(command) => command.run(client).await,

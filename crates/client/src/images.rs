@@ -1,6 +1,6 @@
 //! Images.
 
-use conex_api_types::{ImageDeleteResponse, ImageSummary, ProgressMessage};
+use conex_api_types::{ImageDeleteResponse, ImageSummary, ProgressMessage, SearchResult};
 use hyper::{Method, header};
 use serde::de::DeserializeOwned;
 
@@ -21,6 +21,31 @@ pub struct PullOptions<'a> {
     /// Value of `X-Registry-Auth`.
     pub credentials: Option<&'a str>,
 }
+
+/// What to push.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PushOptions<'a> {
+    /// Name, with a tag; without one all tags are meant.
+    pub image: &'a str,
+    /// JSON of the API.
+    pub platform: Option<&'a str>,
+    /// Value of `X-Registry-Auth`.
+    pub credentials: Option<&'a str>,
+}
+
+/// What to search for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SearchOptions<'a> {
+    /// Name or a part of it.
+    pub term: &'a str,
+    /// Most results that are wanted.
+    pub limit: Option<&'a str>,
+    /// JSON of the API.
+    pub filters: Option<&'a str>,
+}
+
+/// Credentials of nobody, which a push must have: `{}`.
+const ANONYMOUS: &str = "e30=";
 
 /// Which images to list.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +77,34 @@ impl Client {
             })
             .await?;
         Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
+    }
+
+    /// `POST /images/{name}/push`.
+    pub async fn push(&self, options: PushOptions<'_>) -> Result<Lines<ProgressMessage>> {
+        let (name, tag) = match options.image.rsplit_once(':') {
+            // A colon before the last slash is that of a port.
+            Some((name, tag)) if !tag.contains('/') && !name.contains('@') => (name, Some(tag)),
+            _ => (options.image, None),
+        };
+        let target = Target::new(&["images", name, "push"])
+            .maybe("tag", tag)
+            .maybe("platform", options.platform);
+        let credentials = options.credentials.unwrap_or(ANONYMOUS);
+        let response = self
+            .send(Method::POST, &target, empty(), |request| {
+                request.header("X-Registry-Auth", credentials)
+            })
+            .await?;
+        Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
+    }
+
+    /// `GET /images/search`.
+    pub async fn search(&self, options: SearchOptions<'_>) -> Result<Vec<SearchResult>> {
+        let target = Target::new(&["images", "search"])
+            .with("term", options.term)
+            .maybe("limit", options.limit)
+            .maybe("filters", options.filters);
+        self.json(Method::GET, &target).await
     }
 
     /// `POST /images/load`.

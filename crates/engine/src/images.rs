@@ -4,6 +4,7 @@ mod history;
 mod list;
 mod prune;
 mod pull;
+mod push;
 mod save;
 mod stream;
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use conex_api_types as api;
 use conex_image::{FindError, Image, ProgressSink, Removal, Removed, User};
 use conex_reference::Reference;
+use conex_registry::Credentials;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
@@ -32,8 +34,14 @@ pub(crate) fn find_error(error: FindError) -> Error {
     Error::new(kind, error.to_string())
 }
 
-fn invalid(error: impl std::fmt::Display) -> Error {
+pub(crate) fn invalid(error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidParameter, error.to_string())
+}
+
+/// What a client says of itself. What cannot be read counts as nothing said, as in Docker.
+pub(crate) fn credentials(header: Option<&str>) -> Credentials {
+    let read = header.map(Credentials::from_header).transpose();
+    read.unwrap_or_default().unwrap_or_default()
 }
 
 impl Inner {

@@ -14,6 +14,7 @@
 
 mod body;
 mod containers;
+mod distribution;
 mod engine;
 mod error;
 mod events;
@@ -25,6 +26,7 @@ mod matching;
 mod networks;
 mod progress;
 mod requests;
+mod search;
 mod seccomp;
 mod settings;
 mod system;
@@ -39,6 +41,6 @@ pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::requests::{
     AttachQuery, ClientConnection, ContainersQuery, CopyRequest, DataUsageQuery, EventsQuery, ExecStart, ImagesQuery,
-    LogsQuery, PullRequest, RemoveRequest, StopRequest, Timestamp, WaitCondition,
+    LogsQuery, PullRequest, PushRequest, RemoveRequest, SearchRequest, StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::Settings;

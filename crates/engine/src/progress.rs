@@ -1,7 +1,7 @@
-//! Progress of pulls and loads in the words and shapes that the CLI draws.
+//! Progress of pulls, pushes and loads in the words and shapes that the CLI draws.
 
 use conex_api_types as api;
-use conex_image::{Progress, Status};
+use conex_image::{Progress, PushedTag, Status};
 
 /// One event as a line of the stream.
 pub(crate) fn line(progress: Progress) -> api::ProgressMessage {
@@ -17,6 +17,16 @@ pub(crate) fn line(progress: Progress) -> api::ProgressMessage {
         Status::LoadingLayer { current, total } => ("Loading layer".into(), Some((current, total))),
         Status::PullComplete => ("Pull complete".into(), Some((0, 0))),
         Status::AlreadyExists => ("Already exists".into(), Some((0, 0))),
+        Status::PushingTo(name) => (format!("The push refers to repository [{name}]"), None),
+        Status::Preparing => ("Preparing".into(), Some((0, 0))),
+        Status::Pushing { current, total } => ("Pushing".into(), Some((current, total))),
+        Status::Pushed => ("Pushed".into(), Some((0, 0))),
+        Status::LayerExists => ("Layer already exists".into(), Some((0, 0))),
+        Status::MountedFrom(name) => (format!("Mounted from {name}"), Some((0, 0))),
+        Status::RetryingIn(1) => ("Retrying in 1 second".into(), Some((0, 0))),
+        Status::RetryingIn(seconds) => (format!("Retrying in {seconds} seconds"), Some((0, 0))),
+        Status::TagPushed(PushedTag { tag, digest, size }) => (format!("{tag}: digest: {digest} size: {size}"), None),
+        Status::PushResult(pushed) => return result(pushed),
         Status::Digest(digest) => (format!("Digest: {digest}"), None),
         Status::DownloadedNewer(name) => (format!("Status: Downloaded newer image for {name}"), None),
         Status::UpToDate(name) => (format!("Status: Image is up to date for {name}"), None),
@@ -33,6 +43,19 @@ pub(crate) fn line(progress: Progress) -> api::ProgressMessage {
             total: (total > 0).then_some(total),
         }),
         id,
+        ..api::ProgressMessage::default()
+    }
+}
+
+/// The line of a push that programs read.
+fn result(pushed: PushedTag) -> api::ProgressMessage {
+    api::ProgressMessage {
+        progress_detail: Some(api::ProgressDetail::default()),
+        aux: Some(api::PushResult {
+            tag: pushed.tag,
+            digest: pushed.digest,
+            size: pushed.size,
+        }),
         ..api::ProgressMessage::default()
     }
 }

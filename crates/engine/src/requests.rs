@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use conex_api_types::Filters;
+use conex_api_types::{Filters, Platform};
 
 /// A point in time: seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +95,34 @@ pub struct PullRequest {
     pub tag: String,
     /// `os[/architecture[/variant]]`, that of the host where absent.
     pub platform: Option<String>,
+    /// The `X-Registry-Auth` header as it came.
+    pub auth: Option<String>,
+}
+
+/// What to push.
+#[derive(Debug, Clone, Default)]
+pub struct PushRequest {
+    /// Name of the image, with or without tag.
+    pub name: String,
+    /// Tag; empty takes that of `name`, else all that there are.
+    pub tag: String,
+    /// What the image must have been built for.
+    pub platform: Option<Platform>,
+    /// The `X-Registry-Auth` header as it came.
+    pub auth: Option<String>,
+    /// The same as JSON, from clients of long ago.
+    pub auth_body: Bytes,
+}
+
+/// What to search for in an index of images.
+#[derive(Debug, Clone, Default)]
+pub struct SearchRequest {
+    /// Name or a part of it, with the host of the index where it is not Docker Hub's.
+    pub term: String,
+    /// Most results that are wanted; 0 says nothing.
+    pub limit: Option<i64>,
+    /// `is-official`, `stars`.
+    pub filters: Filters,
     /// The `X-Registry-Auth` header as it came.
     pub auth: Option<String>,
 }

@@ -59,6 +59,14 @@ impl Failure {
         }
     }
 
+    /// With what was being done before its own words.
+    pub(crate) fn within(self, operation: &str) -> Self {
+        Self {
+            message: format!("{operation}: {}", self.message),
+            ..self
+        }
+    }
+
     /// As it is told to a client that takes the answer for a stream.
     pub(crate) fn told_as_stream(self) -> Self {
         Self {

@@ -27,6 +27,12 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Failure> {
     T::deserialize(Node::root(value)).map_err(|error| invalid(error.to_string()))
 }
 
+/// Reads the JSON of a parameter; what is wrong with it, in words.
+pub(crate) fn parameter<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = serde_json::from_str(text).map_err(|error| syntax::words(&error, text.as_bytes()))?;
+    T::deserialize(Node::root(value)).map_err(|error| error.to_string())
+}
+
 fn invalid(words: impl std::fmt::Display) -> Failure {
     Failure::bad_request(format!("invalid JSON: {words}"))
 }

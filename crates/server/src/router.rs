@@ -173,24 +173,10 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
             &Method::GET | &Method::POST | &Method::DELETE,
             ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..],
         ) => Err(system::not_in_a_swarm()),
-        (&Method::POST, ["images", "create"]) => images::create(call).await,
-        (&Method::POST, ["images", "load"]) => images::load(call).await,
-        (&Method::GET, ["images", "json"]) => images::list(call).await,
-        (&Method::GET, ["images", "get"]) => images::save(call, None).await,
-        (&Method::POST, ["images", "prune"]) => images::prune(call).await,
-        (_, ["images", name @ .., action]) if !name.is_empty() => {
-            // Names of images contain slashes.
-            let name = name.join("/");
-            match (&method, *action) {
-                (&Method::GET, "json") => images::inspect(call, &name).await,
-                (&Method::GET, "get") => images::save(call, Some(&name)).await,
-                (&Method::GET, "history") => images::history(call, &name).await,
-                (&Method::POST, "tag") => images::tag(call, &name).await,
-                (&Method::DELETE, last) => images::remove(call, &format!("{name}/{last}")).await,
-                _ => not_found(),
-            }
+        (_, ["images", rest @ ..]) => image(call, &method, rest).await,
+        (&Method::GET, ["distribution", name @ .., "json"]) if !name.is_empty() => {
+            images::distribution(call, &name.join("/")).await
         }
-        (&Method::DELETE, ["images", name]) => images::remove(call, name).await,
         (_, ["networks", rest @ ..]) => network(call, &method, rest).await,
         (_, ["volumes", rest @ ..]) => volume(call, &method, rest).await,
         (&Method::POST, ["containers", "create"]) => create::create(call).await,
@@ -205,6 +191,31 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
             (&Method::GET, "json") => execs::inspect(call, id).await,
             _ => not_found(),
         },
+        _ => not_found(),
+    }
+}
+
+async fn image(call: Call, method: &Method, rest: &[&str]) -> Answer {
+    match (method, rest) {
+        (&Method::POST, ["create"]) => images::create(call).await,
+        (&Method::POST, ["load"]) => images::load(call).await,
+        (&Method::GET, ["json"]) => images::list(call).await,
+        (&Method::GET, ["search"]) => images::search(call).await,
+        (&Method::GET, ["get"]) => images::save(call, None).await,
+        (&Method::POST, ["prune"]) => images::prune(call).await,
+        // Names of images contain slashes.
+        (&Method::DELETE, [_, ..]) => images::remove(call, &rest.join("/")).await,
+        (_, [name @ .., action]) if !name.is_empty() => {
+            let name = name.join("/");
+            match (method, *action) {
+                (&Method::GET, "json") => images::inspect(call, &name).await,
+                (&Method::GET, "get") => images::save(call, Some(&name)).await,
+                (&Method::GET, "history") => images::history(call, &name).await,
+                (&Method::POST, "tag") => images::tag(call, &name).await,
+                (&Method::POST, "push") => images::push(call, &name).await,
+                _ => not_found(),
+            }
+        }
         _ => not_found(),
     }
 }

@@ -3,5 +3,7 @@
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod remove;
+pub(crate) mod search;
 pub(crate) mod tag;

@@ -198,7 +198,7 @@ fn parse_platform(text: &str) -> Result<Platform> {
 }
 
 /// Refuses an image that was built for another platform than the client wants.
-fn check_platform(name: &str, image: &Image, wanted: &Platform) -> Result<()> {
+pub(crate) fn check_platform(name: &str, image: &Image, wanted: &Platform) -> Result<()> {
     let built_for = Platform::new(&image.config.os, &image.config.architecture, &image.config.variant);
     if wanted.rank(&built_for).is_some() {
         return Ok(());

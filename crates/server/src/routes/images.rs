@@ -1,12 +1,14 @@
-//! Engine API, "Images": pull, load, list, inspect, history, tag, remove, prune.
+//! Engine API, "Images": pull, push, search, load, list, inspect, history, tag, remove, prune.
 
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use conex_engine::{ImagesQuery, PullRequest};
+use bytes::Bytes;
+use conex_engine::{ImagesQuery, PullRequest, PushRequest, SearchRequest};
 use futures_util::StreamExt;
 
 use crate::answer::{Answer, Failure, lines, ok};
+use crate::json;
 use crate::query::until;
 use crate::router::Call;
 use crate::upload::Upload;
@@ -26,6 +28,49 @@ pub(crate) async fn create(call: Call) -> Answer {
         auth: call.header("X-Registry-Auth"),
     };
     lines(call.engine.pull(request).await?)
+}
+
+/// `POST /images/{name}/push`.
+pub(crate) async fn push(mut call: Call, name: &str) -> Answer {
+    let auth = call.header("X-Registry-Auth").filter(|header| !header.is_empty());
+    let auth_body = match &auth {
+        Some(_) => Bytes::new(),
+        None => call.bytes().await?,
+    };
+    // Clients of before sent what they send with a pull, which nobody read.
+    let platform = match call.query.some("platform").filter(|_| call.version >= (1, 46)) {
+        Some(text) => {
+            let wrong = |words| Failure::bad_request(format!("failed to parse platform: {words}"));
+            Some(json::parameter(&text).map_err(wrong)?)
+        }
+        None => None,
+    };
+    let request = PushRequest {
+        name: name.to_owned(),
+        tag: call.query.text("tag").to_owned(),
+        platform,
+        auth,
+        auth_body,
+    };
+    lines(call.engine.push(request).await?)
+}
+
+/// `GET /images/search`.
+pub(crate) async fn search(call: Call) -> Answer {
+    let limit = call.query.number("limit");
+    let request = SearchRequest {
+        term: call.query.text("term").to_owned(),
+        limit: limit.map_err(|failure| failure.within("invalid limit specified"))?,
+        filters: call.query.filters()?,
+        auth: call.header("X-Registry-Auth"),
+    };
+    ok(&call.engine.search(request).await?)
+}
+
+/// `GET /distribution/{name}/json`.
+pub(crate) async fn distribution(call: Call, name: &str) -> Answer {
+    let auth = call.header("X-Registry-Auth");
+    ok(&call.engine.distribution(name, auth.as_deref()).await?)
 }
 
 /// `POST /images/load`.
