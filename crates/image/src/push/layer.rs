@@ -25,6 +25,10 @@ use crate::save::LayerSource;
 const CHUNKS: usize = 4;
 const CHUNK: usize = 64 * 1024;
 
+/// How hard to compress: at this level zlib-rs takes two thirds of the time of its usual one (6), measured on a push of 720 MB
+/// of programs (6.2 s and 9.5 s; Docker 8.5 s), for blobs that are 6 % larger (4 % larger than Docker's).
+const LEVEL: Compression = Compression::new(2);
+
 /// Bytes of the archive between two events.
 const STEP: u64 = 512 * 1024;
 
@@ -155,7 +159,7 @@ impl Upload for Compressed {
             };
             let mut archive = Counted {
                 total: source.size(),
-                output: GzEncoder::new(chunks, Compression::default()),
+                output: GzEncoder::new(chunks, LEVEL),
                 current: 0,
                 told: 0,
                 short,
