@@ -382,6 +382,32 @@ fn what_is_no_request_for_a_push_is_refused() {
 }
 
 #[test]
+fn credentials_that_cannot_be_read_count_as_none() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = open_registry(&sandbox);
+    let name = format!("{}/open", registry.domain());
+    load(&sandbox, &[&name], &[&layer_of(&[("a", b"1")])]);
+    let post = |path: &str| {
+        let reply = sandbox.exchange(&conex_tests::Question {
+            method: "POST",
+            path: &format!("/v1.47/images/{path}"),
+            headers: &[("X-Registry-Auth".to_owned(), "%%".to_owned())],
+            body: b"",
+            input: None,
+            frames: &[],
+            lines: usize::MAX,
+            patience: std::time::Duration::from_secs(60),
+        });
+        (reply.status, String::from_utf8(reply.body).unwrap())
+    };
+    let (status, said) = post(&format!("{name}/push?tag=latest"));
+    assert!(status == 200 && said.contains("latest: digest: sha256:"), "{said}");
+    sandbox.ok(&["rmi", &name]);
+    let (status, said) = post(&format!("create?fromImage={name}&tag=latest"));
+    assert!(status == 200 && said.contains("Downloaded newer image"), "{said}");
+}
+
+#[test]
 fn a_push_that_breaks_off_goes_on() {
     let sandbox = Sandbox::beside_registries();
     let registry = open_registry(&sandbox);

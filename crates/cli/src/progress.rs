@@ -35,6 +35,10 @@ pub(crate) fn stderr_is_terminal() -> bool {
 
 /// One line for files and pipes; numbers, which would come by the thousand, are left out.
 fn line(message: &ProgressMessage) -> String {
+    // For programs; people have been told in another line.
+    if message.aux.is_some() {
+        return String::new();
+    }
     if let Some(text) = &message.stream {
         return text.clone();
     }
@@ -125,6 +129,23 @@ mod tests {
     fn without_a_terminal_numbers_are_left_out() {
         assert_eq!(line(&message("ab", "Pull complete", None)), "ab: Pull complete\n");
         assert_eq!(line(&message("ab", "Downloading", Some((1, 2)))), "");
+    }
+
+    #[test]
+    fn what_is_for_programs_is_not_printed() {
+        let pushed = conex_api_types::PushResult {
+            tag: "1".to_owned(),
+            digest: "sha256:0".to_owned(),
+            size: 1,
+        };
+        let message = ProgressMessage {
+            aux: Some(pushed),
+            ..ProgressMessage::default()
+        };
+        assert_eq!(
+            (line(&message), Screen::default().draw(&message)),
+            (String::new(), String::new())
+        );
     }
 
     #[test]

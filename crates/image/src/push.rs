@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use conex_metadata::{Changes, CommitError, Table};
+use conex_metadata::{Changes, Table};
 use conex_reference::{Digest, Reference};
 use conex_registry::{Client, Credentials, Descriptor, Destination, Manifest};
 use futures_util::future::try_join_all;
@@ -90,15 +90,20 @@ impl Images {
     }
 
     /// Gives an image the name by which the registry has it, where it is still here.
-    async fn record_pushed(&self, id: &str, name: String) -> Result<(), CommitError> {
-        let _changes = self.shared.changes.lock().await;
-        if !self.shared.index().images.contains_key(id) {
-            return Ok(());
-        }
-        let changes = Changes::new().put(Table::Tags, name.as_str(), id);
-        self.shared.metadata.commit(changes).await?;
-        self.shared.index().tags.insert(name, id.to_owned());
-        Ok(())
+    async fn record_pushed(&self, id: &str, name: String) -> Result<(), PushError> {
+        let (images, id) = (self.clone(), id.to_owned());
+        // A caller that goes away must not part memory from disk.
+        let recording = tokio::spawn(async move {
+            let _changes = images.shared.changes.lock().await;
+            if !images.shared.index().images.contains_key(&id) {
+                return Ok(());
+            }
+            let changes = Changes::new().put(Table::Tags, name.as_str(), id.as_str());
+            images.shared.metadata.commit(changes).await?;
+            images.shared.index().tags.insert(name, id);
+            Ok(())
+        });
+        recording.await.map_err(|_| PushError::CutOff)?
     }
 }
 

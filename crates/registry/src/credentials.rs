@@ -20,7 +20,7 @@ pub struct Credentials {
     pub server_address: String,
 }
 
-/// Why a header is no credentials; Docker answers 400.
+/// Why a header is no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// Neither of the two alphabets of base64.

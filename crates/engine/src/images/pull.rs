@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use conex_image::{Progress, ProgressSink, PullError, Status};
 use conex_reference::{Platform, Reference};
-use conex_registry::{Credentials, HttpRegistry};
+use conex_registry::HttpRegistry;
 use tokio::sync::mpsc;
 
 use crate::engine::{Engine, Inner, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::invalid;
 use crate::images::stream::{AbortOnDrop, Line, sink, streamed};
+use crate::images::{credentials, invalid};
 use crate::requests::PullRequest;
 
 impl Engine {
@@ -18,7 +18,7 @@ impl Engine {
     /// is an error of the request itself.
     ///
     /// # Errors
-    /// 400 for a name, platform or credentials that are none, 404 for what the registry does not have or does not show.
+    /// 400 for a name or a platform that is none, 404 for what the registry does not have or does not show.
     pub async fn pull(&self, request: PullRequest) -> Result<ProgressStream> {
         let reference = reference(&request)?;
         let host = Platform::of_machine(&rustix::system::uname().machine().to_string_lossy());
@@ -26,10 +26,7 @@ impl Engine {
             Some(text) => Platform::parse(text, &host).map_err(invalid)?,
             None => host,
         };
-        let credentials = match request.auth.as_deref() {
-            Some(header) => Credentials::from_header(header).map_err(invalid)?,
-            None => Credentials::default(),
-        };
+        let credentials = credentials(request.auth.as_deref());
         let (lines, stream) = mpsc::unbounded_channel();
         let pull = Pull {
             registry: self.inner.registries.registry(credentials),
