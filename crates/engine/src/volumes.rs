@@ -198,7 +198,12 @@ impl Volumes {
 
 /// Docker's words for a volume that is not there.
 fn no_such_volume(name: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("get {name}: no such volume"))
+    let get = if name.is_empty() {
+        "get".to_owned()
+    } else {
+        format!("get {name}")
+    };
+    Error::new(ErrorKind::NotFound, format!("{get}: no such volume"))
 }
 
 fn failed(error: VolumeError) -> Error {

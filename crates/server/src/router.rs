@@ -252,10 +252,10 @@ async fn network(call: Call, method: &Method, rest: &[&str]) -> Answer {
         (&Method::GET, [] | [""]) => networks::list(&call),
         (&Method::POST, ["create"]) => networks::create(call).await,
         (&Method::POST, ["prune"]) => networks::prune(call).await,
-        (&Method::GET, [id]) => networks::inspect(&call, id),
-        (&Method::DELETE, [id]) => networks::remove(call, id).await,
-        (&Method::POST, [id, "connect"]) => networks::connect(call, id).await,
-        (&Method::POST, [id, "disconnect"]) => networks::disconnect(call, id).await,
+        (&Method::GET, id) => networks::inspect(&call, &id.join("/")),
+        (&Method::DELETE, id) if !id.is_empty() => networks::remove(call, &id.join("/")).await,
+        (&Method::POST, [id @ .., "connect"]) => networks::connect(call, &id.join("/")).await,
+        (&Method::POST, [id @ .., "disconnect"]) => networks::disconnect(call, &id.join("/")).await,
         _ => not_found(),
     }
 }
@@ -265,9 +265,9 @@ async fn volume(call: Call, method: &Method, rest: &[&str]) -> Answer {
         (&Method::GET, []) => volumes::list(&call),
         (&Method::POST, ["create"]) => volumes::create(call).await,
         (&Method::POST, ["prune"]) => volumes::prune(call).await,
-        (&Method::GET, [name]) => volumes::inspect(&call, name),
-        (&Method::PUT, [_]) => volumes::update(),
-        (&Method::DELETE, [name]) => volumes::remove(call, name).await,
+        (&Method::GET, name) => volumes::inspect(&call, &name.join("/")),
+        (&Method::PUT, name) if !name.is_empty() => volumes::update(),
+        (&Method::DELETE, name) if !name.is_empty() => volumes::remove(call, &name.join("/")).await,
         _ => not_found(),
     }
 }

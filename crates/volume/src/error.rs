@@ -36,12 +36,14 @@ pub enum VolumeError {
         reason: String,
     },
     /// A device cannot be mounted.
-    #[error("error while mounting volume '{}': failed to mount local volume: mount {device}:{}: {}", at.display(), at.display(), conex_sys::words(source))]
+    #[error("error while mounting volume '{}': failed to mount local volume: mount {device}:{}{how}: {}", at.display(), at.display(), conex_sys::words(source))]
     Mount {
         /// What.
         device: String,
         /// Where.
         at: PathBuf,
+        /// Flags and data of mount(2), each behind a comma where there are any.
+        how: String,
         /// Why not.
         source: io::Error,
     },

@@ -83,6 +83,7 @@ impl LocalOptions {
         mounted.map_err(|source| VolumeError::Mount {
             device: self.device.clone(),
             at: at.to_owned(),
+            how: told(&parsed),
             source,
         })
     }
@@ -103,14 +104,7 @@ impl LocalOptions {
     }
 
     fn mount_file_system(&self, at: &Path, parsed: &ParsedOptions) -> io::Result<()> {
-        let wanted = &parsed.attributes;
-        let mut flags = MountFlags::empty();
-        flags.set(MountFlags::RDONLY, wanted.read_only);
-        flags.set(MountFlags::NOSUID, wanted.no_suid);
-        flags.set(MountFlags::NODEV, wanted.no_dev);
-        flags.set(MountFlags::NOEXEC, wanted.no_exec);
-        flags.set(MountFlags::NOATIME, wanted.no_atime);
-        flags.set(MountFlags::STRICTATIME, wanted.strict_atime);
+        let flags = flags(parsed);
         let mut data = Vec::new();
         for option in &parsed.data {
             data.push(match option.strip_prefix("addr=") {
@@ -129,6 +123,34 @@ impl LocalOptions {
         )?;
         Ok(())
     }
+}
+
+/// The flags of mount(2).
+fn flags(parsed: &ParsedOptions) -> MountFlags {
+    let wanted = &parsed.attributes;
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::RDONLY, wanted.read_only);
+    flags.set(MountFlags::NOSUID, wanted.no_suid);
+    flags.set(MountFlags::NODEV, wanted.no_dev);
+    flags.set(MountFlags::NOEXEC, wanted.no_exec);
+    flags.set(MountFlags::NOATIME, wanted.no_atime);
+    flags.set(MountFlags::STRICTATIME, wanted.strict_atime);
+    flags.set(MountFlags::BIND, parsed.bind.is_some());
+    flags.set(MountFlags::REC, parsed.bind == Some(true));
+    flags
+}
+
+/// How something was to be mounted, as Docker tells it.
+fn told(parsed: &ParsedOptions) -> String {
+    let mut words = String::new();
+    let flags = flags(parsed).bits();
+    if flags != 0 {
+        words.push_str(&format!(", flags: {flags:#x}"));
+    }
+    if !parsed.data.is_empty() {
+        words.push_str(&format!(", data: {}", parsed.data.join(",")));
+    }
+    words
 }
 
 fn resolve(host: &str) -> io::Result<String> {

@@ -76,7 +76,7 @@ impl Claim {
             let wanted = Wanted {
                 name: &volume.name,
                 driver: &volume.driver,
-                options: Some(&volume.options),
+                options: Some(&volume.options).filter(|options| !options.is_empty()),
                 labels: Some(volume.labels.clone()).filter(|labels| !labels.is_empty()),
             };
             if engine.volumes.ensure(wanted)? {

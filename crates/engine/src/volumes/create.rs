@@ -57,16 +57,21 @@ impl Engine {
 }
 
 impl Wanted<'_> {
+    /// Refuses drivers that there are none of.
+    fn check_driver(&self) -> Result<()> {
+        let (name, driver) = (self.name, self.driver);
+        if matches!(driver, "" | DRIVER) {
+            return Ok(());
+        }
+        let words = format!("create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found");
+        Err(Error::new(ErrorKind::NotFound, words))
+    }
+
     /// Refuses what there cannot be.
     pub(super) fn check(&self) -> Result<()> {
         let name = self.name;
         let of = |error: Error| Error::new(error.kind(), format!("create {name}: {}", error.message()));
-        if !matches!(self.driver, "" | DRIVER) {
-            let driver = self.driver;
-            let words =
-                format!("create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found");
-            return Err(Error::new(ErrorKind::NotFound, words));
-        }
+        self.check_driver()?;
         check_name(name).map_err(failed).map_err(of)?;
         match self.options {
             Some(options) => LocalOptions::parse(options).map(drop).map_err(failed).map_err(of),
@@ -79,12 +84,13 @@ impl Volumes {
     /// Makes a volume where there is none of the name; whether it did. It blocks.
     pub(super) fn ensure(&self, wanted: Wanted<'_>) -> Result<bool> {
         let _changing = self.changing.blocking_lock();
-        wanted.check()?;
+        wanted.check_driver()?;
+        // What is there stays as it is, whatever else is asked for.
         if self.lock().contains_key(wanted.name) {
             return Ok(false);
         }
-        let options = wanted.options.filter(|options| !options.is_empty()).cloned();
-        let record = VolumeRecord::new(wanted.name, now(), wanted.labels, options);
+        wanted.check()?;
+        let record = VolumeRecord::new(wanted.name, now(), wanted.labels, wanted.options.cloned());
         self.store.create(&record).map_err(failed)?;
         self.lock().insert(record.name.clone(), Volume::new(record));
         Ok(true)

@@ -8,7 +8,7 @@ use crate::matching;
 use crate::volumes::{DRIVER, Volume, Volumes, no_such_volume};
 
 /// Filters of a list that are understood.
-const FILTERS: [&str; 5] = ["dangling", "driver", "label", "label!", "name"];
+const FILTERS: [&str; 4] = ["dangling", "driver", "label", "name"];
 
 impl Engine {
     /// Lists volumes.
@@ -16,21 +16,9 @@ impl Engine {
     /// # Errors
     /// 400 for a filter that there is none of.
     pub fn volumes(&self, filters: &api::Filters) -> Result<api::VolumeList> {
-        let invalid = |words: String| Error::new(ErrorKind::InvalidParameter, words);
-        filters
-            .require_known(&FILTERS)
-            .map_err(|error| invalid(error.to_string()))?;
-        let dangling = match filters.values("dangling") {
-            None | Some([]) => None,
-            Some(values) => {
-                let parsed = values
-                    .first()
-                    .filter(|_| values.len() == 1)
-                    .and_then(|value| truth(value));
-                let words = || invalid(format!("invalid filter 'dangling=[{}]'", values.join(" ")));
-                Some(parsed.ok_or_else(words)?)
-            }
-        };
+        let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
+        filters.require_known(&FILTERS).map_err(invalid)?;
+        let dangling = filters.truth("dangling").map_err(invalid)?;
         let any = |name: &str, has: &dyn Fn(&str) -> bool| {
             let values = filters.values(name).unwrap_or_default();
             values.is_empty() || values.iter().any(|value| has(value))
@@ -84,15 +72,6 @@ impl Engine {
         counted
             .await
             .map_err(|error| Error::new(ErrorKind::System, format!("count the volumes: {error}")))
-    }
-}
-
-/// As Go's `strconv.ParseBool` reads it.
-pub(super) fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 

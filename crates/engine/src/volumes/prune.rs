@@ -1,12 +1,13 @@
 //! `POST /volumes/prune`.
 
+use std::collections::BTreeMap;
+
 use conex_api_types as api;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::matching;
 use crate::volumes::ANONYMOUS;
-use crate::volumes::list::truth;
 
 /// Filters of a prune that are understood.
 const FILTERS: [&str; 3] = ["all", "label", "label!"];
@@ -29,7 +30,12 @@ impl Engine {
                     "invalid filter 'all': strconv.ParseBool: parsing {value:?}: invalid syntax"
                 ))
             })?,
-            _ => return Err(invalid("invalid filter 'all': only one value is expected".to_owned())),
+            values => {
+                let values = values.join(" ");
+                return Err(invalid(format!(
+                    "invalid filter 'all=[{values}]': only one value is expected"
+                )));
+            }
         };
         let Ok(_only) = self.inner.pruning_volumes.try_lock() else {
             return Err(Error::new(ErrorKind::Conflict, "a prune operation is already running"));
@@ -38,7 +44,11 @@ impl Engine {
             let state = self.inner.volumes.lock();
             let unused = state.values().filter(|volume| {
                 let labels = volume.record.labels.clone().unwrap_or_default();
-                volume.users.is_empty() && (all || labels.contains_key(ANONYMOUS)) && matching::labels(&labels, filters)
+                // As in Docker those with options stay: what is on a device is not the engine's alone.
+                volume.users.is_empty()
+                    && volume.record.options.as_ref().is_none_or(BTreeMap::is_empty)
+                    && (all || labels.contains_key(ANONYMOUS))
+                    && matching::labels(&labels, filters)
             });
             unused.map(|volume| volume.record.name.clone()).collect()
         };
@@ -54,5 +64,14 @@ impl Engine {
         }
         self.inner.events.pruned("volume", pruned.space_reclaimed);
         Ok(pruned)
+    }
+}
+
+/// As Go's `strconv.ParseBool` reads it.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }

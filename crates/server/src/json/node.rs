@@ -36,6 +36,14 @@ fn in_go(name: &str) -> &str {
     match name {
         "ContainerCreateRequest" => "container.CreateRequest",
         "HostConfig" => "container.UpdateConfig",
+        "VolumeCreateRequest" => "volume.CreateOptions",
+        "NetworkCreateRequest" => "network.CreateRequest",
+        "NetworkConnectRequest" => "network.ConnectOptions",
+        "NetworkDisconnectRequest" => "network.DisconnectOptions",
+        "EndpointSettings" => "network.EndpointSettings",
+        "EndpointIpamConfig" => "network.EndpointIPAMConfig",
+        "Ipam" => "network.IPAM",
+        "IpamConfig" => "network.IPAMConfig",
         other => other,
     }
 }
@@ -51,7 +59,7 @@ impl Node {
         let what = match &self.value {
             Value::Null => "null".to_owned(),
             Value::Bool(_) => "bool".to_owned(),
-            Value::Number(number) if wanted == "int64" => format!("number {number}"),
+            Value::Number(number) if matches!(wanted, "int" | "int64") => format!("number {number}"),
             Value::Number(_) => "number".to_owned(),
             Value::String(_) => "string".to_owned(),
             Value::Array(_) => "array".to_owned(),
@@ -59,12 +67,25 @@ impl Node {
         };
         Misfit(match self.path.as_str() {
             "" => format!("json: cannot unmarshal {what} into Go value of type {}", in_go(wanted)),
-            path => format!("json: cannot unmarshal {what} into Go struct field {path} of type {wanted}"),
+            path => {
+                // The configuration of an update is the body, that of a create is a field.
+                let wanted = if wanted == "HostConfig" {
+                    "container.HostConfig"
+                } else {
+                    in_go(wanted)
+                };
+                format!("json: cannot unmarshal {what} into Go struct field {path} of type {wanted}")
+            }
         })
     }
 
     fn integer<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let misfit = self.misfit("int64");
+        let wanted = if self.path.ends_with(".GwPriority") {
+            "int"
+        } else {
+            "int64"
+        };
+        let misfit = self.misfit(wanted);
         let number = self.value.as_number().map(|number| (number.as_i64(), number.as_u64()));
         let read = match number {
             Some((Some(number), _)) => visitor.visit_i64(number),
@@ -78,7 +99,7 @@ impl Node {
     /// The members of a map, whose keys are the client's own.
     fn members<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         let Value::Object(members) = self.value else {
-            return Err(self.misfit("map"));
+            return Err(self.misfit("map[string]string"));
         };
         visitor.visit_map(Members::new(members.into_iter().collect(), &self.path))
     }
@@ -154,7 +175,12 @@ impl<'de> Deserializer<'de> for Node {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         let Value::Array(items) = self.value else {
-            return Err(self.misfit("[]string"));
+            let wanted = if self.path.ends_with(".IPAM.Config") {
+                "[]network.IPAMConfig"
+            } else {
+                "[]string"
+            };
+            return Err(self.misfit(wanted));
         };
         let path = self.path;
         let items = items.into_iter().map(|value| Node {
@@ -181,9 +207,13 @@ impl<'de> Deserializer<'de> for Node {
         let Value::Object(members) = self.value else {
             return Err(self.misfit(name));
         };
-        // The fields of a create request are those of a structure within it, whose name Go leaves out.
+        // Go begins with the name of the body's structure, but for the fields of one within it, as a container's are.
         let path = match (name, self.path.as_str()) {
             ("ExecCreateRequest", "") => "ExecOptions",
+            ("VolumeCreateRequest", "") => "CreateOptions",
+            ("NetworkCreateRequest", "") => "CreateRequest",
+            ("NetworkConnectRequest", "") => "ConnectOptions",
+            ("NetworkDisconnectRequest", "") => "DisconnectOptions",
             (_, path) => path,
         };
         let mut known: Vec<(String, Value)> = Vec::new();

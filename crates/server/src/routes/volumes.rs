@@ -1,7 +1,7 @@
 //! Engine API, "Volumes".
 
 use axum::http::StatusCode;
-use conex_api_types::VolumeCreateRequest;
+use conex_api_types::{Filters, VolumeCreateRequest};
 
 use crate::answer::{Answer, Failure, json, no_content, ok};
 use crate::router::Call;
@@ -9,9 +9,14 @@ use crate::router::Call;
 /// Since then a prune without filters spares what has a name.
 const SPARES_NAMED: (u32, u32) = (1, 42);
 
+/// Since then there are volumes of swarms; older clients' fields of theirs say nothing.
+const CLUSTER_VOLUMES: (u32, u32) = (1, 42);
+
 /// `GET /volumes`.
 pub(crate) fn list(call: &Call) -> Answer {
-    ok(&call.engine.volumes(&call.query.filters()?)?)
+    let filters = Filters::parse(call.query.text("filters"))
+        .map_err(|error| Failure::bad_request(format!("error reading volume filters: {error}")))?;
+    ok(&call.engine.volumes(&filters)?)
 }
 
 /// `GET /volumes/{name}`.
@@ -21,7 +26,8 @@ pub(crate) fn inspect(call: &Call, name: &str) -> Answer {
 
 /// `POST /volumes/create`.
 pub(crate) async fn create(mut call: Call) -> Answer {
-    let request = call.body::<VolumeCreateRequest>().await?.unwrap_or_default();
+    let mut request = call.body::<VolumeCreateRequest>().await?.unwrap_or_default();
+    request.cluster_volume_spec = request.cluster_volume_spec.filter(|_| call.version >= CLUSTER_VOLUMES);
     Ok(json(StatusCode::CREATED, &call.engine.create_volume(request).await?))
 }
 
