@@ -17,4 +17,5 @@ mod list;
 mod normal;
 mod streams;
 mod tally;
+mod volumes;
 mod watching;

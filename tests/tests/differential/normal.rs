@@ -8,7 +8,15 @@ use serde_json::Value;
 const CHANCE: [&str; 5] = ["Pid", "Created", "Size", "SizeRootFs", "SizeRw"];
 
 /// Keys whose lists come in the order of a map of Docker's, which is chance.
-const UNORDERED: [&str; 4] = ["Mounts", "Ports", "ContainersDeleted", "ExecIDs"];
+const UNORDERED: [&str; 7] = [
+    "Mounts",
+    "Ports",
+    "ContainersDeleted",
+    "ExecIDs",
+    "Volumes",
+    "VolumesDeleted",
+    "NetworksDeleted",
+];
 
 /// Makes one engine's answers comparable.
 pub(crate) struct Normal<'a> {
@@ -38,6 +46,8 @@ impl Normal<'_> {
                 Some((name, _)) => write!(normal, "<{} digits of {name}>", word.len()).unwrap(),
                 // The digests of the same content are the same.
                 None if word.len() == 64 && is_hex(word) && !normal.ends_with("sha256:") => normal.push_str("<id>"),
+                // The beginning of the id of a connection.
+                None if word.len() == 12 && is_hex(word) && normal.ends_with("id:\"") => normal.push_str("<id>"),
                 None => normal.push_str(word),
             }
             rest = tail;
@@ -48,6 +58,7 @@ impl Normal<'_> {
     pub(crate) fn value(&self, key: &str, value: &Value) -> Value {
         match value {
             Value::String(text) if key == "Status" => Value::String(without_duration(text)),
+            Value::String(text) if key == "message" => Value::String(with_sorted_lists(&self.text(text))),
             // Which of the free addresses it is.
             Value::String(text) if key == "IPAddress" && text.starts_with("172.17.0.") => {
                 Value::String("172.17.0.<number>".to_owned())
@@ -59,8 +70,9 @@ impl Normal<'_> {
             Value::Array(items) => {
                 let mut items: Vec<Value> = items.iter().map(|item| self.value(key, item)).collect();
                 let are_changes = items.iter().any(|item| item["Kind"].is_number());
-                if UNORDERED.contains(&key) || are_changes {
-                    items.sort_by_key(Value::to_string);
+                let are_networks = items.iter().any(|item| item["IPAM"].is_object());
+                if UNORDERED.contains(&key) || are_changes || are_networks {
+                    items.sort_by_key(|item| (item["Name"].to_string(), item.to_string()));
                 }
                 Value::Array(items)
             }
@@ -73,6 +85,19 @@ impl Normal<'_> {
             other => other.clone(),
         }
     }
+}
+
+/// A message whose list (`[b a]`, `[b, a]`) comes in the order of a map of Docker's.
+fn with_sorted_lists(message: &str) -> String {
+    let Some((before, (list, after))) = message
+        .split_once('[')
+        .and_then(|(before, rest)| Some((before, rest.split_once(']')?)))
+    else {
+        return message.to_owned();
+    };
+    let mut words: Vec<&str> = list.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+    words.sort_unstable();
+    format!("{before}[{}]{after}", words.join(" "))
 }
 
 /// `Up 2 seconds` without the time that it took to ask.
