@@ -26,8 +26,8 @@ pub enum MountChoice {
         target: String,
         /// Read-only.
         read_only: bool,
-        /// What is mounted below a read-only bind stays writable.
-        read_only_top_only: bool,
+        /// What becomes of mounts below it where it is read-only.
+        submounts: Submounts,
         /// With what is mounted below.
         recursive: bool,
         /// Make the source where it is absent (`-v`); else its absence is an error (`--mount`).
@@ -81,6 +81,19 @@ pub struct VolumeChoice {
     pub mode: String,
 }
 
+/// What a read-only bind does to the mounts below it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Submounts {
+    /// They are read-only too, where the kernel can do that.
+    #[default]
+    ReadOnly,
+    /// They are read-only too, or the container does not start.
+    ForcedReadOnly,
+    /// They stay as they are.
+    Unchanged,
+}
+
 /// Propagation of a bind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -124,6 +137,15 @@ impl Config {
             MountChoice::Volume(volume) => Some(volume),
             _ => None,
         })
+    }
+
+    /// Leaves mounts below read-only binds as they are, which was all that there was before version 1.44 of the API.
+    pub fn leave_submounts_writable(&mut self) {
+        for mount in &mut self.mounts {
+            if let MountChoice::Bind { submounts, .. } = mount {
+                *submounts = Submounts::Unchanged;
+            }
+        }
     }
 
     /// Mounts what another container has, where nothing of this one's own is. A tmpfs is not shared.

@@ -13,7 +13,7 @@ use crate::plan::{
     CgroupPlan, DeviceRule, InitPlan, Mount, MountAttributes, MountSource, Namespace, Propagation, Stdio, Step,
 };
 use crate::process::{capability_sets, oom_step, session_steps, tail};
-use crate::request::{ContainerPlanRequest, IpcChoice, MountRequest, NamespaceChoice};
+use crate::request::{ContainerPlanRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts};
 
 /// Plans a container, or refuses it in Docker's words.
 pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
@@ -190,6 +190,11 @@ fn requested_mount(request: &MountRequest, recursive_attributes: bool) -> Result
             feature: format!("shared propagation of {}", request.target.display()),
         });
     }
+    if request.submounts == Submounts::ForcedReadOnly && !recursive_attributes {
+        return Err(Error::Unsupported {
+            feature: format!("read-only mounts below {}", request.target.display()),
+        });
+    }
     Ok(Mount {
         target: request.target.clone(),
         source: request.source.clone(),
@@ -198,7 +203,7 @@ fn requested_mount(request: &MountRequest, recursive_attributes: bool) -> Result
             no_suid: request.no_suid,
             no_dev: request.no_dev,
             no_exec: request.no_exec,
-            recursive: request.read_only && !request.read_only_top_only && recursive_attributes,
+            recursive: request.read_only && request.submounts != Submounts::Unchanged && recursive_attributes,
             ..MountAttributes::default()
         },
         propagation: request

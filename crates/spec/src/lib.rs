@@ -35,5 +35,5 @@ pub use crate::facts::{Architecture, CgroupVersion, HostFacts};
 pub use crate::render::{render, render_exec};
 pub use crate::request::{
     ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
-    ProcessRequest, Ulimit,
+    ProcessRequest, Submounts, Ulimit,
 };

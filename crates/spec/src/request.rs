@@ -187,10 +187,10 @@ pub struct MountRequest {
     pub source: MountSource,
     /// Absolute path in the container.
     pub target: PathBuf,
-    /// Whether it is read-only, with what is mounted below it (`bind-recursive` enabled, Docker's default since 25).
+    /// Whether it is read-only.
     pub read_only: bool,
-    /// Whether a read-only bind leaves the mounts below it writable (`bind-recursive=writable`).
-    pub read_only_top_only: bool,
+    /// What becomes of the mounts below it where it is read-only.
+    pub submounts: Submounts,
     /// `None` is Docker's default, private.
     pub propagation: Option<Propagation>,
     /// `MOUNT_ATTR_NOSUID`.
@@ -199,6 +199,17 @@ pub struct MountRequest {
     pub no_dev: bool,
     /// `MOUNT_ATTR_NOEXEC`.
     pub no_exec: bool,
+}
+
+/// What a read-only bind does to the mounts below it (`bind-recursive` of `docker run --mount`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submounts {
+    /// Read-only too where the kernel can do that (`mount_setattr(2)`): Docker's default since 25.
+    ReadOnly,
+    /// Read-only too, or an error (`readonly`).
+    ForcedReadOnly,
+    /// Unchanged (`writable`).
+    Unchanged,
 }
 
 impl MountRequest {
@@ -211,7 +222,7 @@ impl MountRequest {
             },
             target: target.into(),
             read_only: false,
-            read_only_top_only: false,
+            submounts: Submounts::ReadOnly,
             propagation: None,
             no_suid: false,
             no_dev: false,

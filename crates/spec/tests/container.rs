@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use conex_spec::plan::{Device, FdSlot, Mount, MountSource, Namespace, Propagation, Step};
-use conex_spec::{DeviceRequest, IpcChoice, MountRequest, NamespaceChoice, Ulimit, container_plan};
+use conex_spec::{DeviceRequest, Error, IpcChoice, MountRequest, NamespaceChoice, Submounts, Ulimit, container_plan};
 use support::request;
 
 fn mounts(steps: &[Step]) -> Vec<&Mount> {
@@ -131,7 +131,7 @@ fn shared_propagation_is_refused_and_not_weakened() {
 fn a_read_only_bind_is_so_with_what_is_mounted_below_it() {
     let mut request = request();
     let mut top_only = MountRequest::bind("/b", "/top");
-    (top_only.read_only, top_only.read_only_top_only) = (true, true);
+    (top_only.read_only, top_only.submounts) = (true, Submounts::Unchanged);
     let mut all = MountRequest::bind("/a", "/all");
     all.read_only = true;
     request.mounts = vec![all, top_only];
@@ -145,6 +145,10 @@ fn a_read_only_bind_is_so_with_what_is_mounted_below_it() {
     };
     assert!(of("/all").recursive && of("/all").read_only);
     assert!(!of("/top").recursive && of("/top").read_only);
+    request.facts.mount_setattr = false;
+    assert!(container_plan(&request).is_ok());
+    request.mounts[0].submounts = Submounts::ForcedReadOnly;
+    assert!(matches!(container_plan(&request), Err(Error::Unsupported { .. })));
 }
 
 #[test]

@@ -52,9 +52,14 @@ const DIFFERENCES: &[Difference] = &[
         "a port is published whether or not it is exposed too",
     ),
     (
-        "GET /containers/{14}/json after POST /containers/create?name=connected-nowhere",
+        "GET /containers/{17}/json after POST /containers/create?name=connected-nowhere",
         "/NetworkSettings/Networks/bridge",
         "the network of the mode is one of the container's, whatever else is asked for",
+    ),
+    (
+        "POST /containers/create?name=v41-other",
+        "/message",
+        "the words of newer versions",
     ),
     (
         "GET /containers/{4}/json after POST /containers/create?name=v39-auto",
@@ -100,6 +105,14 @@ fn create(name: &str, fields: &str) -> Request {
 /// With this `HostConfig`.
 fn host(name: &str, fields: &str) -> Request {
     create(name, &format!(r#""HostConfig":{{{fields}}}"#))
+}
+
+/// With a bind of these options.
+fn mount(name: &str, fields: &str) -> Request {
+    host(
+        name,
+        &format!(r#""Mounts":[{{"Type":"bind","Source":"/etc","Target":"/m",{fields}}}]"#),
+    )
 }
 
 /// What runs, as whom and how it ends.
@@ -241,6 +254,9 @@ fn places() -> Vec<Request> {
         host("bind", r#""Binds":["/etc:/host-etc:ro","/tmp:/host-tmp:rw,rslave"]"#),
         host("volume", r#""Binds":["kept:/kept","made:/made:nocopy"]"#).unseen(),
         host("tmpfs", r#""Tmpfs":{"/t":"size=1m,mode=1770","/u":""}"#),
+        mount("below-forced", r#""ReadOnly":true,"BindOptions":{"ReadOnlyForceRecursive":true}"#),
+        mount("below-of-writable", r#""BindOptions":{"ReadOnlyNonRecursive":true}"#),
+        mount("below-kept", r#""ReadOnly":true,"BindOptions":{"ReadOnlyNonRecursive":true}"#),
         host(
             "mounts",
             r#""Mounts":[{"Type":"bind","Source":"/etc","Target":"/e","ReadOnly":true,"BindOptions":{"Propagation":"rprivate"}},
@@ -308,6 +324,39 @@ fn older_clients() -> Vec<Request> {
         )
         .version("/v1.40"),
         host("v40-annotations", r#""Annotations":{"a":"b"}"#).version("/v1.40"),
+        host("v24-removes", r#""AutoRemove":true"#).version("/v1.24"),
+        host("v41-console", r#""ConsoleSize":[24,80]"#).version("/v1.41"),
+        post(
+            "/containers/create?name=v40-platform&platform=nosuch/what",
+            r#"{"Image":"busybox"}"#,
+        )
+        .version("/v1.40"),
+        create(
+            "v43-endpoint-mac",
+            r#""NetworkingConfig":{"EndpointsConfig":{"bridge":{"MacAddress":"02:42:ac:11:00:97"}}}"#,
+        )
+        .version("/v1.43"),
+        mount("v39-below", r#""ReadOnly":true,"BindOptions":{"NonRecursive":true}"#).version("/v1.39"),
+        mount("v41-made", r#""BindOptions":{"CreateMountpoint":true}"#).version("/v1.41"),
+        mount("v41-other", r#""VolumeOptions":{"NoCopy":true},"TmpfsOptions":{}"#).version("/v1.41"),
+        mount("v42-other", r#""VolumeOptions":{"NoCopy":true}"#).version("/v1.42"),
+        mount("v43-read-only", r#""ReadOnly":true"#).version("/v1.43"),
+        host("v43-bind", r#""Binds":["/etc:/e:ro"]"#).version("/v1.43"),
+        mount(
+            "v43-forced",
+            r#""ReadOnly":true,"BindOptions":{"ReadOnlyForceRecursive":true}"#,
+        )
+        .version("/v1.43"),
+        host(
+            "v44-subpath",
+            r#""Mounts":[{"Type":"volume","Source":"v","Target":"/m","VolumeOptions":{"Subpath":"s"}}]"#,
+        )
+        .version("/v1.44"),
+        host(
+            "v47-image",
+            r#""Mounts":[{"Type":"image","Source":"busybox","Target":"/m"}]"#,
+        )
+        .version("/v1.47"),
         get("/containers/json?all=1&limit=1").version("/v1.23"),
         get("/containers/json?all=1&limit=1").version("/v1.99"),
     ]
@@ -439,6 +488,11 @@ fn impossible_places() -> Vec<Request> {
         host("fault-empty", r#""Binds":[""]"#),
         host("refused-71", r#""Binds":["/etc:/x","/tmp:/x"]"#),
         host("fault-root", r#""Binds":["/etc:/"]"#),
+        mount("early-below-1", r#""BindOptions":{"ReadOnlyForceRecursive":true}"#),
+        mount(
+            "early-below-2",
+            r#""ReadOnly":true,"BindOptions":{"ReadOnlyNonRecursive":true,"ReadOnlyForceRecursive":true}"#,
+        ),
         host("refused-73", r#""Mounts":[{"Type":"nosuch","Target":"/x"}]"#),
         host(
             "refused-74",

@@ -63,6 +63,12 @@ impl Normal<'_> {
             Value::String(text) if key == "IPAddress" && text.starts_with("172.17.0.") => {
                 Value::String("172.17.0.<number>".to_owned())
             }
+            // Docker lists the networks in the order of a map.
+            Value::String(text) if text.contains("multiple network endpoints: ") => {
+                let mut words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+                words.sort_unstable();
+                Value::String(words.join(" "))
+            }
             Value::String(text) => Value::String(self.text(text)),
             Value::Number(number) if CHANCE.contains(&key) && number.as_i64() != Some(0) => {
                 Value::String("<number>".to_owned())

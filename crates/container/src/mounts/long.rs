@@ -1,8 +1,8 @@
 //! `--mount`: the long form, with a field for everything.
 
-use conex_api_types::{Mount, VolumeOptions};
+use conex_api_types::{BindOptions, Mount, VolumeOptions};
 
-use super::{MountChoice, VolumeChoice, clean, parse_propagation};
+use super::{MountChoice, Submounts, VolumeChoice, clean, parse_propagation};
 use crate::invalid::Invalid;
 
 pub(super) fn parse(mount: &Mount) -> Result<MountChoice, Invalid> {
@@ -63,12 +63,23 @@ fn bind(mount: &Mount, target: String) -> Result<MountChoice, Invalid> {
         source: mount.source.clone(),
         target,
         read_only: mount.read_only,
-        read_only_top_only: options.read_only_non_recursive,
+        submounts: submounts(mount.read_only, &options)?,
         recursive: !options.non_recursive,
         create: options.create_mountpoint,
         propagation,
         mode: String::new(),
     })
+}
+
+fn submounts(read_only: bool, options: &BindOptions) -> Result<Submounts, Invalid> {
+    let conflict = |what: &str| Err(Invalid::Field(format!("mount options conflict: {what}")));
+    match (options.read_only_non_recursive, options.read_only_force_recursive) {
+        (_, true) if !read_only => conflict("!ReadOnly && BindOptions.ReadOnlyForceRecursive"),
+        (true, true) => conflict("ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive"),
+        (true, false) => Ok(Submounts::Unchanged),
+        (false, true) => Ok(Submounts::ForcedReadOnly),
+        (false, false) => Ok(Submounts::ReadOnly),
+    }
 }
 
 fn volume(mount: &Mount, target: String) -> Result<MountChoice, Invalid> {

@@ -1,6 +1,6 @@
 //! `-v`: `target`, `name:target[:options]`, `/source:target[:options]`.
 
-use super::{BindPropagation, MountChoice, VolumeChoice, parse_propagation, volume_target};
+use super::{BindPropagation, MountChoice, Submounts, VolumeChoice, parse_propagation, volume_target};
 use crate::invalid::Invalid;
 
 /// Options of `-v`, of each kind at most one.
@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str, driver: &str) -> Result<MountChoice, Invalid> {
             source: source.to_owned(),
             target,
             read_only: options.read_only.unwrap_or(false),
-            read_only_top_only: false,
+            submounts: Submounts::ReadOnly,
             recursive: options.recursive.unwrap_or(true),
             create: true,
             propagation: options.propagation.unwrap_or_default(),

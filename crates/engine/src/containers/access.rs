@@ -177,7 +177,7 @@ fn mount_binds(engine: &Inner, container: &Container, root: &OwnedFd) -> Result<
             }
         };
         if mount.read_only {
-            let below = !mount.read_only_top_only;
+            let below = mount.submounts != conex_spec::Submounts::Unchanged;
             mount::set_attributes(tree.as_fd(), Attributes::READ_ONLY, None, below).map_err(failed())?;
         }
         let place = if path::is_dir(tree.as_fd()).map_err(failed())? {

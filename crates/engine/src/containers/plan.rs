@@ -8,7 +8,7 @@ use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Res
 use conex_spec::security::{self, SecurityOptions};
 use conex_spec::{
     ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
-    ProcessRequest, Ulimit, container_plan, exec_plan,
+    ProcessRequest, Submounts, Ulimit, container_plan, exec_plan,
 };
 use rustix::fs::{FileType, Stat};
 
@@ -300,13 +300,21 @@ pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<HostMo
     Ok(mounts)
 }
 
+fn planned_submounts(submounts: conex_container::Submounts) -> Submounts {
+    match submounts {
+        conex_container::Submounts::ReadOnly => Submounts::ReadOnly,
+        conex_container::Submounts::ForcedReadOnly => Submounts::ForcedReadOnly,
+        conex_container::Submounts::Unchanged => Submounts::Unchanged,
+    }
+}
+
 fn mount_request(engine: &Inner, choice: &MountChoice) -> Result<MountRequest> {
     match choice {
         MountChoice::Bind {
             source,
             target,
             read_only,
-            read_only_top_only,
+            submounts,
             recursive,
             create,
             propagation,
@@ -319,7 +327,7 @@ fn mount_request(engine: &Inner, choice: &MountChoice) -> Result<MountRequest> {
                     recursive: *recursive,
                 },
                 read_only: *read_only,
-                read_only_top_only: *read_only_top_only,
+                submounts: planned_submounts(*submounts),
                 propagation: match propagation {
                     BindPropagation::Private => None,
                     BindPropagation::Slave => Some(Propagation::Slave),

@@ -1,4 +1,6 @@
-//! Engine API, "Containers": create, and what clients of older versions mean by it.
+//! Engine API, "Containers": create.
+
+mod versions;
 
 use axum::http::StatusCode;
 use conex_api_types::ContainerCreateRequest;
@@ -17,41 +19,16 @@ pub(crate) async fn create(mut call: Call) -> Answer {
     if let Some(name) = &name {
         names::parse(name)?;
     }
-    let warnings = adapt(&mut request, call.version)?;
-    let config = Config::from_request(request)?;
-    let platform = call.query.some("platform");
+    let warnings = versions::adapt(&mut request, call.version)?;
+    let mut config = Config::from_request(request)?;
+    if call.version < versions::RECURSIVE_READ_ONLY {
+        config.leave_submounts_writable();
+    }
+    let platform = call
+        .query
+        .some("platform")
+        .filter(|_| call.version >= versions::PLATFORM);
     let mut created = call.engine.create(name, config, platform).await?;
     created.warnings.splice(0..0, warnings);
     Ok(json(StatusCode::CREATED, &created))
-}
-
-/// Gives fields the meaning that they have in a version of the API; returns what the client should know.
-fn adapt(request: &mut ContainerCreateRequest, version: (u32, u32)) -> Result<Vec<String>, Failure> {
-    let host = &mut request.host_config;
-    if version < (1, 40) && host.ipc_mode.is_empty() {
-        "shareable".clone_into(&mut host.ipc_mode);
-    }
-    if version < (1, 43) {
-        host.annotations = None;
-    }
-    let networks: Vec<&str> = request
-        .networking_config
-        .endpoints_config
-        .keys()
-        .map(String::as_str)
-        .collect();
-    if version < (1, 44) && networks.len() > 1 {
-        return Err(Failure::bad_request(format!(
-            "Container cannot be created with multiple network endpoints: {}",
-            networks.join(", ")
-        )));
-    }
-    let mut warnings = Vec::new();
-    if version >= (1, 44) && !request.mac_address.is_empty() {
-        warnings.push(
-            "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
-                .to_owned(),
-        );
-    }
-    Ok(warnings)
 }

@@ -11,9 +11,13 @@ use crate::hijack::{Content, hijack};
 use crate::router::Call;
 use crate::routes::containers::size;
 
+/// The first version of the API that gives an exec the size of its terminal.
+const CONSOLE_SIZE: (u32, u32) = (1, 42);
+
 /// `POST /containers/{id}/exec`.
 pub(crate) async fn create(mut call: Call, id: &str) -> Answer {
-    let request = call.body::<ExecCreateRequest>().await?.unwrap_or_default();
+    let mut request = call.body::<ExecCreateRequest>().await?.unwrap_or_default();
+    request.console_size = request.console_size.filter(|_| call.version >= CONSOLE_SIZE);
     let id = call.engine.exec_create(id, ExecConfig::from_request(request)?).await?;
     Ok(json(StatusCode::CREATED, &IdResponse { id }))
 }
@@ -24,7 +28,10 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Answer {
     let start = ExecStart {
         detach: request.detach,
         tty: request.tty,
-        console_size: request.console_size.map(|[rows, columns]| (rows, columns)),
+        console_size: request
+            .console_size
+            .filter(|_| call.version >= CONSOLE_SIZE)
+            .map(|[rows, columns]| (rows, columns)),
     };
     match call.engine.exec_start(id, start).await? {
         None => Ok(StatusCode::OK.into_response()),
