@@ -411,6 +411,13 @@ fn an_archive_is_loaded_tagged_and_removed() {
     );
     assert_eq!(sandbox.ok(&["images", "-aq"]), "");
     assert!(sandbox.docker(&["rmi", "mine:1"]).err.contains("No such image: mine:1"));
+    for name in ["BAD", "a/push%20x"] {
+        let refused = sandbox.request("DELETE", &format!("/v1.50/images/{name}"), "");
+        assert_eq!(refused.0, 400, "{}", refused.1);
+    }
+    // What is wrong with an archive is told by the stream.
+    let refused = sandbox.request("POST", "/v1.50/images/load", "no archive at all");
+    assert!(refused.0 == 200 && refused.1.contains("\"errorDetail\""), "{refused:?}");
     let broken = sandbox.dir().join("broken.tar");
     std::fs::write(&broken, b"no archive at all").unwrap();
     assert_ne!(sandbox.docker(&["load", "-i", broken.to_str().unwrap()]).code, 0);

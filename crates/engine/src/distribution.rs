@@ -41,7 +41,7 @@ impl Engine {
             AnyReference::Id(_) => return Err(invalid("no manifest found for full image ID")),
         };
         let registry = self.inner.registries.registry(credentials(auth));
-        let fetched = registry.manifest(&reference).await.map_err(told)?;
+        let fetched = registry.look_up(&reference).await.map_err(told)?;
         let parsed = manifest::parse(&fetched.media_type, &fetched.bytes);
         let parsed = parsed.map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
         let document: Document = serde_json::from_slice(&fetched.bytes)

@@ -1,8 +1,6 @@
-//! Images: pulled, loaded, imported, inspected, tagged, removed.
+//! Images: pulled, loaded, inspected, tagged, removed.
 
-pub(crate) mod changes;
 mod history;
-mod import;
 mod list;
 mod prune;
 mod pull;
@@ -16,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conex_api_types as api;
-use conex_image::{FindError, Image, ProgressSink, Removal, Removed, User};
+use conex_image::{FindError, Image, ProgressSink, Removal, RemoveError, Removed, User};
 use conex_reference::Reference;
 use conex_registry::Credentials;
 use futures_util::stream::BoxStream;
@@ -25,7 +23,7 @@ use tokio::sync::mpsc;
 use crate::containers::Container;
 use crate::engine::{Engine, Inner, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::stream::{AbortOnDrop, Line, sink, streamed};
+use crate::images::stream::{AbortOnDrop, Line, sink, streamed_in_full};
 
 /// An image that was not found, in Docker's words.
 pub(crate) fn find_error(error: FindError) -> Error {
@@ -67,29 +65,9 @@ impl Inner {
     }
 }
 
-/// The name that an image which is made here gets; `None` where it gets none.
-pub(crate) fn name_of(repo: &str, tag: &str) -> Result<Option<Reference>> {
-    if repo.is_empty() {
-        // A tag alone names nothing.
-        return match tag {
-            "" => Ok(None),
-            tag => Err(invalid(format!("the tag {tag:?} has no repository"))),
-        };
-    }
-    let reference = Reference::parse(repo).map_err(invalid)?;
-    if reference.digest().is_some() {
-        return Err(invalid("cannot import digest reference"));
-    }
-    let reference = match tag {
-        "" => reference,
-        tag => reference.with_tag(tag).map_err(invalid)?,
-    };
-    Ok(Some(reference.with_default_tag()))
-}
-
 impl Engine {
-    /// Loads what `docker save` wrote.
-    pub async fn load(&self, body: BoxStream<'static, io::Result<Bytes>>, quiet: bool) -> Result<ProgressStream> {
+    /// Loads what `docker save` wrote. What fails is told by the stream, as Docker does.
+    pub async fn load(&self, body: BoxStream<'static, io::Result<Bytes>>, quiet: bool) -> ProgressStream {
         let (lines, stream) = mpsc::unbounded_channel();
         let outer = sink(lines.clone());
         let sink: ProgressSink = Arc::new(move |progress| {
@@ -113,7 +91,7 @@ impl Engine {
                 }
             }
         });
-        streamed(stream, AbortOnDrop(loading)).await
+        streamed_in_full(stream, AbortOnDrop(loading)).await
     }
 
     /// Inspects an image.
@@ -128,7 +106,7 @@ impl Engine {
             repo_tags: image.repo_tags.clone(),
             repo_digests: image.repo_digests.clone(),
             parent: image.parent.clone().unwrap_or_default(),
-            comment: comment(&image),
+            comment: config.comment.clone(),
             created: config.created.clone(),
             docker_version: config.docker_version.clone(),
             author: config.author.clone(),
@@ -147,7 +125,6 @@ impl Engine {
                 entrypoint: run.entrypoint.clone(),
                 labels: run.labels.clone(),
                 stop_signal: run.stop_signal.clone(),
-                shell: run.shell.clone(),
             },
             architecture: config.architecture.clone(),
             variant: config.variant.clone(),
@@ -202,14 +179,12 @@ impl Engine {
             users: &users,
         };
         self.inner.images.remove(removal).await.map_err(|error| {
-            let kind = if error.is_not_found() {
-                ErrorKind::NotFound
-            } else if error.is_conflict() {
-                ErrorKind::Conflict
-            } else {
-                ErrorKind::System
-            };
-            Error::new(kind, error.to_string())
+            let words = error.to_string();
+            match error {
+                RemoveError::Find(error) => find_error(error),
+                error if error.is_conflict() => Error::new(ErrorKind::Conflict, words),
+                _ => Error::new(ErrorKind::System, words),
+            }
         })
     }
 
@@ -235,13 +210,6 @@ impl Engine {
             },
         }
     }
-}
-
-/// What was said of the image, or of the last that was done to it.
-fn comment(image: &Image) -> String {
-    let config = &image.config;
-    let last = config.history.last().filter(|_| config.comment.is_empty());
-    last.map_or(&config.comment, |entry| &entry.comment).clone()
 }
 
 fn last_tagged(image: &Image) -> String {

@@ -86,9 +86,6 @@ pub enum LayerError {
     /// The layer store.
     #[error("failed to register layer: {0}")]
     Snapshot(#[from] SnapshotError),
-    /// Its archive cannot be written.
-    #[error("pack the layer: {0}")]
-    Pack(#[source] std::io::Error),
     /// What gives its archive back cannot be written.
     #[error("failed to register layer: write reconstruction data: {0}")]
     Skeleton(#[source] std::io::Error),
@@ -152,23 +149,6 @@ impl PullError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Registry(error) if error.kind() == ErrorKind::NotFound)
     }
-}
-
-/// An image is not made; nothing of it is left.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// What it was to be made upon is gone.
-    #[error("No such image: {0}")]
-    Gone(String),
-    /// Its layer.
-    #[error(transparent)]
-    Layer(#[from] LayerError),
-    /// Its configuration cannot be written.
-    #[error("write the image's configuration: {0}")]
-    Config(#[from] serde_json::Error),
-    /// It cannot be recorded.
-    #[error(transparent)]
-    Record(#[from] PullError),
 }
 
 /// An archive of images is not loaded.
@@ -355,12 +335,6 @@ pub enum RemoveError {
 }
 
 impl RemoveError {
-    /// Whether there is no such image.
-    #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Find(FindError::NoSuchImage { .. }))
-    }
-
     /// Whether a container or a name is in the way.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -104,7 +104,6 @@ impl Client {
         }
     }
 
-    /// Connections of their own, made as they are needed.
     pub(crate) fn transport(&self) -> Transport {
         let connector = Connector {
             limits: Arc::clone(&self.limits),
@@ -148,6 +147,24 @@ impl HttpRegistry {
             }
         }
         Err(candidates.into_error(repository))
+    }
+}
+
+impl HttpRegistry {
+    /// As `manifest`, for a look at what a registry has: that somebody cannot be reached is told only where nobody can.
+    ///
+    /// # Errors
+    /// As for `manifest`.
+    pub async fn look_up(&self, reference: &Reference) -> Result<FetchedManifest> {
+        let mut candidates = self.session.candidates(reference).await;
+        let mut refused = None;
+        while let Some(endpoint) = candidates.next(&self.session).await {
+            match self.session.manifest(endpoint, reference).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| candidates.into_error(reference)))
     }
 }
 

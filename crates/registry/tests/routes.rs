@@ -8,7 +8,7 @@ mod client;
 mod registries;
 
 use conex_reference::Reference;
-use conex_registry::{Client, ClientConfig, Credentials, Proxies, Registry as _};
+use conex_registry::{Client, ClientConfig, Credentials, ErrorKind, Proxies, Registry as _};
 
 use crate::client::{LAYER, account, config, read, with_image};
 use crate::registries::encoding::basic;
@@ -83,6 +83,31 @@ async fn a_mirror_is_asked_before_docker_hub_and_its_failure_leads_on() {
         .registry(Credentials::default());
     let busybox = Reference::parse("busybox").unwrap();
     assert_eq!(registry.manifest(&busybox).await.unwrap().digest, copy.digest());
+}
+
+#[tokio::test]
+async fn what_a_mirror_does_not_have_is_told_where_docker_hub_cannot_be_reached() {
+    let (faulty, ..) = with_image();
+    let proxies = Proxies {
+        https: Some("http://127.0.0.1:1".to_owned()),
+        ..Proxies::default()
+    };
+    let mirrors = vec![format!("http://{}/", faulty.domain())];
+    let with = |mirrors: &[String]| {
+        let config = ClientConfig {
+            mirrors: mirrors.to_vec(),
+            proxies: proxies.clone(),
+            ..config()
+        };
+        Client::new(config).unwrap().registry(Credentials::default())
+    };
+    let nosuch = Reference::parse("nosuch").unwrap();
+    let refused = with(&mirrors).look_up(&nosuch).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound, "{refused}");
+    for error in [with(&[]).look_up(&nosuch).await, with(&mirrors).manifest(&nosuch).await] {
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use conex_api_types as api;
 use conex_image::ProgressSink;
 use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
 use tokio::sync::mpsc;
 
 use crate::engine::ProgressStream;
@@ -37,19 +38,36 @@ impl Drop for AbortOnDrop {
 }
 
 /// Waits for the first line: a failure that comes first is the request's own.
-pub(super) async fn streamed(mut lines: mpsc::UnboundedReceiver<Line>, work: AbortOnDrop) -> Result<ProgressStream> {
-    let first = match lines.recv().await {
-        Some(Line::Failure(error)) => return Err(error),
-        Some(Line::Progress(line)) => Some(line),
-        None => None,
-    };
+pub(super) async fn streamed(lines: mpsc::UnboundedReceiver<Line>, work: AbortOnDrop) -> Result<ProgressStream> {
+    match begun(lines, work).await {
+        (Some(Line::Failure(error)), _) => Err(error),
+        (first, rest) => Ok(told(first, rest)),
+    }
+}
+
+/// Waits for the first line: every failure is a line.
+pub(super) async fn streamed_in_full(lines: mpsc::UnboundedReceiver<Line>, work: AbortOnDrop) -> ProgressStream {
+    let (first, rest) = begun(lines, work).await;
+    told(first, rest)
+}
+
+async fn begun(
+    mut lines: mpsc::UnboundedReceiver<Line>,
+    work: AbortOnDrop,
+) -> (Option<Line>, impl Stream<Item = Line> + Send + 'static) {
+    let first = lines.recv().await;
     // The work lives as long as its stream.
-    let rest = futures_util::stream::unfold((lines, work), |(mut lines, work)| async move {
-        let line = match lines.recv().await? {
-            Line::Progress(line) => line,
-            Line::Failure(error) => progress::failure(error.message()),
-        };
-        Some((line, (lines, work)))
+    let rest = stream::unfold((lines, work), |(mut lines, work)| async move {
+        Some((lines.recv().await?, (lines, work)))
     });
-    Ok(futures_util::stream::iter(first).chain(rest).boxed())
+    (first, rest)
+}
+
+fn told(first: Option<Line>, rest: impl Stream<Item = Line> + Send + 'static) -> ProgressStream {
+    let lines = stream::iter(first).chain(rest);
+    let message = |line| match line {
+        Line::Progress(line) => line,
+        Line::Failure(error) => progress::failure(error.message()),
+    };
+    lines.map(message).boxed()
 }
