@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{Outcome, cargo, root, run};
-use crate::{build, packages, reference};
+use crate::{build, packages, reference, unstable};
 
 /// What the suites need of the machine besides what tests need: their images are made of these programs.
 const NEEDED: [(&str, &str); 2] = [
@@ -24,6 +24,8 @@ pub(crate) fn suites(names: &[String]) -> Outcome {
     packages::install(&NEEDED)?;
     packages::install_docker_client()?;
     let reference = reference::fetch()?;
+    // The sources of the reference, which have the description of its API.
+    unstable::fetch("description", &["golang-github-docker-docker-dev"])?;
     fetch_python()?;
     bollard::fetch()?;
     build::build()?;

@@ -2,7 +2,7 @@
 
 use crate::junit;
 use crate::stage::{Stage, suites};
-use crate::suite::{Results, Suite};
+use crate::suite::{Results, Suite, left_out};
 
 pub(crate) const SUITE: Suite = Suite {
     name: "aiodocker",
@@ -13,6 +13,7 @@ pub(crate) const SUITE: Suite = Suite {
         "registry:2",
     ],
     flags: &[],
+    left_out: || left_out(&[&FILES_LEFT_OUT[..], &LEFT_OUT].concat()),
     run,
     differences: &[],
 };
@@ -57,12 +58,8 @@ fn run(stage: &Stage) -> Results {
         .env("TESTCONTAINERS_HOST_OVERRIDE", "localhost")
         // Its container is an image that only a real Docker Hub has.
         .env("TESTCONTAINERS_RYUK_DISABLED", "true");
-    for (file, why) in FILES_LEFT_OUT {
-        println!("left out of aiodocker's tests: {file}: {why}");
+    for (file, _) in FILES_LEFT_OUT {
         pytest.arg(format!("--ignore=tests/{file}"));
-    }
-    for (names, why) in LEFT_OUT {
-        println!("left out of aiodocker's tests: {names}: {why}");
     }
     // How many fail is told by the report.
     let _ = pytest.status().unwrap();

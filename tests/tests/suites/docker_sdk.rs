@@ -10,6 +10,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "docker-sdk",
     images: &["busybox"],
     flags: &[],
+    left_out: Vec::new,
     run,
     differences: &[(
         "test_containers::test_run_with_an_init",

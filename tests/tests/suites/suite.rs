@@ -30,6 +30,14 @@ impl Verdict {
 /// Tests by name.
 pub(crate) type Results = BTreeMap<String, Verdict>;
 
+/// Tests by a part of their names, or what else tells them, and the reason why they are left out.
+pub(crate) type LeftOut = (String, &'static str);
+
+/// A table of what is left out.
+pub(crate) fn left_out(table: &[(&str, &'static str)]) -> Vec<LeftOut> {
+    table.iter().map(|(name, why)| ((*name).to_owned(), *why)).collect()
+}
+
 /// A suite of a foreign client.
 pub(crate) struct Suite {
     /// Its name, and that of its files.
@@ -38,7 +46,9 @@ pub(crate) struct Suite {
     pub(crate) images: &'static [&'static str],
     /// Flags of the daemon besides.
     pub(crate) flags: &'static [&'static str],
-    /// Runs all of it but what is left out for both engines.
+    /// What of it neither engine is given, and why.
+    pub(crate) left_out: fn() -> Vec<LeftOut>,
+    /// Runs all of it but what is left out.
     pub(crate) run: fn(&Stage) -> Results,
     /// Tests that pass on Docker and need not pass here, with the reason.
     pub(crate) differences: &'static [(&'static str, &'static str)],
@@ -47,6 +57,9 @@ pub(crate) struct Suite {
 impl Suite {
     /// Runs it on both engines; what passes on Docker's must pass on ours.
     pub(crate) fn compare(&self) {
+        for (name, why) in (self.left_out)() {
+            println!("left out of {}: {name}: {why}", self.name);
+        }
         let root =
             std::env::var_os("CONEX_TEST_REFERENCE").expect("CONEX_TEST_REFERENCE names the reference's directory");
         let theirs = self.on(Engine::Reference(root.into()), "docker");
