@@ -19,19 +19,39 @@ const PACKAGES: [&str; 6] = [
 pub(crate) const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
 
 /// Test programs that any engine must pass.
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 12] = [
     "compose",
+    "concurrency",
     "containers",
+    "copy",
     "image_verbs",
     "images",
     "isolation",
     "network",
+    "observing",
     "push",
     "refusals",
+    "system",
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 11] = [
+const OURS: [(&str, &str); 15] = [
+    (
+        "nobody_waits_for_a_container_whose_start_hangs",
+        "stops a process of ours",
+    ),
+    (
+        "of_two_starts_one_starts",
+        "Docker answers both at times as if each had started",
+    ),
+    (
+        "a_copy_of_one_that_does_not_run_leaves_nothing_mounted",
+        "Docker mounts where the host sees it",
+    ),
+    (
+        "archives_that_cannot_be_unpacked_are_refused",
+        "our reasons for each of them",
+    ),
     ("what_is_not_done_is_refused_by_name", "Docker does it"),
     (
         "what_runs_outlives_the_daemon",
