@@ -284,6 +284,24 @@ fn every_client_that_is_attached_gets_everything_it_asked_for() {
 }
 
 #[test]
+fn a_log_does_not_come_along_with_the_head_of_the_answer() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "--name", "said", "busybox", "echo", "out"]);
+    for _ in 0..20 {
+        let mut stream = UnixStream::connect(sandbox.socket()).unwrap();
+        let ask = "POST /v1.50/containers/said/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+                   Upgrade: tcp\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(ask.as_bytes()).unwrap();
+        // A client that reads its socket through a buffer, and is slow to do so.
+        thread::sleep(Duration::from_millis(20));
+        let mut buffer = [0; 8192];
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(buffer[..length].ends_with(b"\r\n\r\n"));
+        assert_eq!(frames(stream).0, "out\n");
+    }
+}
+
+#[test]
 fn a_log_is_replayed_to_clients_that_do_not_read_without_holding_up_others() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["run", "--name", "long", "busybox", "sh", "-c", "yes | head -c 3000000"]);

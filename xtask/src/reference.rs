@@ -19,7 +19,8 @@ const PACKAGES: [&str; 6] = [
 pub(crate) const NEEDED: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/sbin/iptables", "iptables")];
 
 /// Test programs that any engine must pass.
-const TESTS: [&str; 12] = [
+const TESTS: [&str; 13] = [
+    "commit",
     "compose",
     "concurrency",
     "containers",
@@ -35,7 +36,7 @@ const TESTS: [&str; 12] = [
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 15] = [
+const OURS: [(&str, &str); 16] = [
     (
         "nobody_waits_for_a_container_whose_start_hangs",
         "stops a process of ours",
@@ -58,6 +59,7 @@ const OURS: [(&str, &str); 15] = [
         "Docker's containers die with their daemon",
     ),
     ("a_full_disk_is_told_and_leaves_nothing", "kills the daemon"),
+    ("a_bad_archive_leaves_nothing_behind", "looks into our layer store"),
     ("a_layer_whose_files_were_changed", "looks into our layer store"),
     (
         "a_layer_is_unpacked_while_another",

@@ -111,6 +111,9 @@ pub struct ImageConfig {
     /// Signal of `stop`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
+    /// Shell of a Dockerfile's shell forms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Vec<String>>,
 }
 
 /// Layers of an image.

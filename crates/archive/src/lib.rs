@@ -1,5 +1,6 @@
-//! Archives: a streaming tar reader and writer, the extractor that unpacks a layer for overlayfs, and what `docker cp` and
-//! `docker export` need: `pack_directory` and `unpack`, which also work on what a running container changes meanwhile.
+//! Archives: a streaming tar reader and writer, the extractor that unpacks a layer for overlayfs, the packer that makes one of
+//! a container's writable layer, and what `docker cp` and `docker export` need: `pack_directory` and `unpack`, which also work
+//! on what a running container changes meanwhile.
 //!
 //! The reader knows ustar, GNU (long names, base-256 numbers) and PAX (paths, sizes, owners, sub-second times, extended
 //! attributes); sparse members are refused. It holds one header and at most 1 MiB of an extension at a time.
@@ -27,6 +28,7 @@ mod header;
 mod name;
 mod node;
 mod pack;
+mod pack_layer;
 mod parents;
 mod pax;
 mod reader;
@@ -36,11 +38,12 @@ mod unpack;
 mod whiteout;
 mod writer;
 
-pub use crate::compression::decompressed;
+pub use crate::compression::{Compression, decompressed};
 pub use crate::entry::{Entry, Kind, Mtime};
 pub use crate::error::{ArchiveError, ExtractError};
 pub use crate::extract::{Extracted, HardLink, extract_layer};
 pub use crate::pack::{Naming, pack_directory, pack_object};
+pub use crate::pack_layer::{Omitted, pack_layer};
 pub use crate::reader::TarReader;
 pub use crate::skeleton::{Skeleton, SkeletonWriter};
 pub use crate::unpack::{Unpacking, unpack};

@@ -16,7 +16,7 @@ use crate::entry::{Entry, Kind, Mtime};
 use crate::writer::TarWriter;
 
 /// Longest path that is packed, as the kernel's `PATH_MAX`; it bounds the open descriptors, too.
-const LONGEST: usize = 4096;
+pub(crate) const LONGEST: usize = 4096;
 
 /// The attribute that is kept, as Docker keeps it: without it a program loses its file capabilities.
 const CAPABILITY: &CStr = c"security.capability";
@@ -73,7 +73,7 @@ pub fn pack_object<W: Write>(
     }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -166,22 +166,25 @@ impl<W: Write> Packer<'_, W> {
 }
 
 fn level(directory: OwnedFd, path: Vec<u8>) -> io::Result<Level> {
+    let names = names(&directory)?;
+    Ok(Level { directory, path, names })
+}
+
+/// The names in a directory, in order.
+pub(crate) fn names(directory: &OwnedFd) -> io::Result<std::vec::IntoIter<CString>> {
     let mut names = Vec::new();
-    for found in Dir::read_from(&directory)? {
+    for found in Dir::read_from(directory)? {
         let name = found?.file_name().to_owned();
         if !matches!(name.to_bytes(), b"." | b"..") {
             names.push(name);
         }
     }
     names.sort_unstable();
-    Ok(Level {
-        directory,
-        path,
-        names: names.into_iter(),
-    })
+    Ok(names.into_iter())
 }
 
-fn entry(path: Vec<u8>, stat: &Stat, kind: Kind) -> Entry {
+/// A member that has what was found of an object.
+pub(crate) fn entry(path: Vec<u8>, stat: &Stat, kind: Kind) -> Entry {
     Entry {
         path,
         link: Vec::new(),
@@ -201,7 +204,8 @@ fn entry(path: Vec<u8>, stat: &Stat, kind: Kind) -> Entry {
     }
 }
 
-fn device(path: Vec<u8>, stat: &Stat, kind: Kind) -> Entry {
+/// As `entry`, for a device.
+pub(crate) fn device(path: Vec<u8>, stat: &Stat, kind: Kind) -> Entry {
     Entry {
         major: rustix::fs::major(stat.st_rdev),
         minor: rustix::fs::minor(stat.st_rdev),

@@ -5,6 +5,7 @@ pub(crate) mod archive;
 mod archive_path;
 pub(crate) mod attach;
 mod changes;
+mod commit;
 pub(crate) mod create;
 pub(crate) mod execs;
 pub(crate) mod files;
@@ -62,6 +63,8 @@ pub(crate) struct Container {
     arriving: watch::Sender<usize>,
     /// Held by whoever mounts the writable layer: overlayfs must not have the same one twice.
     layer: Arc<Mutex<()>>,
+    /// Held by whoever makes an image of it: what one has frozen, another must not let go.
+    pub(crate) capture: Arc<Mutex<()>>,
     /// Whether a client's removal is under way.
     removing: Arc<AtomicBool>,
 }
@@ -93,6 +96,7 @@ impl Container {
             orders,
             arriving: watch::Sender::new(0),
             layer: Arc::default(),
+            capture: Arc::default(),
             removing: Arc::default(),
         };
         (Arc::new(container), (queue, publisher))

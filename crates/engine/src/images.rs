@@ -1,6 +1,8 @@
-//! Images: pulled, loaded, inspected, tagged, removed.
+//! Images: pulled, loaded, imported, inspected, tagged, removed.
 
+pub(crate) mod changes;
 mod history;
+mod import;
 mod list;
 mod prune;
 mod pull;
@@ -65,6 +67,26 @@ impl Inner {
     }
 }
 
+/// The name that an image which is made here gets; `None` where it gets none.
+pub(crate) fn name_of(repo: &str, tag: &str) -> Result<Option<Reference>> {
+    if repo.is_empty() {
+        // A tag alone names nothing.
+        return match tag {
+            "" => Ok(None),
+            tag => Err(invalid(format!("the tag {tag:?} has no repository"))),
+        };
+    }
+    let reference = Reference::parse(repo).map_err(invalid)?;
+    if reference.digest().is_some() {
+        return Err(invalid("cannot import digest reference"));
+    }
+    let reference = match tag {
+        "" => reference,
+        tag => reference.with_tag(tag).map_err(invalid)?,
+    };
+    Ok(Some(reference.with_default_tag()))
+}
+
 impl Engine {
     /// Loads what `docker save` wrote. What fails is told by the stream, as Docker does.
     pub async fn load(&self, body: BoxStream<'static, io::Result<Bytes>>, quiet: bool) -> ProgressStream {
@@ -106,7 +128,7 @@ impl Engine {
             repo_tags: image.repo_tags.clone(),
             repo_digests: image.repo_digests.clone(),
             parent: image.parent.clone().unwrap_or_default(),
-            comment: config.comment.clone(),
+            comment: comment(&image),
             created: config.created.clone(),
             docker_version: config.docker_version.clone(),
             author: config.author.clone(),
@@ -125,6 +147,7 @@ impl Engine {
                 entrypoint: run.entrypoint.clone(),
                 labels: run.labels.clone(),
                 stop_signal: run.stop_signal.clone(),
+                shell: run.shell.clone(),
             },
             architecture: config.architecture.clone(),
             variant: config.variant.clone(),
@@ -210,6 +233,13 @@ impl Engine {
             },
         }
     }
+}
+
+/// What was said of the image, or of the last that was done to it.
+fn comment(image: &Image) -> String {
+    let config = &image.config;
+    let last = config.history.last().filter(|_| config.comment.is_empty());
+    last.map_or(&config.comment, |entry| &entry.comment).clone()
 }
 
 fn last_tagged(image: &Image) -> String {

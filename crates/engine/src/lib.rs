@@ -1,7 +1,7 @@
 //! The engine: what the Engine API's operations mean, carried out on stores, networks and monitors.
 //!
 //! ```text
-//!   server --> Engine --+-- images      conex-image: pull, load, tag, remove
+//!   server --> Engine --+-- images      conex-image: pull, load, make, tag, remove
 //!                       +-- containers  one task each: a queue in, a watch channel out
 //!                       |     +-- link  orders and news of conex-shim
 //!                       +-- networks    bridges, addresses, names, published ports
@@ -40,7 +40,8 @@ pub use crate::containers::stats::StatsKind;
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::requests::{
-    AttachQuery, ClientConnection, ContainersQuery, CopyRequest, DataUsageQuery, EventsQuery, ExecStart, ImagesQuery,
-    LogsQuery, PullRequest, PushRequest, RemoveRequest, SearchRequest, StopRequest, Timestamp, WaitCondition,
+    AttachQuery, ClientConnection, CommitRequest, ContainersQuery, CopyRequest, DataUsageQuery, EventsQuery, ExecStart,
+    ImagesQuery, ImportRequest, ImportSource, LogsQuery, PullRequest, PushRequest, RemoveRequest, SearchRequest,
+    StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::Settings;

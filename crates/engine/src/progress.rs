@@ -60,6 +60,19 @@ fn result(pushed: PushedTag) -> api::ProgressMessage {
     }
 }
 
+/// How much of what is imported has come; a total of 0 is not known.
+pub(crate) fn importing(current: u64, total: u64) -> api::ProgressMessage {
+    api::ProgressMessage {
+        status: Some("Importing".to_owned()),
+        progress: Some(if total > 0 { bar(current, total) } else { size(current) }),
+        progress_detail: Some(api::ProgressDetail {
+            current: Some(current),
+            total: (total > 0).then_some(total),
+        }),
+        ..api::ProgressMessage::default()
+    }
+}
+
 /// A line of `load`.
 fn stream(text: String) -> api::ProgressMessage {
     api::ProgressMessage {

@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use conex_api_types::{Filters, Platform};
+use conex_api_types::{ContainerCreateRequest, Filters, Platform};
+
+use crate::body::ByteStream;
 
 /// A point in time: seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +127,51 @@ pub struct SearchRequest {
     pub filters: Filters,
     /// The `X-Registry-Auth` header as it came.
     pub auth: Option<String>,
+}
+
+/// What to make an image of a root file system of.
+pub struct ImportRequest {
+    /// Where the archive comes from.
+    pub source: ImportSource,
+    /// Name that the image gets; empty for none.
+    pub repo: String,
+    /// Its tag; empty takes that of `repo`, else `latest`.
+    pub tag: String,
+    /// A comment; empty tells where it came from.
+    pub message: String,
+    /// Instructions of a Dockerfile.
+    pub changes: Vec<String>,
+    /// `os[/architecture[/variant]]`, that of the host where absent.
+    pub platform: Option<String>,
+}
+
+/// Where an archive comes from.
+pub enum ImportSource {
+    /// The client sends it.
+    Body(ByteStream),
+    /// A server has it; without a scheme, it speaks HTTP.
+    Url(String),
+}
+
+/// What to make an image of a container of.
+#[derive(Debug, Clone, Default)]
+pub struct CommitRequest {
+    /// The container.
+    pub container: String,
+    /// Name that the image gets; empty for none.
+    pub repo: String,
+    /// Its tag; empty takes that of `repo`, else `latest`.
+    pub tag: String,
+    /// A comment.
+    pub comment: String,
+    /// Who makes it.
+    pub author: String,
+    /// Freeze the container's processes meanwhile.
+    pub pause: bool,
+    /// Instructions of a Dockerfile.
+    pub changes: Vec<String>,
+    /// How containers of it run; what is left out is the container's.
+    pub config: Option<ContainerCreateRequest>,
 }
 
 /// Which images a client wants listed.

@@ -86,6 +86,9 @@ pub enum LayerError {
     /// The layer store.
     #[error("failed to register layer: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// Its archive cannot be written.
+    #[error("pack the layer: {0}")]
+    Pack(#[source] std::io::Error),
     /// What gives its archive back cannot be written.
     #[error("failed to register layer: write reconstruction data: {0}")]
     Skeleton(#[source] std::io::Error),
@@ -149,6 +152,23 @@ impl PullError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Registry(error) if error.kind() == ErrorKind::NotFound)
     }
+}
+
+/// An image is not made; nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// What it was to be made upon is gone.
+    #[error("No such image: {0}")]
+    Gone(String),
+    /// Its layer.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// Its configuration cannot be written.
+    #[error("write the image's configuration: {0}")]
+    Config(#[from] serde_json::Error),
+    /// It cannot be recorded.
+    #[error(transparent)]
+    Record(#[from] PullError),
 }
 
 /// An archive of images is not loaded.

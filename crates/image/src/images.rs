@@ -31,6 +31,9 @@ impl Default for Settings {
 /// images.pull(PullRequest { registry, reference, platform }, sink).await -> Result<Pulled, PullError>
 /// images.push(PushRequest { registries, credentials, reference }, sink).await -> Result<(), PushError>
 /// images.load(stream of bytes, sink).await -> Result<Vec<Arc<Image>>, LoadError>
+/// images.write_layer(write).await, images.read_layer(stream, told).await -> Result<MadeLayer, LayerError>
+/// images.base(id).await -> Option<Base>                                                  its layers stay while it lives
+/// images.create(Creation { base, layer, config, entry, name }).await -> Result<Arc<Image>, CreateError>
 /// images.save(&names).await -> Result<Saving, SaveError>                                 then saving.write(output), blocking
 /// images.tag(&image.id, &reference).await -> Result<(), TagError>
 /// images.usage() -> Usage                                                                bytes of layers, shared and not

@@ -1,21 +1,25 @@
 //! Bringing all layers of an image in at once, and holding them until the image is recorded.
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use conex_archive::Extracted;
-use conex_snapshot::{Layer, LayerName, Staging};
+use conex_snapshot::{Layer, Staging};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::BoxStream;
-use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::error::{LayerError, PullError};
+use crate::held::{Held, InFlight};
 use crate::images::Images;
-use crate::index::{Flight, Fresh, Shared, layer};
-use crate::pipeline;
+use crate::index::{Flight, Shared, layer};
+use crate::pipeline::{self, BlobDigest};
 use crate::progress::{Progress, ProgressSink, Status};
-use crate::records::{LayerRecord, VERSION};
+use crate::records::LayerRecord;
 use crate::remove::chain_ids;
 
 /// Where a layer's blob comes from: asked for only when the layer is not there.
@@ -37,88 +41,6 @@ pub(crate) struct Wanted {
     pub(crate) open: OpenBlob,
     /// Whether this is a load, whose words differ.
     pub(crate) local: bool,
-}
-
-/// A layer that is held for an image: not removed meanwhile, and given up when dropped before it was recorded.
-pub(crate) struct Held {
-    shared: Arc<Shared>,
-    /// Its key.
-    pub(crate) key: String,
-    /// Its record.
-    pub(crate) record: LayerRecord,
-    /// Whether it is not recorded yet.
-    pub(crate) is_fresh: bool,
-}
-
-impl Held {
-    /// A layer that was just unpacked.
-    fn fresh(shared: Arc<Shared>, key: String, record: LayerRecord) -> Self {
-        let mut index = shared.index();
-        let fresh = Fresh {
-            record: record.clone(),
-            holders: 1,
-        };
-        index.fresh.insert(key.clone(), fresh);
-        *index.leases.entry(key.clone()).or_default() += 1;
-        drop(index);
-        Self {
-            shared,
-            key,
-            record,
-            is_fresh: true,
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut index = self.shared.index();
-        if let Some(count) = index.leases.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                index.leases.remove(&self.key);
-            }
-        }
-        if !self.is_fresh {
-            return;
-        }
-        let Some(fresh) = index.fresh.get_mut(&self.key) else {
-            return;
-        };
-        fresh.holders -= 1;
-        if fresh.holders > 0 {
-            return;
-        }
-        index.fresh.remove(&self.key);
-        if !index.layers.contains_key(&self.key)
-            && let Some(name) = LayerName::parse(&self.record.name)
-            && let Err(error) = self.shared.snapshots.remove(&name)
-        {
-            tracing::warn!(%error, "a layer is left to the next start");
-        }
-    }
-}
-
-/// A flight of this pull; the next one begins when it is dropped.
-struct InFlight {
-    shared: Arc<Shared>,
-    flight: Flight,
-    guard: Option<OwnedMutexGuard<()>>,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        drop(self.guard.take());
-        let mut index = self.shared.index();
-        // Kept only while somebody waits for it.
-        if index
-            .flights
-            .get(&self.flight)
-            .is_some_and(|flight| Arc::strong_count(flight) == 1)
-        {
-            index.flights.remove(&self.flight);
-        }
-    }
 }
 
 /// The record of a layer, once it is in place.
@@ -194,47 +116,17 @@ impl Task {
 
     /// Waits until no other pull has this flight.
     async fn begin(&self, flight: Flight, wanted: &Wanted) -> InFlight {
-        let shared = self.images.shared.clone();
-        let lock = shared.index().flights.entry(flight.clone()).or_default().clone();
-        let mut begun = InFlight {
-            shared,
-            flight,
-            guard: None,
-        };
-        begun.guard = match lock.clone().try_lock_owned() {
-            Ok(guard) => Some(guard),
-            Err(_) => {
-                tell(&self.sink, &wanted.short, Status::Waiting);
-                Some(lock.lock_owned().await)
-            }
-        };
-        begun
+        let waiting = || tell(&self.sink, &wanted.short, Status::Waiting);
+        self.images.begin(flight, waiting).await
     }
 
     /// A layer that is there already.
     async fn present(&self, wanted: &Wanted) -> Option<Held> {
-        // A removal has chosen its layers already.
-        let _uses = self.images.shared.uses.read().await;
-        let mut index = self.images.shared.index();
-        let found = [&wanted.diff_id, &self.chain_id].into_iter().find_map(|key| {
-            if let Some(record) = index.layers.get(key) {
-                return Some((key, record.clone(), false));
-            }
-            let fresh = index.fresh.get_mut(key)?;
-            fresh.holders += 1;
-            Some((key, fresh.record.clone(), true))
-        });
-        let (key, record, is_fresh) = found?;
-        *index.leases.entry(key.clone()).or_default() += 1;
+        let held = self.images.hold_layer(&[&wanted.diff_id, &self.chain_id]).await?;
         if !wanted.local {
             tell(&self.sink, &wanted.short, Status::AlreadyExists);
         }
-        Some(Held {
-            shared: self.images.shared.clone(),
-            key: key.clone(),
-            record,
-            is_fresh,
-        })
+        Some(held)
     }
 
     async fn fetch(&self, wanted: Wanted, flight: InFlight, download: InFlight) -> Result<Held, LayerError> {
@@ -246,13 +138,7 @@ impl Task {
             }
         };
         let shared = self.images.shared.clone();
-        let (staging, skeleton) = on_blocking(move || {
-            let staging = shared.snapshots.stage()?;
-            let skeleton = staging.create_skeleton()?;
-            Ok((staging, skeleton))
-        })
-        .await?;
-        let root = staging.dir().try_clone_to_owned().map_err(|_| LayerError::CutOff)?;
+        let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
         let (sink, short, total, local) = (self.sink.clone(), wanted.short.clone(), wanted.size, wanted.local);
         let unpacked = Arc::new(move |current: u64| {
             let status = if local {
@@ -262,7 +148,11 @@ impl Task {
             };
             tell(&sink, &short, status);
         });
-        let pipeline = pipeline::start(root, skeleton, unpacked);
+        let digest = match wanted.blob {
+            Some(_) => BlobDigest::Taken,
+            None => BlobDigest::NotTaken,
+        };
+        let pipeline = pipeline::start(root, skeleton, digest, unpacked);
         let broken = self.feed(&wanted, &pipeline.chunks).await?;
         drop((pipeline.chunks, slot));
         if !wanted.local && broken.is_none() {
@@ -343,25 +233,13 @@ impl Task {
         } else {
             (Vec::new(), Some(download))
         };
-        let digits = key["sha256:".len()..].to_owned();
         let shared = self.images.shared.clone();
-        // Held from its publication on, so that it is given up even if nobody waits for it any more. The flights end here.
+        // The flights end when it is published.
         on_blocking(move || {
             if bound || !extracted.links.is_empty() {
-                let links: Vec<_> = extracted
-                    .links
-                    .into_iter()
-                    .map(|link| (link.link, link.target))
-                    .collect();
-                staging.bind(&below, &extracted.implied, &links)?;
+                staging.bind(&below, &extracted.implied, &link_paths(&extracted))?;
             }
-            let record = LayerRecord {
-                version: VERSION,
-                name: staging.publish(&digits)?.as_str().to_owned(),
-                size: extracted.size,
-                carries_root: extracted.carries_root,
-            };
-            let held = Held::fresh(shared, key, record);
+            let held = Held::publish(shared, key, staging, &extracted)?;
             drop((flight, download));
             Ok(held)
         })
@@ -385,7 +263,11 @@ impl Task {
 
 /// What was unpacked, if it is what was promised. A blob that is not right explains an archive that cannot be read.
 fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<pipeline::Archive, LayerError> {
-    if let Some(digest) = wanted.blob.as_ref().filter(|digest| **digest != outcome.blob) {
+    if let Some(digest) = wanted
+        .blob
+        .as_ref()
+        .filter(|digest| Some(*digest) != outcome.blob.as_ref())
+    {
         let digest = digest.clone();
         return Err(if outcome.size < wanted.size {
             LayerError::Truncated {
@@ -407,7 +289,21 @@ fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<pipeline::Archiv
     Ok(archive)
 }
 
-async fn on_blocking<T: Send + 'static>(
+/// A directory to unpack a layer into, and a file for its skeleton.
+pub(crate) fn stage(shared: &Shared) -> Result<(Staging, OwnedFd, File), LayerError> {
+    let staging = shared.snapshots.stage()?;
+    let skeleton = staging.create_skeleton()?;
+    let root = staging.dir().try_clone_to_owned().map_err(|_| LayerError::CutOff)?;
+    Ok((staging, root, skeleton))
+}
+
+/// Hard links that are to be bound: each with what it links to.
+pub(crate) fn link_paths(extracted: &Extracted) -> Vec<(PathBuf, PathBuf)> {
+    let links = extracted.links.iter();
+    links.map(|link| (link.link.clone(), link.target.clone())).collect()
+}
+
+pub(crate) async fn on_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LayerError> + Send + 'static,
 ) -> Result<T, LayerError> {
     tokio::task::spawn_blocking(work)

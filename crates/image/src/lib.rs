@@ -1,4 +1,5 @@
-//! The image store: images by name, how they come in (pull, load) and go out (push, save), and what they are stacked from.
+//! The image store: images by name, how they come in (pull, load), are made (commit, import) and go out (push, save), and what
+//! they are stacked from.
 //!
 //! ```text
 //!   per layer, all layers at once (three downloads at a time):
@@ -21,8 +22,10 @@
 
 mod collect;
 mod config;
+mod create;
 mod error;
 mod find;
+mod held;
 mod image;
 mod images;
 mod index;
@@ -41,12 +44,14 @@ mod tag;
 mod usage;
 
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
+pub use crate::create::{Base, Creation, MadeLayer};
 pub use crate::error::{
-    FindError, LayerError, LoadError, OpenError, PullError, PushError, RemoveError, SaveError, TagError,
+    CreateError, FindError, LayerError, LoadError, OpenError, PullError, PushError, RemoveError, SaveError, TagError,
 };
 pub use crate::find::Lease;
 pub use crate::image::Image;
 pub use crate::images::{Images, Settings};
+pub use crate::pipeline::WriteArchive;
 pub use crate::progress::{Progress, ProgressSink, PushedTag, Status};
 pub use crate::pull::{PullRequest, Pulled};
 pub use crate::push::PushRequest;

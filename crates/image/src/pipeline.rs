@@ -4,16 +4,18 @@
 //!   chunks --> thread 1: sha256 of the blob, gunzip or zstd --> blocks --> thread 2: sha256 diff id, extract
 //! ```
 //!
+//! A layer that is made here comes in at the second queue: thread 1 writes its archive.
+//!
 //! Both queues are bounded: a slow disk slows the download down instead of filling the memory.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 
 use bytes::{Buf, Bytes};
-use conex_archive::{ArchiveError, ExtractError, Extracted, SkeletonWriter, extract_layer};
+use conex_archive::{ArchiveError, Compression, ExtractError, Extracted, SkeletonWriter, extract_layer};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -30,10 +32,19 @@ const BLOCK: usize = 128 * 1024;
 /// Called with the number of the blob's bytes that were unpacked so far.
 pub(crate) type Unpacked = Arc<dyn Fn(u64) + Send + Sync>;
 
+/// Whether anybody asks for the digest of the blob: where it is not compressed, it is hashed twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlobDigest {
+    /// It was promised, and is compared.
+    Taken,
+    /// Nobody knows it.
+    NotTaken,
+}
+
 /// What a pipeline comes to.
 pub(crate) struct Outcome {
-    /// `sha256:...` of the blob.
-    pub(crate) blob: String,
+    /// `sha256:...` of the blob, where it is taken.
+    pub(crate) blob: Option<String>,
     /// Bytes of the blob.
     pub(crate) size: u64,
     /// What the archive was.
@@ -59,10 +70,10 @@ pub(crate) struct Pipeline {
 }
 
 /// Starts a pipeline into an empty directory.
-pub(crate) fn start(root: OwnedFd, skeleton: File, unpacked: Unpacked) -> Pipeline {
+pub(crate) fn start(root: OwnedFd, skeleton: File, digest: BlobDigest, unpacked: Unpacked) -> Pipeline {
     let (chunks, arriving) = mpsc::channel(CHUNKS);
     let (blocks, decompressed) = blocking::sync_channel(BLOCKS);
-    let first = tokio::task::spawn_blocking(move || decompress(arriving, &blocks, &unpacked));
+    let first = tokio::task::spawn_blocking(move || decompress(arriving, &blocks, digest, &unpacked));
     let second = tokio::task::spawn_blocking(move || extract(decompressed, &root, skeleton));
     let outcome = tokio::spawn(async move {
         let second = second.await.map_err(|_| LayerError::CutOff)?;
@@ -78,11 +89,65 @@ pub(crate) fn start(root: OwnedFd, skeleton: File, unpacked: Unpacked) -> Pipeli
     Pipeline { chunks, outcome }
 }
 
+/// Writes the archive of a layer.
+pub type WriteArchive = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
+/// Unpacks an archive into an empty directory while it is written.
+pub(crate) async fn run_written(root: OwnedFd, skeleton: File, write: WriteArchive) -> Result<Archive, LayerError> {
+    let (blocks, written) = blocking::sync_channel(BLOCKS);
+    let first = tokio::task::spawn_blocking(move || {
+        let mut output = Writer {
+            blocks,
+            block: Vec::with_capacity(BLOCK),
+        };
+        let outcome = write(&mut output).and_then(|()| output.flush());
+        if let Err(error) = &outcome {
+            // An archive that breaks off must not be taken for one that ends.
+            let _ = output.blocks.send(Err(io::Error::new(error.kind(), error.to_string())));
+        }
+        outcome
+    });
+    let second = tokio::task::spawn_blocking(move || extract(written, &root, skeleton));
+    let (first, second) = (first.await, second.await.map_err(|_| LayerError::CutOff)?);
+    match first.map_err(|_| LayerError::CutOff)? {
+        Ok(()) => second,
+        // Whoever unpacks has given up, and tells why.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => second,
+        Err(error) => Err(LayerError::Pack(error)),
+    }
+}
+
+/// Sends what is written as blocks.
+struct Writer {
+    blocks: blocking::SyncSender<Block>,
+    block: Vec<u8>,
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..count]);
+        if self.block.len() == BLOCK {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
+        let sent = self.blocks.send(Ok(block));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
 type Block = io::Result<Vec<u8>>;
 
 /// A blob that was read to its end.
 struct Blob {
-    digest: String,
+    digest: Option<String>,
     size: u64,
     /// Why it could not be decompressed.
     fault: Option<io::Error>,
@@ -100,6 +165,7 @@ fn read_error(error: io::Error) -> LayerError {
 fn decompress(
     arriving: mpsc::Receiver<io::Result<Bytes>>,
     blocks: &blocking::SyncSender<Block>,
+    digest: BlobDigest,
     unpacked: &Unpacked,
 ) -> Result<Blob, LayerError> {
     let mut source = BufReader::with_capacity(
@@ -109,7 +175,7 @@ fn decompress(
                 arriving,
                 current: Bytes::new(),
             },
-            hash: Sha256::new(),
+            hash: (digest == BlobDigest::Taken).then(Sha256::new),
             count: 0,
         },
     );
@@ -121,7 +187,7 @@ fn decompress(
     drain(&mut source).map_err(read_error)?;
     let source = source.into_inner();
     Ok(Blob {
-        digest: render(source.hash),
+        digest: source.hash.map(render),
         size: source.count,
         fault,
     })
@@ -132,22 +198,17 @@ fn pump<R: Read>(
     blocks: &blocking::SyncSender<Block>,
     unpacked: &Unpacked,
 ) -> io::Result<()> {
-    let head = source.fill_buf()?;
-    let (gzip, zstd) = (
-        head.starts_with(&[0x1f, 0x8b]),
-        head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]),
-    );
-    if gzip {
-        copy(&mut MultiGzDecoder::new(&mut *source), blocks, unpacked, |decoder| {
+    match Compression::of(source.fill_buf()?)? {
+        Compression::Gzip => copy(&mut MultiGzDecoder::new(&mut *source), blocks, unpacked, |decoder| {
             decoder.get_ref().get_ref().count
-        })
-    } else if zstd {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut *source)?;
-        copy(&mut decoder, blocks, unpacked, |decoder| {
-            decoder.get_ref().get_ref().count
-        })
-    } else {
-        copy(source, blocks, unpacked, |source| source.get_ref().count)
+        }),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut *source)?;
+            copy(&mut decoder, blocks, unpacked, |decoder| {
+                decoder.get_ref().get_ref().count
+            })
+        }
+        Compression::None => copy(source, blocks, unpacked, |source| source.get_ref().count),
     }
 }
 
@@ -236,17 +297,19 @@ impl Read for Chunks {
     }
 }
 
-/// Hashes and counts what is read.
+/// Counts what is read, and hashes it where its digest is wanted.
 struct Hashed<R> {
     inner: R,
-    hash: Sha256,
+    hash: Option<Sha256>,
     count: u64,
 }
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..count]);
+        if let Some(hash) = &mut self.hash {
+            hash.update(&buffer[..count]);
+        }
         self.count += count as u64;
         Ok(count)
     }

@@ -14,9 +14,10 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use crate::config::ImageConfig;
 use crate::error::{LayerError, PullError};
+use crate::held::Held;
 use crate::images::Images;
 use crate::index::Stored;
-use crate::layers::{Held, Wanted};
+use crate::layers::Wanted;
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::{ImageRecord, Origin};
 use crate::tag::encode;
@@ -121,7 +122,9 @@ impl Images {
         let fresh = || held.iter().filter(|layer| layer.is_fresh);
         if fresh().next().is_some() {
             let snapshots = self.shared.snapshots.clone();
+            conex_sys::failpoint::hit("image.before-sync");
             on_blocking(move || Ok(snapshots.sync()?)).await?;
+            conex_sys::failpoint::hit("image.synced");
         }
         // From here on no removal of the same image takes the blobs away.
         let _changes = self.shared.changes.lock().await;
@@ -152,7 +155,9 @@ impl Images {
         for (diff_id, record) in &origins {
             changes = changes.put(Table::Origins, diff_id.as_str(), encode(record));
         }
+        conex_sys::failpoint::hit("image.before-record");
         self.shared.metadata.commit(changes).await?;
+        conex_sys::failpoint::hit("image.recorded");
         let mut index = self.shared.index();
         index.origins.extend(origins);
         for layer in fresh() {

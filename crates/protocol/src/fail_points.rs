@@ -27,6 +27,18 @@ pub const VOLUME: &[&str] = &[
     "volume.before-end",
 ];
 
+/// In the daemon, where an image comes in: its layers, and then the image itself.
+pub const IMAGE: &[&str] = &[
+    "layer.unpacked",
+    "layer.before-publish",
+    "layer.renamed",
+    "layer.published",
+    "image.before-sync",
+    "image.synced",
+    "image.before-record",
+    "image.recorded",
+];
+
 /// In the template.
 pub const TEMPLATE: &[&str] = &["template.before-fork", "template.after-fork"];
 

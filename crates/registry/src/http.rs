@@ -104,6 +104,7 @@ impl Client {
         }
     }
 
+    /// Connections of their own, made as they are needed.
     pub(crate) fn transport(&self) -> Transport {
         let connector = Connector {
             limits: Arc::clone(&self.limits),

@@ -173,6 +173,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
             &Method::GET | &Method::POST | &Method::DELETE,
             ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..],
         ) => Err(system::not_in_a_swarm()),
+        (&Method::POST, ["commit"]) => images::commit(call).await,
         (_, ["images", rest @ ..]) => image(call, &method, rest).await,
         (&Method::GET, ["distribution", name @ .., "json"]) if !name.is_empty() => {
             images::distribution(call, &name.join("/")).await

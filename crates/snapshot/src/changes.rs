@@ -21,6 +21,12 @@ pub enum Change {
 }
 
 impl Snapshots {
+    /// What layers (top-most first) show at a path below the root; `None` where there is nothing. Blocks on the disk.
+    pub fn shown(&self, layers: &[Layer], path: &Path) -> Result<Option<Metadata>, SnapshotError> {
+        let lower: Vec<PathBuf> = layers.iter().map(|layer| self.path(&layer.name)).collect();
+        below(&lower, path).map_err(file("look at", path))
+    }
+
     /// What the writable layer in a container's directory changes in its layers (top-most first): absolute paths, in order.
     /// A directory has changed where its owner or mode is another or something came or went in it. What is at the paths
     /// of `except` is not told. Blocks on the disk.
@@ -62,7 +68,7 @@ impl Walk<'_> {
             let entry = entry?;
             let child = path.join(entry.file_name());
             let metadata = entry.metadata()?;
-            let below = if merged { self.below(&child)? } else { None };
+            let below = if merged { below(self.lower, &child)? } else { None };
             own.insert(entry.file_name());
             self.entry(&child, &metadata, below.as_ref())?;
         }
@@ -103,7 +109,7 @@ impl Walk<'_> {
             for entry in entries {
                 let entry = entry?;
                 let child = path.join(entry.file_name());
-                let Some(_) = self.below(&child)? else { continue };
+                let Some(_) = below(self.lower, &child)? else { continue };
                 if own.contains(&entry.file_name()) {
                     self.record(&child, Change::Modified);
                 } else {
@@ -126,36 +132,36 @@ impl Walk<'_> {
         }
         self.changes.insert(path, change);
     }
+}
 
-    /// What the layers have at a path, as one file system.
-    fn below(&self, path: &Path) -> io::Result<Option<Metadata>> {
-        'layers: for layer in self.lower {
-            let mut at = layer.clone();
-            let mut opaque = false;
-            let mut components = path.components().peekable();
-            while let Some(component) = components.next() {
-                at.push(component);
-                let metadata = match fs::symlink_metadata(&at) {
-                    Ok(metadata) => metadata,
-                    // Nothing here: a lower layer may have it, unless this one hides it.
-                    Err(error) if is_absence(&error) && opaque => return Ok(None),
-                    Err(error) if is_absence(&error) => continue 'layers,
-                    Err(error) => return Err(error),
-                };
-                if is_whiteout(&metadata) {
-                    return Ok(None);
-                }
-                if components.peek().is_none() {
-                    return Ok(Some(metadata));
-                }
-                if !metadata.is_dir() {
-                    return Ok(None);
-                }
-                opaque = opaque || is_opaque(&at)?;
+/// What layers have at a path, as one file system.
+fn below(lower: &[PathBuf], path: &Path) -> io::Result<Option<Metadata>> {
+    'layers: for layer in lower {
+        let mut at = layer.clone();
+        let mut opaque = false;
+        let mut components = path.components().peekable();
+        while let Some(component) = components.next() {
+            at.push(component);
+            let metadata = match fs::symlink_metadata(&at) {
+                Ok(metadata) => metadata,
+                // Nothing here: a lower layer may have it, unless this one hides it.
+                Err(error) if is_absence(&error) && opaque => return Ok(None),
+                Err(error) if is_absence(&error) => continue 'layers,
+                Err(error) => return Err(error),
+            };
+            if is_whiteout(&metadata) {
+                return Ok(None);
             }
+            if components.peek().is_none() {
+                return Ok(Some(metadata));
+            }
+            if !metadata.is_dir() {
+                return Ok(None);
+            }
+            opaque = opaque || is_opaque(&at)?;
         }
-        Ok(None)
     }
+    Ok(None)
 }
 
 /// A character device 0/0 stands for what is gone.

@@ -131,6 +131,15 @@ impl Snapshots {
         }
     }
 
+    /// The root directory of the top-most layer that says what it is like; `None` where none does, which means mode 755
+    /// and root's.
+    pub fn shown_root(&self, layers: &[Layer]) -> Result<Option<fs::Metadata>, SnapshotError> {
+        let told = layers.iter().find(|layer| layer.carries_root);
+        let path = told.map(|layer| self.path(&layer.name));
+        path.map(|path| fs::metadata(&path).map_err(file("read", &path)))
+            .transpose()
+    }
+
     fn lower(&self, layers: &[Layer]) -> Result<Vec<PathBuf>, SnapshotError> {
         if !layers.is_empty() {
             return Ok(layers.iter().map(|layer| self.path(&layer.name)).collect());
@@ -172,8 +181,8 @@ impl Snapshots {
         // The mask has cut the mode above.
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755))
             .map_err(file("set the mode of", &unfinished))?;
-        if let Some(root) = layers.iter().find(|layer| layer.carries_root) {
-            copy_attributes(&self.path(&root.name), &unfinished)?;
+        if let Some(root) = self.shown_root(layers)? {
+            copy_attributes(&root, &unfinished)?;
         }
         fs::rename(&unfinished, upper).map_err(file("make", upper))
     }
@@ -186,8 +195,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), SnapshotError> {
     }
 }
 
-fn copy_attributes(from: &Path, to: &Path) -> Result<(), SnapshotError> {
-    let root = fs::metadata(from).map_err(file("read", from))?;
+fn copy_attributes(root: &fs::Metadata, to: &Path) -> Result<(), SnapshotError> {
     std::os::unix::fs::chown(to, Some(root.uid()), Some(root.gid())).map_err(file("set the owner of", to))?;
     fs::set_permissions(to, fs::Permissions::from_mode(root.mode() & 0o7777)).map_err(file("set the mode of", to))
 }

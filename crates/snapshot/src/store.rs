@@ -223,6 +223,7 @@ impl Staging {
             match renamed.map_err(io::Error::from) {
                 Ok(()) => {
                     self.path = None;
+                    conex_sys::failpoint::hit("layer.renamed");
                     self.publish_skeleton(&name)?;
                     return Ok(LayerName(name));
                 }

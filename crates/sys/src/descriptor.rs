@@ -29,3 +29,36 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// Whether the other end of a stream socket has taken all that was written to it: read on a UNIX socket, acknowledged on a
+/// TCP one (`SIOCOUTQ` of unix(7) and tcp(7)).
+pub fn is_all_taken(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut waiting: libc::c_int = 0;
+    // SAFETY: the call writes one int where it is told to, and `waiting` is one that outlives it.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+    if result == 0 {
+        Ok(waiting == 0)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_taken_when_it_is_read() {
+        let (mut one, mut other) = UnixStream::pair().unwrap();
+        assert!(is_all_taken(one.as_fd()).unwrap());
+        one.write_all(b"head and tail").unwrap();
+        other.read_exact(&mut [0; 4]).unwrap();
+        assert!(!is_all_taken(one.as_fd()).unwrap());
+        other.read_exact(&mut [0; 9]).unwrap();
+        assert!(is_all_taken(one.as_fd()).unwrap());
+    }
+}

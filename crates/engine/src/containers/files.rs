@@ -7,6 +7,7 @@
 //!       <id>-json.log                     written by the monitor
 //!       state.json                        StateRecord: what the latest start began with
 //!       exit.json                         ExitRecord: how the latest run ended, written by the monitor
+//!       held                              its processes are frozen for the time of a commit
 //!   <exec-root>/containers/<id>/          of a run
 //!       control.sock monitor.json         the monitor's
 //! ```
@@ -85,6 +86,11 @@ impl Files {
     /// `ExitRecord`.
     pub(crate) fn exit_file(&self, id: &str) -> PathBuf {
         self.data.join(id).join("exit.json")
+    }
+
+    /// Present while a commit has its processes frozen.
+    pub(crate) fn hold_mark(&self, id: &str) -> PathBuf {
+        self.data.join(id).join("held")
     }
 
     /// Run-time files of a run.

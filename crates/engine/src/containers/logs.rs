@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conex_log::{Entry, Reader, Stream};
@@ -288,6 +289,19 @@ impl Changes {
     }
 }
 
+/// The longest that a client is given to read the head of its answer.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Waits until the client has read the head of its answer. Some read it through a buffer and go on with the socket itself,
+/// the Docker SDK for Python among them: what has come along with the head is lost to them.
+async fn head_is_read(socket: &UnixStream) {
+    let deadline = Instant::now() + HEAD_PATIENCE;
+    while Instant::now() < deadline && matches!(conex_sys::descriptor::is_all_taken(socket.as_fd()), Ok(false)) {
+        // The kernel tells nobody when the other end reads.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Writes the log so far to a client that attaches; gives the connection back.
 pub(crate) async fn replay(
     inner: &Arc<Inner>,
@@ -307,6 +321,7 @@ pub(crate) async fn replay(
     socket.set_nonblocking(true).map_err(failed)?;
     // Whatever kind of socket it is: all that is done is wait and write.
     let mut socket = UnixStream::from_std(socket).map_err(failed)?;
+    head_is_read(&socket).await;
     while let Some(chunk) = log.next().await {
         socket.write_all(&chunk.map_err(failed)?).await.map_err(failed)?;
     }

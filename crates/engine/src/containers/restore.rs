@@ -15,7 +15,7 @@ use crate::containers::records::ContainerRecord;
 use crate::containers::recovery::{self, Found};
 use crate::containers::removal::Unnamed;
 use crate::containers::task::{Run, Task, View};
-use crate::containers::{Container, removal};
+use crate::containers::{Container, pause, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::{connect, dns};
@@ -37,6 +37,9 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<()> {
 async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()> {
     let (container, (orders, publisher)) = Container::new(record, View::new(State::Created, Vec::new()));
     engine.containers.add(container.clone());
+    if let Err(error) = pause::let_go_after_crash(engine, &container) {
+        tracing::warn!(container = %container.id, %error, "let a container go on after a commit that was cut off");
+    }
     let found = recovery::find(engine, &container).map_err(|error| {
         Error::new(
             ErrorKind::System,

@@ -158,6 +158,8 @@ impl Task {
             Order::Update { asked, reply } => answer(reply, self.update(&asked).await),
             Order::Pause { reply } => answer(reply, self.pause().await),
             Order::Unpause { reply } => answer(reply, self.unpause().await),
+            Order::Hold { reply } => answer(reply, self.hold().await),
+            Order::LetGo { reply } => answer(reply, self.let_go().await),
             Order::Signal { signal, reply } => self.signal(signal, reply).await,
             Order::Sync { reply } => {
                 self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Sync { request })

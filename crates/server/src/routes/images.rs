@@ -1,13 +1,14 @@
-//! Engine API, "Images": pull, push, search, load, list, inspect, history, tag, remove, prune.
+//! Engine API, "Images": pull, push, search, load, import, commit, list, inspect, history, tag, remove, prune.
 
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use conex_engine::{ImagesQuery, PullRequest, PushRequest, SearchRequest};
+use conex_api_types::{ContainerCreateRequest, HostConfig, IdResponse};
+use conex_engine::{CommitRequest, ImagesQuery, ImportRequest, ImportSource, PullRequest, PushRequest, SearchRequest};
 use futures_util::StreamExt;
 
-use crate::answer::{Answer, Failure, lines, ok};
+use crate::answer::{self, Answer, Failure, lines, ok};
 use crate::json;
 use crate::query::until;
 use crate::router::Call;
@@ -15,11 +16,8 @@ use crate::upload::Upload;
 
 /// `POST /images/create`.
 pub(crate) async fn create(call: Call) -> Answer {
-    if !call.query.text("fromSrc").is_empty() {
-        return Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "importing an image is not supported yet",
-        ));
+    if call.query.text("fromImage").is_empty() && !call.query.text("fromSrc").is_empty() {
+        return import(call).await;
     }
     let request = PullRequest {
         from_image: call.query.text("fromImage").to_owned(),
@@ -71,6 +69,50 @@ pub(crate) async fn search(call: Call) -> Answer {
 pub(crate) async fn distribution(call: Call, name: &str) -> Answer {
     let auth = call.header("X-Registry-Auth");
     ok(&call.engine.distribution(name, auth.as_deref()).await?)
+}
+
+/// `POST /images/create` of an archive.
+async fn import(mut call: Call) -> Answer {
+    let source = match call.query.text("fromSrc") {
+        "-" => ImportSource::Body(Upload::new(std::mem::take(call.request.body_mut())).boxed()),
+        url => ImportSource::Url(url.to_owned()),
+    };
+    let request = ImportRequest {
+        source,
+        repo: call.query.text("repo").to_owned(),
+        tag: call.query.text("tag").to_owned(),
+        message: call.query.text("message").to_owned(),
+        changes: call.query.all("changes").into_iter().map(str::to_owned).collect(),
+        platform: call.query.some("platform"),
+    };
+    lines(call.engine.import(request).await?)
+}
+
+/// `POST /commit`.
+pub(crate) async fn commit(mut call: Call) -> Answer {
+    let config = call.body::<ContainerCreateRequest>().await?;
+    let asked_for_more = config.as_ref().is_some_and(|config| {
+        config.host_config != HostConfig::default() || !config.networking_config.endpoints_config.is_empty()
+    });
+    if asked_for_more {
+        return Err(Failure::bad_request(
+            "HostConfig, NetworkingConfig: an image says nothing of its containers' hosts",
+        ));
+    }
+    let text = |name| call.query.text(name).to_owned();
+    let request = CommitRequest {
+        container: text("container"),
+        repo: text("repo"),
+        tag: text("tag"),
+        comment: text("comment"),
+        author: text("author"),
+        // Yes is what is meant where nothing is said.
+        pause: call.query.text("pause").is_empty() || call.query.flag("pause"),
+        changes: call.query.all("changes").into_iter().map(str::to_owned).collect(),
+        config,
+    };
+    let id = call.engine.commit_container(request).await?;
+    Ok(answer::json(StatusCode::CREATED, &IdResponse { id }))
 }
 
 /// `POST /images/load`.

@@ -60,9 +60,37 @@ impl Task {
             .on(Event::Unpaused)
             .map_err(|refusal| refused(refusal, &self.container))?;
         pause::thaw(&self.engine, &self.container).await?;
+        // Whoever had frozen them.
+        pause::unmark(&self.engine, &self.container)?;
         self.publish(unpaused);
         self.engine.events.container(&self.container, "unpause", &[]);
         Ok(())
+    }
+
+    /// Freezes the processes for a commit; `false` where none runs or a client has frozen them.
+    pub(super) async fn hold(&mut self) -> Result<bool> {
+        if self.state().on(Event::Paused).is_err() {
+            return Ok(false);
+        }
+        // A daemon that comes after one that was killed lets them go on.
+        pause::mark(&self.engine, &self.container)?;
+        if let Err(error) = self.pause().await {
+            pause::unmark(&self.engine, &self.container)?;
+            return Err(error);
+        }
+        conex_sys::failpoint::hit("commit.held");
+        Ok(true)
+    }
+
+    /// Lets go on what a commit has frozen, unless it was let go or has ended meanwhile.
+    pub(super) async fn let_go(&mut self) -> Result<()> {
+        if !pause::is_marked(&self.engine, &self.container) {
+            return Ok(());
+        }
+        if self.state().is_paused() {
+            return self.unpause().await;
+        }
+        pause::unmark(&self.engine, &self.container)
     }
 
     /// Sends a signal. One that is meant to end a paused container would reach nobody, so it lets its processes go on.

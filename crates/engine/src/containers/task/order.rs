@@ -38,6 +38,10 @@ pub(crate) enum Order {
     Pause { reply: Reply<()> },
     /// Let its processes go on.
     Unpause { reply: Reply<()> },
+    /// Freeze its processes for a commit; the answer is whether that was for the commit to do.
+    Hold { reply: Reply<bool> },
+    /// Let go on what a commit has frozen.
+    LetGo { reply: Reply<()> },
     /// Send a signal to its first process.
     Signal { signal: i32, reply: Reply<()> },
     /// Set the size of a terminal, of an exec or of the container itself.

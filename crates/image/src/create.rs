@@ -1,0 +1,175 @@
+//! Images that are made here, of one new layer upon those of another image, or upon none.
+//!
+//! ```text
+//!   archive --blocks--> [ sha256 diff id | extract, skeleton ] --> layers/tmp-<n>      its digest is known at its end only:
+//!                                                                  a layer of this digest that is there already is taken
+//! ```
+//!
+//! From there on it is as with a pull: one transaction records layer, image and name.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conex_reference::{Digest, Reference};
+use conex_snapshot::Staging;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use crate::config::{History, ImageConfig};
+use crate::error::{CreateError, LayerError};
+use crate::held::Held;
+use crate::image::Image;
+use crate::images::Images;
+use crate::index::Flight;
+use crate::layers::{link_paths, on_blocking, stage};
+use crate::pipeline::{self, Archive, BlobDigest, WriteArchive};
+use crate::pull::NewImage;
+
+/// Digest of an archive without members: 1024 zeros.
+const EMPTY: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+
+/// A layer that was made here. It is given up where no image is made of it.
+pub struct MadeLayer {
+    held: Held,
+    diff_id: String,
+}
+
+/// What an image is made upon; its layers stay while this lives.
+pub struct Base {
+    /// The image.
+    pub image: Arc<Image>,
+    layers: Vec<Held>,
+}
+
+/// An image that is to be made.
+pub struct Creation {
+    /// Upon this; it becomes the image's parent.
+    pub base: Option<Base>,
+    /// Its layer. One without members is left out where there are others.
+    pub layer: MadeLayer,
+    /// Its configuration; layers and history are filled in.
+    pub config: ImageConfig,
+    /// How the layer came about; it follows the base's own history.
+    pub entry: History,
+    /// The name that it gets, with a tag.
+    pub name: Option<Reference>,
+}
+
+impl Images {
+    /// An image to make another upon; `None` where there is none of this id.
+    pub async fn base(&self, id: &str) -> Option<Base> {
+        let layers = self.hold_layers_of(id).await?;
+        let image = self.shared.index().image(id)?;
+        Some(Base { image, layers })
+    }
+
+    /// Makes a layer of an archive while it is written, on a blocking thread.
+    ///
+    /// # Errors
+    /// The archive cannot be written or unpacked.
+    pub async fn write_layer(&self, write: WriteArchive) -> Result<MadeLayer, LayerError> {
+        let shared = self.shared.clone();
+        let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
+        let archive = pipeline::run_written(root, skeleton, write).await?;
+        self.keep_layer(staging, archive).await
+    }
+
+    /// Makes a layer of an archive that arrives, compressed or not; `told` is called with the number of bytes so far.
+    ///
+    /// # Errors
+    /// The stream breaks off, or is no archive that can be unpacked.
+    pub async fn read_layer(
+        &self,
+        mut body: BoxStream<'static, io::Result<Bytes>>,
+        told: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<MadeLayer, LayerError> {
+        let shared = self.shared.clone();
+        let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
+        let pipeline = pipeline::start(root, skeleton, BlobDigest::NotTaken, Arc::new(told));
+        while let Some(chunk) = body.next().await {
+            let is_last = chunk.is_err();
+            // The pipeline may have ended for a reason of its own.
+            if pipeline.chunks.send(chunk).await.is_err() || is_last {
+                break;
+            }
+        }
+        drop(pipeline.chunks);
+        let outcome = pipeline.outcome.await.map_err(|_| LayerError::CutOff)??;
+        self.keep_layer(staging, outcome.archive?).await
+    }
+
+    /// Publishes a layer, unless it is there already.
+    async fn keep_layer(&self, staging: Staging, archive: Archive) -> Result<MadeLayer, LayerError> {
+        conex_sys::failpoint::hit("layer.unpacked");
+        let diff_id = archive.diff_id;
+        let flight = self.begin(Flight::Download(diff_id.clone()), || {}).await;
+        if let Some(held) = self.hold_layer(&[&diff_id]).await {
+            on_blocking(move || {
+                drop(staging);
+                Ok(())
+            })
+            .await?;
+            return Ok(MadeLayer { held, diff_id });
+        }
+        let (shared, key) = (self.shared.clone(), diff_id.clone());
+        let held = on_blocking(move || {
+            if !archive.has_skeleton {
+                staging.discard_skeleton()?;
+            }
+            if !archive.extracted.links.is_empty() {
+                // There are no layers below that could have what they link to.
+                staging.bind(&[], &archive.extracted.implied, &link_paths(&archive.extracted))?;
+            }
+            let held = Held::publish(shared, key, staging, &archive.extracted)?;
+            drop(flight);
+            Ok(held)
+        })
+        .await?;
+        Ok(MadeLayer { held, diff_id })
+    }
+
+    /// Makes an image. It is on disk, with its name, when this returns.
+    ///
+    /// # Errors
+    /// It cannot be recorded.
+    pub async fn create(&self, creation: Creation) -> Result<Arc<Image>, CreateError> {
+        let Creation {
+            base,
+            layer,
+            mut config,
+            mut entry,
+            name,
+        } = creation;
+        let is_empty = base.is_some() && layer.diff_id == EMPTY;
+        let (parent, mut held) = match base {
+            Some(base) => (Some(base.image), base.layers),
+            None => (None, Vec::new()),
+        };
+        if let Some(parent) = &parent {
+            config.rootfs.diff_ids.clone_from(&parent.config.rootfs.diff_ids);
+            config.history.clone_from(&parent.config.history);
+        }
+        "layers".clone_into(&mut config.rootfs.kind);
+        entry.empty_layer = is_empty;
+        config.history.push(entry);
+        if !is_empty {
+            config.rootfs.diff_ids.push(layer.diff_id);
+            held.push(layer.held);
+        }
+        let config_bytes = serde_json::to_vec(&config)?;
+        let id = Digest::of(&config_bytes).to_string();
+        let image = NewImage {
+            id: id.clone(),
+            config,
+            config_bytes,
+            manifest: None,
+            parent: parent.map(|parent| parent.id.clone()),
+            origins: Vec::new(),
+            names: name.iter().map(ToString::to_string).collect(),
+        };
+        self.record(image, held).await?;
+        let image = self.shared.index().image(&id);
+        image.ok_or(CreateError::Gone(id))
+    }
+}
