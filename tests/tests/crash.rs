@@ -227,3 +227,67 @@ fn first_process(sandbox: &Sandbox) -> String {
     let processes = std::fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap();
     processes.lines().next().unwrap().to_owned()
 }
+
+/// Names in a directory of the data root.
+fn names_in(sandbox: &Sandbox, directory: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(sandbox.dir().join("data").join(directory)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.collect()
+}
+
+/// An image that was being made is whole, or nothing of it is left; the container that it was made of goes on.
+fn assert_whole_or_gone(sandbox: &Sandbox, point: &str, shows: &str) {
+    let state = sandbox.ok(&["inspect", "--format", "{{.State.Running}} {{.State.Paused}}", "counter"]);
+    assert_eq!(state, "true false", "{point}");
+    let is_there = !sandbox.ok(&["images", "-q", "made:1"]).is_empty();
+    let (layers, skeletons) = (names_in(sandbox, "layers"), names_in(sandbox, "skeletons"));
+    let all = if is_there { 2 } else { 1 };
+    assert_eq!(
+        (layers.len(), skeletons.len()),
+        (all, all),
+        "{point}: {layers:?} {skeletons:?}"
+    );
+    assert_eq!(names_in(sandbox, "content/ingest").len(), 0, "{point}");
+    assert_eq!(names_in(sandbox, "content/blobs/sha256").len(), all, "{point}");
+    eventually("an empty trash", || names_in(sandbox, "trash").is_empty());
+    if is_there {
+        let look = ["run", "--rm", "--network", "none", "made:1", "cat", "/mark"];
+        assert_eq!(sandbox.ok(&look), shows, "{point}");
+        let file = sandbox.dir().join("saved.tar");
+        sandbox.ok(&["save", "-o", file.to_str().unwrap(), "made:1"]);
+        sandbox.ok(&["rmi", "made:1"]);
+    }
+    assert_eq!(is_there, point == "image.recorded", "{point}");
+}
+
+#[test]
+fn an_image_that_dies_with_the_daemon_while_it_is_made_is_whole_or_not_there() {
+    let mut sandbox = Sandbox::new();
+    let script = format!("echo committed > /mark; dd if=/dev/urandom of=/big bs=1M count=4 2>/dev/null; {COUNTER}");
+    sandbox.ok(&["run", "-d", "--name", "counter", "busybox", "sh", "-c", &script]);
+    eventually("the first line", || !sandbox.ok(&["logs", "counter"]).is_empty());
+    for point in fail_points::IMAGE.iter().chain(fail_points::COMMIT) {
+        sandbox.kill();
+        sandbox.start(&[("CONEX_FAIL_POINT", point)]);
+        sandbox.docker(&["commit", "counter", "made:1"]);
+        sandbox.await_death();
+        sandbox.start(&[]);
+        assert_whole_or_gone(&sandbox, point, "committed");
+    }
+    let archive = sandbox.dir().join("exported.tar");
+    let archive = archive.to_str().unwrap();
+    sandbox.ok(&["export", "-o", archive, "counter"]);
+    for point in fail_points::IMAGE {
+        sandbox.kill();
+        sandbox.start(&[("CONEX_FAIL_POINT", point)]);
+        sandbox.docker(&["import", "-c", "ENV PATH=/bin", archive, "made:1"]);
+        sandbox.await_death();
+        sandbox.start(&[]);
+        assert_whole_or_gone(&sandbox, point, "committed");
+    }
+    for _ in 0..2 {
+        sandbox.ok(&["commit", "counter", "made:1"]);
+    }
+    sandbox.ok(&["stop", "-t", "0", "counter"]);
+    assert_no_gap(&sandbox.ok(&["logs", "counter"]));
+}

@@ -39,6 +39,9 @@ pub const IMAGE: &[&str] = &[
     "image.recorded",
 ];
 
+/// In the daemon, while a commit has processes frozen.
+pub const COMMIT: &[&str] = &["commit.held"];
+
 /// In the template.
 pub const TEMPLATE: &[&str] = &["template.before-fork", "template.after-fork"];
 
