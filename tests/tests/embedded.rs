@@ -40,7 +40,7 @@ fn two_clients_at_once_start_one_daemon_that_outlives_them() {
     assert!(output.status.success(), "{out}\n{err}");
     assert_eq!(
         out.lines().collect::<Vec<_>>(),
-        ["hi", "hi", "daemons 1", "hi", "daemons 1"],
+        ["hi", "hi", "daemons 1", "hi", "daemons 1", "kept", "flat"],
         "{err}"
     );
     // The end of the namespace was the daemon's `kill -9`: nobody was left to remove its cgroup.
@@ -69,6 +69,10 @@ setsid --wait sh -c 'conex ps >/dev/null; kill -HUP 0' || true
 setsid --wait sh -c 'conex ps >/dev/null; kill -INT 0' || true
 conex run --rm busybox echo hi
 echo daemons $(pgrep -xc conexd)
+conex run --name made busybox sh -c 'echo kept >/file' && conex commit -m said -c 'CMD cat /file' made kept:1 >/dev/null
+conex run --rm kept:1
+tar -xOf {archive} --wildcards '*/layer.tar' | conex import -c 'ENV PATH=/bin' - flat:1 >/dev/null
+conex run --rm flat:1 echo flat
 ",
         dist = dist.display(),
         archive = archive.display()

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Wait(container::wait::Wait),
     /// Remove containers
     Rm(container::rm::Rm),
+    /// Make an image of what a container changed
+    Commit(container::commit::Commit),
     /// Download an image from a registry
     Pull(image::pull::Pull),
     /// Upload an image to a registry
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Rmi(image::remove::Rmi),
     /// Load images from an archive
     Load(image::load::Load),
+    /// Make an image of the archive of a root file system
+    Import(image::import::Import),
     /// Print all facts of containers or images
     Inspect(inspect::Inspect),
     /// Print versions of client and daemon
@@ -81,6 +85,7 @@ impl Command {
             Self::Kill(command) => command.run(client).await,
             Self::Wait(command) => command.run(client).await,
             Self::Rm(command) => command.run(client).await,
+            Self::Commit(command) => command.run(client).await,
             Self::Pull(command) => command.run(client).await,
             Self::Push(command) => command.run(client).await,
             Self::Search(command) => command.run(client).await,
@@ -88,6 +93,7 @@ impl Command {
             Self::Tag(command) => command.run(client).await,
             Self::Rmi(command) => command.run(client).await,
             Self::Load(command) => command.run(client).await,
+            Self::Import(command) => command.run(client).await,
             Self::Inspect(command) => command.run(client).await,
             Self::Version(command) => command.run(client).await,
             Self::Info(command) => command.run(client).await,

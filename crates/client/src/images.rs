@@ -1,6 +1,6 @@
 //! Images.
 
-use conex_api_types::{ImageDeleteResponse, ImageSummary, ProgressMessage, SearchResult};
+use conex_api_types::{IdResponse, ImageDeleteResponse, ImageSummary, ProgressMessage, SearchResult};
 use hyper::{Method, header};
 use serde::de::DeserializeOwned;
 
@@ -46,6 +46,42 @@ pub struct SearchOptions<'a> {
 
 /// Credentials of nobody, which a push must have: `{}`.
 const ANONYMOUS: &str = "e30=";
+
+/// What to make an image of a container of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CommitOptions<'a> {
+    /// The container.
+    pub container: &'a str,
+    /// Name of the image; empty for none.
+    pub repository: &'a str,
+    /// Its tag.
+    pub tag: &'a str,
+    /// A comment.
+    pub comment: &'a str,
+    /// Who makes it.
+    pub author: &'a str,
+    /// Leave the container's processes running meanwhile.
+    pub unpaused: bool,
+    /// Instructions of a Dockerfile.
+    pub changes: &'a [String],
+}
+
+/// What to make an image of a root file system of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImportOptions<'a> {
+    /// `-` for what is sent, or a URL.
+    pub source: &'a str,
+    /// Name of the image; empty for none.
+    pub repository: &'a str,
+    /// Its tag.
+    pub tag: &'a str,
+    /// A comment.
+    pub message: &'a str,
+    /// `linux/arm64`.
+    pub platform: Option<&'a str>,
+    /// Instructions of a Dockerfile.
+    pub changes: &'a [String],
+}
 
 /// Which images to list.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,18 +143,43 @@ impl Client {
         self.json(Method::GET, &target).await
     }
 
+    /// `POST /commit`; the image's id.
+    pub async fn commit(&self, options: CommitOptions<'_>) -> Result<String> {
+        let target = Target::new(&["commit"])
+            .with("container", options.container)
+            .with("repo", options.repository)
+            .with("tag", options.tag)
+            .with("comment", options.comment)
+            .with("author", options.author)
+            .with("pause", if options.unpaused { "0" } else { "1" });
+        let target = options
+            .changes
+            .iter()
+            .fold(target, |target, change| target.with("changes", change));
+        let made: IdResponse = self.json(Method::POST, &target).await?;
+        Ok(made.id)
+    }
+
+    /// `POST /images/create` of an archive; nothing is sent where the source is a URL.
+    pub async fn import(&self, options: ImportOptions<'_>, archive: Option<Archive>) -> Result<Lines<ProgressMessage>> {
+        let target = Target::new(&["images", "create"])
+            .with("fromSrc", options.source)
+            .with("repo", options.repository)
+            .with("tag", options.tag)
+            .with("message", options.message)
+            .maybe("platform", options.platform);
+        let target = options
+            .changes
+            .iter()
+            .fold(target, |target, change| target.with("changes", change));
+        let body = archive.map_or_else(empty, |archive| archive.0);
+        let response = self.send(Method::POST, &target, body, tar).await?;
+        Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
+    }
+
     /// `POST /images/load`.
     pub async fn load(&self, archive: Archive, quiet: bool) -> Result<Lines<ProgressMessage>> {
         let target = Target::new(&["images", "load"]).flag("quiet", quiet);
-        let tar = |mut request: hyper::http::request::Builder| {
-            if let Some(headers) = request.headers_mut() {
-                headers.insert(
-                    header::CONTENT_TYPE,
-                    header::HeaderValue::from_static("application/x-tar"),
-                );
-            }
-            request
-        };
         let response = self.send(Method::POST, &target, archive.0, tar).await?;
         Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
     }
@@ -151,6 +212,17 @@ impl Client {
             .flag("noprune", !prune);
         self.json(Method::DELETE, &target).await
     }
+}
+
+/// Says that the body is an archive.
+fn tar(mut request: hyper::http::request::Builder) -> hyper::http::request::Builder {
+    if let Some(headers) = request.headers_mut() {
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/x-tar"),
+        );
+    }
+    request
 }
 
 /// Name, and tag or digest; `latest` where there is neither.

@@ -22,7 +22,7 @@ pub use crate::call::{Client, Hijacked};
 pub use crate::containers::{AttachOptions, ListOptions, LogsOptions, RemoveOptions, StopOptions, Wait, WaitCondition};
 pub use crate::endpoint::{Endpoint, EndpointError};
 pub use crate::error::Error;
-pub use crate::images::{ImagesOptions, PullOptions, PushOptions, SearchOptions};
+pub use crate::images::{CommitOptions, ImagesOptions, ImportOptions, PullOptions, PushOptions, SearchOptions};
 pub use crate::output::{Chunk, Demultiplexer, Output, Stream};
 pub use crate::system::Ping;
 

@@ -1,6 +1,7 @@
 //! Containers.
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod flags;

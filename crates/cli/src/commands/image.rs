@@ -1,5 +1,6 @@
 //! Images.
 
+pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod pull;

@@ -51,7 +51,9 @@ impl Load {
 }
 
 /// A thread reads while another piece is sent.
-fn read(mut from: Box<dyn Read + Send>) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Sync {
+pub(crate) fn read(
+    mut from: Box<dyn Read + Send>,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + Sync {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(4);
     std::thread::spawn(move || {
         let mut buffer = vec![0; CHUNK];
