@@ -77,10 +77,18 @@ impl Sandbox {
 
     /// A daemon of this engine that has the image `busybox:latest`.
     pub fn with_busybox(engine: Engine) -> Self {
-        let sandbox = Self::in_network(engine, Network::Own, &[]);
-        let archive = crate::busybox_archive(sandbox.dir.path());
-        sandbox.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
-        sandbox
+        Self::in_network(engine, Network::Own, &[]).loaded()
+    }
+
+    /// As `with_busybox`, reaching registries as one `beside_registries` does.
+    pub fn with_busybox_beside_registries(engine: Engine) -> Self {
+        Self::in_network(engine, Network::Host, &[]).loaded()
+    }
+
+    fn loaded(self) -> Self {
+        let archive = crate::busybox_archive(self.dir.path());
+        self.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
+        self
     }
 
     /// A daemon without images.
@@ -98,7 +106,21 @@ impl Sandbox {
         Self::in_network(engine, Network::Own, flags)
     }
 
+    /// As `with_flags`, with this environment of the daemon's besides.
+    pub fn with_settings(engine: Engine, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut sandbox = Self::in_namespace_of(engine, Network::Own, flags);
+        sandbox.start(environment);
+        sandbox
+    }
+
     fn in_network(engine: Engine, network: Network, flags: &[&str]) -> Self {
+        let mut sandbox = Self::in_namespace_of(engine, network, flags);
+        sandbox.start(&[]);
+        sandbox
+    }
+
+    /// All that a daemon needs, before it is started.
+    fn in_namespace_of(engine: Engine, network: Network, flags: &[&str]) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = tempfile::tempdir().unwrap();
         let (program, arguments, bridge): (_, &[&str], _) = match network {
@@ -126,7 +148,7 @@ impl Sandbox {
             .unwrap()
             .read_exact(&mut ready)
             .expect("a network namespace");
-        let mut sandbox = Self {
+        Self {
             engine,
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
             bridge: bridge.to_owned(),
@@ -134,9 +156,7 @@ impl Sandbox {
             dir,
             namespace,
             daemon: None,
-        };
-        sandbox.start(&[]);
-        sandbox
+        }
     }
 
     /// The scratch directory.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::run::{Outcome, cargo, output, root, run};
 
@@ -12,7 +13,8 @@ pub(crate) fn dist() -> PathBuf {
 
 /// Builds them. What runs in containers' vicinity is linked statically: it must not depend on files of the host.
 pub(crate) fn build() -> Outcome {
-    run(cargo().args([
+    let mut daemon = cargo();
+    daemon.args([
         "build",
         "--release",
         "--locked",
@@ -20,7 +22,8 @@ pub(crate) fn build() -> Outcome {
         "conex-daemon",
         "-p",
         "conex-cli",
-    ]))?;
+    ]);
+    run(daemon.envs(origin()))?;
     let target = host_target()?;
     run(cargo()
         .args([
@@ -48,6 +51,23 @@ pub(crate) fn build() -> Outcome {
     Ok(())
 }
 
+/// What is built: the commit, and its time in the place of that of the build, which is not the same twice. Nothing outside a
+/// repository.
+fn origin() -> Vec<(&'static str, String)> {
+    let git = |format: &str| {
+        let mut git = Command::new("git");
+        let show = git
+            .current_dir(root())
+            .args(["show", "--no-patch", "--date=iso-strict"]);
+        output(show.arg(format!("--format={format}"))).ok()
+    };
+    let variables = [("CONEX_BUILD_COMMIT", "%H"), ("CONEX_BUILD_TIME", "%cd")];
+    let told = variables
+        .into_iter()
+        .filter_map(|(name, format)| Some((name, git(format)?)));
+    told.map(|(name, value)| (name, value.trim().to_owned())).collect()
+}
+
 /// Replaces a program by rename: one that runs keeps its own file.
 fn place(from: &std::path::Path, to: &std::path::Path) -> Outcome {
     let new = to.with_extension("new");
@@ -56,7 +76,7 @@ fn place(from: &std::path::Path, to: &std::path::Path) -> Outcome {
 }
 
 fn host_target() -> Outcome<String> {
-    let text = output(std::process::Command::new("rustc").arg("-vV"))?;
+    let text = output(Command::new("rustc").arg("-vV"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("host: "));
     line.map(str::to_owned)
         .ok_or_else(|| "rustc -vV names no host".to_owned())

@@ -32,6 +32,9 @@ pub struct ImageSummary {
     pub shared_size: i64,
     /// Bytes.
     pub size: i64,
+    /// The same; clients older than API 1.44 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<i64>,
 }
 
 /// `GET /images/{name}/json`.
@@ -65,6 +68,9 @@ pub struct ImageInspect {
     pub os: String,
     /// Bytes.
     pub size: i64,
+    /// The same; clients older than API 1.44 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<i64>,
     /// Storage.
     pub graph_driver: GraphDriver,
     /// Layers.

@@ -52,7 +52,8 @@ pub use crate::stats::{
     BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, ThrottlingData,
 };
 pub use crate::system::{
-    AuthResponse, ComponentVersion, DataUsage, Plugins, RegistryConfig, Runtime, SystemInfo, Version,
+    AuthResponse, Commit, ComponentVersion, DataUsage, FirewallBackend, IndexConfig, Plugins, RegistryConfig, Runtime,
+    SystemInfo, Version,
 };
 pub use crate::top::ContainerTopResponse;
 pub use crate::volume::{Volume, VolumeCreateRequest, VolumeList, VolumeUsage, VolumesPruned};

@@ -161,8 +161,48 @@ pub struct SystemInfo {
     pub init_binary: String,
     /// Security features.
     pub security_options: Vec<String>,
-    /// What the administrator should know.
-    pub warnings: Vec<String>,
+    /// What the administrator should know; `null` for nothing.
+    pub warnings: Option<Vec<String>>,
+    /// Commit of the runtime.
+    pub runc_commit: Commit,
+    /// Commit of containerd.
+    pub containerd_commit: Commit,
+    /// Commit of the init.
+    pub init_commit: Commit,
+    /// What writes the firewall's rules; clients older than API 1.49 are not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firewall_backend: Option<FirewallBackend>,
+    /// Where devices of the Container Device Interface are described.
+    #[serde(rename = "CDISpecDirs")]
+    pub cdi_spec_dirs: Vec<String>,
+    /// What a swarm could give out.
+    pub generic_resources: Option<Vec<Value>>,
+    /// Whether packets on bridges pass through the firewall; clients older than API 1.50 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge_nf_iptables: Option<bool>,
+    /// As above.
+    #[serde(rename = "BridgeNfIp6tables", skip_serializing_if = "Option::is_none")]
+    pub bridge_nf_ip6tables: Option<bool>,
+}
+
+/// Commit of a program.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Commit {
+    /// The commit or the version.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The same; clients older than API 1.49 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+}
+
+/// What writes the firewall's rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct FirewallBackend {
+    /// `nftables`.
+    pub driver: String,
 }
 
 /// Plugins by kind.
@@ -187,9 +227,35 @@ pub struct RegistryConfig {
     #[serde(rename = "InsecureRegistryCIDRs")]
     pub insecure_registry_cidrs: Vec<String>,
     /// By name.
-    pub index_configs: BTreeMap<String, Value>,
-    /// Of Docker Hub.
+    pub index_configs: BTreeMap<String, IndexConfig>,
+    /// Of Docker Hub; `null` for none.
+    pub mirrors: Option<Vec<String>>,
+    /// Of layers that are not for everybody; never any, and clients older than API 1.47 only.
+    #[serde(
+        rename = "AllowNondistributableArtifactsCIDRs",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub nondistributable_cidrs: Option<Value>,
+    /// As above.
+    #[serde(
+        rename = "AllowNondistributableArtifactsHostnames",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub nondistributable_hostnames: Option<Value>,
+}
+
+/// A registry that is configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct IndexConfig {
+    /// Host and port.
+    pub name: String,
+    /// Base addresses that are asked before it.
     pub mirrors: Vec<String>,
+    /// Whether only TLS with a known certificate will do.
+    pub secure: bool,
+    /// Whether it is Docker Hub.
+    pub official: bool,
 }
 
 /// A runtime.

@@ -31,7 +31,7 @@ pub struct HardLink {
 /// What a layer came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extracted {
-    /// Bytes of its regular files.
+    /// Bytes of its regular files and of its symbolic links.
     pub size: u64,
     /// Number of its members.
     pub members: u64,
@@ -104,7 +104,11 @@ impl<R: BufRead> Extractor<'_, '_, R> {
                 path: text(&entry.path),
                 target: text(&entry.link),
             }),
-            Kind::Symlink => self.replacing(&path, |dir| node::create_symlink(dir, name, entry)),
+            Kind::Symlink => {
+                // As stat(2) tells its size.
+                self.result.size += entry.link.len() as u64;
+                self.replacing(&path, |dir| node::create_symlink(dir, name, entry))
+            }
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
                 let defaults = self.defaults;
                 self.replacing(&path, |dir| node::create_special(dir, name, entry, defaults))

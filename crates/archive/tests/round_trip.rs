@@ -296,7 +296,7 @@ proptest! {
         let mut size = 0;
         for (path, target, node) in &planted {
             compare(&place(path), node);
-            if let What::File(data) = &node.what {
+            if let What::File(data) | What::Symlink(data) = &node.what {
                 size += data.len() as u64;
             }
             if let Some(target) = target {

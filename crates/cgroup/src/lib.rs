@@ -12,10 +12,12 @@ mod cgroup;
 mod devices;
 mod freezer;
 mod layout;
+mod limits;
 mod usage;
 mod v1;
 mod v2;
 
 pub use crate::cgroup::{Cgroup, CgroupError};
 pub use crate::layout::{Layout, Version};
+pub use crate::limits::Limits;
 pub use crate::usage::{CpuUsage, IoUsage, MemoryUsage, Usage};

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Engine, Settings};
+use conex_engine::{Build, Engine, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -15,6 +15,10 @@ use crate::sockets::{self, Host, Listener};
 
 /// Threads that serve requests. The work is waiting; two are enough on any machine.
 const WORKERS: usize = 2;
+
+/// What the daemon is built from; `cargo xtask build` says it.
+const BUILD_COMMIT: Option<&str> = option_env!("CONEX_BUILD_COMMIT");
+const BUILD_TIME: Option<&str> = option_env!("CONEX_BUILD_TIME");
 
 /// Runs the daemon until SIGTERM or SIGINT. Containers go on running.
 pub(crate) fn run(options: Options) -> Result<()> {
@@ -72,6 +76,10 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         shim: find_shim()?,
         hosts,
         debug: options.debug,
+        build: Build {
+            commit: BUILD_COMMIT.unwrap_or_default().to_owned(),
+            time: BUILD_TIME.unwrap_or_default().to_owned(),
+        },
     })
 }
 

@@ -199,7 +199,7 @@ fn registries(settings: &Settings) -> Result<conex_registry::Client> {
 }
 
 /// A proxy variable, in either case.
-fn proxy(name: &str) -> Option<String> {
+pub(crate) fn proxy(name: &str) -> Option<String> {
     std::env::var(name)
         .or_else(|_| std::env::var(name.to_lowercase()))
         .ok()

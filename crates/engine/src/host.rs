@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use conex_cgroup::{Layout, Version};
+use conex_cgroup::{Layout, Limits, Version};
 use conex_spec::{Architecture, CgroupVersion, HostFacts, defaults};
 
 /// Facts of the host and of this boot.
@@ -14,13 +14,15 @@ pub(crate) struct Host {
     pub(crate) facts: HostFacts,
     /// Where cgroups are.
     pub(crate) cgroups: Layout,
+    /// What they can limit.
+    pub(crate) limits: Limits,
     /// Identifies the boot (random(4)).
     pub(crate) boot_id: String,
     /// Kernel release, `uname -r`.
     pub(crate) kernel_release: String,
     /// Bytes of memory.
     pub(crate) memory: u64,
-    /// CPUs that are online.
+    /// CPUs that the daemon may run on.
     pub(crate) cpus: usize,
     /// The list of them (cpuset(7)).
     pub(crate) online: String,
@@ -60,11 +62,12 @@ impl Host {
         let information = rustix::system::sysinfo();
         Ok(Self {
             facts,
+            limits: Limits::probe(&cgroups),
             cgroups,
             boot_id: conex_sys::process::boot_id()?,
             kernel_release,
             memory: information.totalram * u64::from(information.mem_unit),
-            cpus: std::thread::available_parallelism()?.get(),
+            cpus: usable_cpus()?,
             online: fs::read_to_string("/sys/devices/system/cpu/online")?.trim().to_owned(),
             // A kernel without NUMA has one node.
             nodes: fs::read_to_string("/sys/devices/system/node/online")
@@ -72,6 +75,12 @@ impl Host {
             name: uname.nodename().to_string_lossy().into_owned(),
         })
     }
+}
+
+/// CPUs that the daemon may run on (sched_getaffinity(2)). A quota of its own is none of its containers' business.
+fn usable_cpus() -> io::Result<usize> {
+    let cpus = rustix::thread::sched_getaffinity(None)?;
+    Ok(usize::try_from(cpus.count()).unwrap_or(1))
 }
 
 /// A fallback that newer kernels would not choose can be forced, so that it can be tested everywhere.

@@ -153,6 +153,7 @@ impl Engine {
             variant: config.variant.clone(),
             os: config.os.clone(),
             size: i64::try_from(image.size).unwrap_or(i64::MAX),
+            virtual_size: None,
             graph_driver: api::GraphDriver {
                 data: BTreeMap::new(),
                 name: conex_snapshot::DRIVER.to_owned(),

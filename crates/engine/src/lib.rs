@@ -44,4 +44,4 @@ pub use crate::requests::{
     ImagesQuery, ImportRequest, ImportSource, LogsQuery, PullRequest, PushRequest, RemoveRequest, SearchRequest,
     StopRequest, Timestamp, WaitCondition,
 };
-pub use crate::settings::Settings;
+pub use crate::settings::{Build, Settings};

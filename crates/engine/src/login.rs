@@ -15,17 +15,14 @@ impl Engine {
         })?;
         let outcome = self.inner.registries.log_in(credentials).await;
         outcome.map_err(|error| {
-            let refused = matches!(
-                error,
+            let kind = match error {
                 RegistryError::LoginRefused { .. }
-                    | RegistryError::AccessDenied { .. }
-                    | RegistryError::Refused { .. }
-                    | RegistryError::NoCredentials { .. }
-            );
-            let kind = if refused {
-                ErrorKind::Unauthorized
-            } else {
-                ErrorKind::System
+                | RegistryError::LoginDenied { .. }
+                | RegistryError::AccessDenied { .. }
+                | RegistryError::Refused { .. }
+                | RegistryError::NoCredentials { .. } => ErrorKind::Unauthorized,
+                RegistryError::ServerAddress { .. } => ErrorKind::InvalidParameter,
+                _ => ErrorKind::System,
             };
             Error::new(kind, error.to_string()).caused_by(error)
         })?;

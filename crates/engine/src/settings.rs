@@ -31,6 +31,17 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Whether the daemon logs in detail.
     pub debug: bool,
+    /// What the daemon was built from.
+    pub build: Build,
+}
+
+/// What a program was built from; empty where its builder did not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Build {
+    /// Commit, in hexadecimal digits.
+    pub commit: String,
+    /// Time of the build, RFC 3339. One that can be repeated has the time of its commit.
+    pub time: String,
 }
 
 impl Settings {

@@ -1,12 +1,16 @@
 //! `version` and `info`.
 
+mod facts;
+mod registries;
+
 use std::collections::BTreeMap;
 use std::fs;
 
 use conex_api_types as api;
+use conex_cgroup::Limits;
 use conex_spec::CgroupVersion;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, proxy};
 use crate::error::Result;
 use crate::volumes;
 
@@ -17,16 +21,27 @@ const MIN_API_VERSION: &str = "1.24";
 /// Version of the engine.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Clients print it as the version of Go.
+const COMPILER: &str = "rust";
+
+/// In the place of the commit of a program that there is none of.
+const NOT_AVAILABLE: &str = "N/A";
+
 impl Engine {
     /// Versions.
     pub fn version(&self) -> api::Version {
         let host = &self.inner.host;
+        let build = &self.inner.settings.build;
         let details = [
             ("ApiVersion", API_VERSION),
             ("MinAPIVersion", MIN_API_VERSION),
             ("Os", "linux"),
             ("Arch", architecture()),
             ("KernelVersion", &host.kernel_release),
+            ("GoVersion", COMPILER),
+            ("GitCommit", &build.commit),
+            ("BuildTime", &build.time),
+            ("Experimental", "false"),
         ];
         let details = details.map(|(name, value)| (name.to_owned(), value.to_owned()));
         api::Version {
@@ -39,12 +54,12 @@ impl Engine {
             version: VERSION.into(),
             api_version: API_VERSION.into(),
             min_api_version: MIN_API_VERSION.into(),
-            git_commit: String::new(),
-            go_version: "rust".into(),
+            git_commit: build.commit.clone(),
+            go_version: COMPILER.into(),
             os: "linux".into(),
             arch: architecture().into(),
             kernel_version: host.kernel_release.clone(),
-            build_time: String::new(),
+            build_time: build.time.clone(),
         }
     }
 
@@ -52,23 +67,14 @@ impl Engine {
     pub async fn info(&self) -> Result<api::SystemInfo> {
         let inner = &self.inner;
         let host = &inner.host;
-        let containers = inner.containers.all();
-        let states: Vec<&str> = containers.iter().map(|one| one.view().state.status()).collect();
-        let in_state = |state: &str| states.iter().filter(|found| **found == state).count();
-        let (running, paused) = (in_state("running"), in_state("paused"));
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let (distribution, os_version) = distribution();
+        let (distribution, os_version) = facts::distribution();
+        let forwards = facts::forwards();
         Ok(api::SystemInfo {
             id: inner.id.clone(),
-            containers: count(containers.len()),
-            containers_running: count(running),
-            containers_paused: count(paused),
-            containers_stopped: count(containers.len() - running - paused),
-            images: count(inner.images.list().len()),
             driver: conex_snapshot::DRIVER.into(),
-            driver_status: vec![["Supports d_type".into(), "true".into()]],
+            driver_status: facts::storage(&inner.settings.data_root),
             plugins: plugins(),
-            ipv4_forwarding: fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1"),
+            ipv4_forwarding: forwards,
             debug: inner.settings.debug,
             n_fd: fs::read_dir("/proc/self/fd").map_or(-1, |entries| count(entries.count())),
             n_events_listener: count(inner.events.listeners()),
@@ -86,7 +92,7 @@ impl Engine {
             os_type: "linux".into(),
             architecture: std::env::consts::ARCH.into(),
             index_server_address: "https://index.docker.io/v1/".into(),
-            registry_config: registries(self),
+            registry_config: registries::configured(&inner.settings),
             ncpu: count(host.cpus),
             mem_total: i64::try_from(host.memory).unwrap_or(i64::MAX),
             docker_root_dir: inner.settings.data_root.display().to_string(),
@@ -102,30 +108,59 @@ impl Engine {
             swarm: serde_json::json!({ "LocalNodeState": "inactive", "NodeID": "", "NodeAddr": "", "ControlAvailable": false, "Error": "", "RemoteManagers": null }),
             live_restore_enabled: true,
             security_options: security_options(self),
-            ..limits()
+            firewall_backend: Some(api::FirewallBackend {
+                driver: "nftables".into(),
+            }),
+            warnings: facts::warnings(&host.limits, forwards),
+            ..self.circumstances()
         })
     }
-}
 
-/// What the host can limit: the controllers that every supported kernel has.
-fn limits() -> api::SystemInfo {
-    api::SystemInfo {
-        memory_limit: true,
-        swap_limit: true,
-        cpu_cfs_period: true,
-        cpu_cfs_quota: true,
-        cpu_shares: true,
-        cpu_set: true,
-        pids_limit: true,
-        ..api::SystemInfo::default()
+    /// What the engine has, and with what it works together.
+    fn circumstances(&self) -> api::SystemInfo {
+        let inner = &self.inner;
+        let containers = inner.containers.all();
+        let states: Vec<&str> = containers.iter().map(|one| one.view().state.status()).collect();
+        let in_state = |state: &str| states.iter().filter(|found| **found == state).count();
+        let (running, paused) = (in_state("running"), in_state("paused"));
+        let commit = |id: &str| api::Commit {
+            id: id.to_owned(),
+            expected: None,
+        };
+        let own = Some(inner.settings.build.commit.as_str()).filter(|commit| !commit.is_empty());
+        api::SystemInfo {
+            containers: count(containers.len()),
+            containers_running: count(running),
+            containers_paused: count(paused),
+            containers_stopped: count(containers.len() - running - paused),
+            images: count(inner.images.list().len()),
+            http_proxy: facts::masked(&proxy("HTTP_PROXY").unwrap_or_default()),
+            https_proxy: facts::masked(&proxy("HTTPS_PROXY").unwrap_or_default()),
+            no_proxy: proxy("NO_PROXY").unwrap_or_default(),
+            // The runtime is of the engine's commit; neither containerd nor an init is there.
+            runc_commit: commit(own.unwrap_or(NOT_AVAILABLE)),
+            containerd_commit: commit(NOT_AVAILABLE),
+            init_commit: commit(NOT_AVAILABLE),
+            ..limits(&inner.host.limits)
+        }
     }
 }
 
-fn registries(engine: &Engine) -> api::RegistryConfig {
-    api::RegistryConfig {
-        insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
-        mirrors: engine.inner.settings.registry_mirrors.clone(),
-        ..api::RegistryConfig::default()
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What the host can limit.
+fn limits(limits: &Limits) -> api::SystemInfo {
+    api::SystemInfo {
+        memory_limit: limits.memory,
+        swap_limit: limits.swap,
+        cpu_cfs_period: limits.cpu_period,
+        cpu_cfs_quota: limits.cpu_quota,
+        cpu_shares: limits.cpu_shares,
+        cpu_set: limits.cpuset,
+        pids_limit: limits.pids,
+        ..api::SystemInfo::default()
     }
 }
 
@@ -155,17 +190,7 @@ fn plugins() -> api::Plugins {
     api::Plugins {
         volume: vec![volumes::DRIVER.to_owned()],
         network: ["bridge", "host", "null"].map(String::from).to_vec(),
-        log: ["json-file", "none"].map(String::from).to_vec(),
+        log: vec!["json-file".to_owned()],
         ..api::Plugins::default()
     }
-}
-
-/// Name and version of the host's distribution (os-release(5)).
-fn distribution() -> (String, String) {
-    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let value = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        line.map_or_else(String::new, |value| value.trim_matches('"').to_owned())
-    };
-    (value("PRETTY_NAME"), value("VERSION_ID"))
 }

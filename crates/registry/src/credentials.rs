@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The credentials of one request; all empty for an anonymous one.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -76,7 +77,11 @@ impl Credentials {
 
     /// Takes the JSON object itself, as `POST /auth` has it in its body.
     pub fn from_json(json: &[u8]) -> Result<Self, CredentialsError> {
-        let fields: Fields = serde_json::from_slice(json).map_err(|source| CredentialsError::Json { source })?;
+        let invalid = |source| CredentialsError::Json { source };
+        let object: serde_json::Map<String, Value> = serde_json::from_slice(json).map_err(invalid)?;
+        // Docker, a Go program, finds fields in whatever case they are written.
+        let object = object.into_iter().map(|(name, value)| (name.to_lowercase(), value));
+        let fields: Fields = serde_json::from_value(object.collect()).map_err(invalid)?;
         let mut credentials = Self {
             username: fields.username.unwrap_or_default(),
             password: fields.password.unwrap_or_default(),
@@ -96,9 +101,9 @@ impl Credentials {
         self.username.is_empty() && self.identity_token.is_empty() && self.registry_token.is_empty()
     }
 
-    /// The value of `Authorization` for basic authentication (RFC 7617), where there is a name.
+    /// The value of `Authorization` for basic authentication (RFC 7617), where there are a name and a password.
     pub(crate) fn basic(&self) -> Option<String> {
-        if self.username.is_empty() {
+        if self.username.is_empty() || self.password.is_empty() {
             return None;
         }
         let pair = format!("{}:{}", self.username, self.password);
@@ -172,6 +177,17 @@ mod tests {
             Credentials::from_json(br#"{"auth":"bm9jb2xvbg=="}"#),
             Err(CredentialsError::Auth)
         ));
+    }
+
+    #[test]
+    fn fields_are_found_in_any_case() {
+        let credentials = Credentials::from_json(br#"{"UserName":"me","PASSWORD":"p","ServerAddress":"r"}"#).unwrap();
+        assert_eq!(
+            (credentials.username.as_str(), credentials.password.as_str()),
+            ("me", "p")
+        );
+        assert_eq!(credentials.server_address, "r");
+        assert!(Credentials::from_json(b"[]").is_err());
     }
 
     #[test]

@@ -63,11 +63,25 @@ pub enum RegistryError {
         /// Its name.
         reason: &'static str,
     },
+    /// The registry's token server does not take the credentials.
+    #[error("Get {url:?}: {cause}")]
+    LoginDenied {
+        /// What was asked for.
+        url: String,
+        /// What it said.
+        cause: RegistryMessage,
+    },
     /// The registry wants a name and a password, and there are none.
     #[error("Get {url:?}: no basic auth credentials")]
     NoCredentials {
         /// What was asked for.
         url: String,
+    },
+    /// What a login is for is no name of a registry.
+    #[error("unable to parse server address: {address:?} is no name of a registry")]
+    ServerAddress {
+        /// The host, without scheme and path.
+        address: String,
     },
     /// A status that has no place in the protocol.
     #[error("received unexpected HTTP status: {status}")]
@@ -219,6 +233,8 @@ pub enum TransportError {
 pub enum ErrorKind {
     /// Nothing there, or nothing that may be seen (Docker answers 404 to both).
     NotFound,
+    /// What was asked for cannot be.
+    Invalid,
     /// Credentials are missing or wrong.
     Unauthorized,
     /// Too many requests.
@@ -238,7 +254,10 @@ impl RegistryError {
             Self::AccessDenied { .. } | Self::ManifestUnknown { .. } | Self::RepositoryUnknown { .. } => {
                 ErrorKind::NotFound
             }
-            Self::LoginRefused { .. } | Self::NoCredentials { .. } => ErrorKind::Unauthorized,
+            Self::ServerAddress { .. } => ErrorKind::Invalid,
+            Self::LoginRefused { .. } | Self::LoginDenied { .. } | Self::NoCredentials { .. } => {
+                ErrorKind::Unauthorized
+            }
             Self::Refused { cause, .. } => match cause.code.as_str() {
                 "UNAUTHORIZED" => ErrorKind::Unauthorized,
                 "TOOMANYREQUESTS" => ErrorKind::TooManyRequests,

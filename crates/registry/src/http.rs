@@ -47,9 +47,8 @@ impl Client {
     /// Mirrors are not asked: they are somebody else's.
     pub async fn log_in(&self, credentials: Credentials) -> Result<()> {
         let domain = endpoint::domain_of_server(&credentials.server_address);
-        let invalid = |_| RegistryError::Protocol {
-            operation: "log in".to_owned(),
-            reason: format!("{domain:?} is no name of a registry"),
+        let invalid = |_| RegistryError::ServerAddress {
+            address: domain.to_string(),
         };
         // The endpoints of a registry are found by what it would serve.
         let reference = Reference::parse(&format!("{domain}/library/login")).map_err(invalid)?;

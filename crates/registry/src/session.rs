@@ -149,9 +149,14 @@ impl Session {
 
     /// The registry's own word on the credentials, without a repository.
     pub(crate) async fn log_in(&self, endpoint: &Endpoint, reference: &Reference) -> Result<()> {
+        let url = endpoint.url("");
         let (outgoing, response) = self
-            .authorized(endpoint, reference, Outgoing::get(endpoint.url("")))
-            .await?;
+            .authorized(endpoint, reference, Outgoing::get(url.clone()))
+            .await
+            .map_err(|error| match error {
+                RegistryError::Refused { cause, .. } => RegistryError::LoginDenied { url, cause },
+                error => error,
+            })?;
         let status = response.status();
         if status.is_success() {
             return Ok(());

@@ -163,6 +163,8 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
     };
     let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     match (&method, parts.as_slice()) {
+        // Answered for whatever is asked, for browsers that ask before they send.
+        (&Method::OPTIONS, _) => Ok(StatusCode::OK.into_response()),
         (&Method::GET | &Method::HEAD, ["_ping"]) => system::ping(&method),
         (&Method::GET, ["version"]) => system::version(&call),
         (&Method::GET, ["info"]) => system::info(call).await,
@@ -180,12 +182,7 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         }
         (_, ["networks", rest @ ..]) => network(call, &method, rest).await,
         (_, ["volumes", rest @ ..]) => volume(call, &method, rest).await,
-        (&Method::POST, ["containers", "create"]) => create::create(call).await,
-        (&Method::POST, ["containers", "prune"]) => containers::prune(call).await,
-        (&Method::GET, ["containers", "json"]) => containers::list(call).await,
-        (&Method::DELETE, ["containers", id]) => containers::remove(call, id).await,
-        (&Method::GET, ["containers", id, "attach", "ws"]) => containers::attach_websocket(call, id).await,
-        (_, ["containers", id, action]) => container(call, &method, id, action).await,
+        (_, ["containers", rest @ ..]) => containers_of(call, &method, rest).await,
         (_, ["exec", id, action]) => match (&method, *action) {
             (&Method::POST, "start") => execs::start(call, id).await,
             (&Method::POST, "resize") => execs::resize(call, id).await,
@@ -217,6 +214,22 @@ async fn image(call: Call, method: &Method, rest: &[&str]) -> Answer {
                 _ => not_found(),
             }
         }
+        _ => not_found(),
+    }
+}
+
+async fn containers_of(call: Call, method: &Method, rest: &[&str]) -> Answer {
+    match (method, rest) {
+        (&Method::POST, ["create"]) => create::create(call).await,
+        (&Method::POST, ["prune"]) => containers::prune(call).await,
+        (&Method::GET, ["json"]) => containers::list(call).await,
+        (&Method::GET | &Method::POST, [_, "checkpoints"]) | (&Method::DELETE, [_, "checkpoints", _]) => {
+            Err(system::experimental())
+        }
+        // Docker takes all that follows for a name.
+        (&Method::DELETE, name) if !name.is_empty() => containers::remove(call, &name.join("/")).await,
+        (&Method::GET, [id, "attach", "ws"]) => containers::attach_websocket(call, id).await,
+        (_, [id, action]) => container(call, method, id, action).await,
         _ => not_found(),
     }
 }

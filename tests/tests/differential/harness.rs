@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use conex_tests::{Engine, Question, Reply, Sandbox};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use crate::normal::{Normal, differences};
 use crate::tally::{Operation, Tally, Unreached};
 
 /// Header fields that clients look at; of the others only that there is an answer matters.
-const HEADERS: [&str; 12] = [
+const HEADERS: [&str; 13] = [
     "Content-Type",
     "Api-Version",
     "Ostype",
@@ -31,6 +31,7 @@ const HEADERS: [&str; 12] = [
     "Warning",
     "WWW-Authenticate",
     "Cache-Control",
+    "Pragma",
 ];
 
 /// How long an answer may take where the request says nothing else.
@@ -94,7 +95,8 @@ pub(crate) struct Request {
     is_later: bool,
 }
 
-fn request(method: &'static str, path: impl Into<String>, body: impl Into<Vec<u8>>) -> Request {
+/// A request of any method.
+pub(crate) fn request(method: &'static str, path: impl Into<String>, body: impl Into<Vec<u8>>) -> Request {
     Request {
         method,
         path: path.into(),
@@ -236,12 +238,14 @@ impl Request {
         format!("{} {}", self.method, self.path)
     }
 
-    /// The same with the names of ids filled in.
+    /// The same with the names of ids filled in, and the time (`{now}`, seconds since 1970).
     fn filled(&self, ids: &[(String, String)]) -> Self {
         let fill = |text: &str| {
-            ids.iter().rev().fold(text.to_owned(), |text, (name, id)| {
-                text.replace(&format!("{{{name}}}"), id)
-            })
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let text = text.replace("{now}", &format!("{:.9}", now.as_secs_f64()));
+            ids.iter()
+                .rev()
+                .fold(text, |text, (name, id)| text.replace(&format!("{{{name}}}"), id))
         };
         let mut filled = self.clone();
         filled.path = fill(&self.path);
@@ -326,9 +330,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(engine: Engine) -> Self {
+    fn new(sandbox: Sandbox) -> Self {
         Self {
-            sandbox: Arc::new(Sandbox::with_busybox(engine)),
+            sandbox: Arc::new(sandbox),
             ids: Vec::new(),
         }
     }
@@ -388,11 +392,21 @@ pub(crate) struct Pair {
 impl Pair {
     /// Both engines with busybox, and the differences that are listed for the scripts to come.
     pub(crate) fn new(listed: &'static [Difference]) -> Self {
+        Self::of(Sandbox::with_busybox, listed)
+    }
+
+    /// As `new`, but both share the host's network, so that they reach registries on its loopback, and have no bridge.
+    pub(crate) fn beside_registries(listed: &'static [Difference]) -> Self {
+        Self::of(Sandbox::with_busybox_beside_registries, listed)
+    }
+
+    /// Both engines in sandboxes of one kind.
+    pub(crate) fn of(sandbox: impl Fn(Engine) -> Sandbox, listed: &'static [Difference]) -> Self {
         let root =
             std::env::var_os("CONEX_TEST_REFERENCE").expect("CONEX_TEST_REFERENCE names the reference's directory");
         Self {
-            theirs: Side::new(Engine::Reference(root.into())),
-            ours: Side::new(Engine::Conex),
+            theirs: Side::new(sandbox(Engine::Reference(root.into()))),
+            ours: Side::new(sandbox(Engine::Conex)),
             made: 0,
             listed,
             met: vec![false; listed.len()],

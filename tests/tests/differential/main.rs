@@ -15,7 +15,10 @@ mod images;
 mod lifecycle;
 mod list;
 mod normal;
+#[path = "../../../crates/registry/tests/support/registries.rs"]
+mod registries;
 mod streams;
+mod system;
 mod tally;
 mod volumes;
 mod watching;

@@ -5,7 +5,17 @@ use std::fmt::Write;
 use serde_json::Value;
 
 /// Keys whose numbers are chance; that there is a number is compared.
-const CHANCE: [&str; 5] = ["Pid", "Created", "Size", "SizeRootFs", "SizeRw"];
+const CHANCE: [&str; 9] = [
+    "Pid",
+    "Created",
+    "Size",
+    "SizeRootFs",
+    "SizeRw",
+    "time",
+    "timeNano",
+    "NFd",
+    "NGoroutines",
+];
 
 /// Keys whose lists come in the order of a map of Docker's, which is chance.
 const UNORDERED: [&str; 7] = [

@@ -170,6 +170,7 @@ fn summary(image: &Image) -> api::ImageSummary {
         repo_tags: image.repo_tags.clone(),
         shared_size: -1,
         size: i64::try_from(image.size).unwrap_or(i64::MAX),
+        virtual_size: None,
     }
 }
 

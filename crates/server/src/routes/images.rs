@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use conex_api_types::{ContainerCreateRequest, HostConfig, IdResponse};
+use conex_api_types::{ContainerCreateRequest, HostConfig, IdResponse, ImageSummary};
 use conex_engine::{CommitRequest, ImagesQuery, ImportRequest, ImportSource, PullRequest, PushRequest, SearchRequest};
 use futures_util::StreamExt;
 
@@ -129,12 +129,26 @@ pub(crate) async fn list(call: Call) -> Answer {
         filters: call.query.filters()?,
         shared_size: call.query.flag("shared-size"),
     };
-    ok(&call.engine.images(query).await?)
+    let mut images = call.engine.images(query).await?;
+    tell_virtual_sizes(&mut images, call.version);
+    ok(&images)
+}
+
+/// Version of the API since which images have one size only.
+const ONE_SIZE: (u32, u32) = (1, 44);
+
+/// Older clients are told of sizes as they were when images had two.
+pub(crate) fn tell_virtual_sizes(images: &mut [ImageSummary], version: (u32, u32)) {
+    for image in images {
+        image.virtual_size = Some(image.size).filter(|_| version < ONE_SIZE);
+    }
 }
 
 /// `GET /images/{name}/json`.
 pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
-    ok(&call.engine.image(name).await?)
+    let mut image = call.engine.image(name).await?;
+    image.virtual_size = Some(image.size).filter(|_| call.version < ONE_SIZE);
+    ok(&image)
 }
 
 /// `POST /images/{name}/tag`.

@@ -2,10 +2,13 @@
 
 use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
+use conex_api_types::SystemInfo;
 use conex_engine::{DataUsageQuery, EventsQuery};
+use serde_json::Value;
 
 use crate::answer::{Answer, Failure, lines, ok};
 use crate::router::Call;
+use crate::routes::images::tell_virtual_sizes;
 
 /// `GET` and `HEAD /_ping`.
 pub(crate) fn ping(method: &Method) -> Answer {
@@ -28,12 +31,44 @@ pub(crate) fn version(call: &Call) -> Answer {
 
 /// `GET /info`.
 pub(crate) async fn info(call: Call) -> Answer {
-    ok(&call.engine.info().await?)
+    let mut info = call.engine.info().await?;
+    adapt(&mut info, call.version);
+    ok(&info)
+}
+
+/// What was added later is not told to older clients, and what is gone is.
+fn adapt(info: &mut SystemInfo, version: (u32, u32)) {
+    if version < (1, 50) {
+        info.bridge_nf_iptables = Some(false);
+        info.bridge_nf_ip6tables = Some(false);
+    }
+    if version < (1, 49) {
+        info.firewall_backend = None;
+        for commit in [
+            &mut info.runc_commit,
+            &mut info.containerd_commit,
+            &mut info.init_commit,
+        ] {
+            commit.expected = Some(commit.id.clone());
+        }
+    }
+    if version < (1, 47) {
+        info.registry_config.nondistributable_cidrs = Some(Value::Null);
+        info.registry_config.nondistributable_hostnames = Some(Value::Null);
+    }
+    if version < (1, 25) {
+        for option in &mut info.security_options {
+            // `name=seccomp,profile=builtin`
+            let name = option.split(',').find_map(|part| part.strip_prefix("name="));
+            *option = name.unwrap_or(option).to_owned();
+        }
+    }
 }
 
 /// `POST /auth`.
 pub(crate) async fn auth(mut call: Call) -> Answer {
-    let body = call.json_bytes().await?;
+    // Whatever the media type: Docker does not look at it here.
+    let body = call.bytes().await?;
     ok(&call.engine.log_in(&body).await?)
 }
 
@@ -50,8 +85,13 @@ pub(crate) fn events(call: &Call) -> Answer {
 /// `GET /system/df`.
 pub(crate) async fn data_usage(call: Call) -> Answer {
     let mut query = DataUsageQuery::default();
-    let types = call.query.all("type");
-    for kind in &types {
+    // Clients before this version could not choose.
+    let chosen = if call.version < (1, 42) {
+        Vec::new()
+    } else {
+        call.query.all("type")
+    };
+    for kind in &chosen {
         match *kind {
             "image" => query.images = true,
             "container" => query.containers = true,
@@ -60,7 +100,7 @@ pub(crate) async fn data_usage(call: Call) -> Answer {
             _ => return Err(Failure::bad_request(format!("unknown object type: {kind}"))),
         }
     }
-    if types.is_empty() {
+    if chosen.is_empty() {
         query = DataUsageQuery {
             images: true,
             containers: true,
@@ -68,7 +108,17 @@ pub(crate) async fn data_usage(call: Call) -> Answer {
             build_cache: true,
         };
     }
-    ok(&call.engine.data_usage(query).await?)
+    let mut usage = call.engine.data_usage(query).await?;
+    tell_virtual_sizes(usage.images.as_deref_mut().unwrap_or_default(), call.version);
+    ok(&usage)
+}
+
+/// What needs an engine that is in its experimental mode, which there is none of.
+pub(crate) fn experimental() -> Failure {
+    Failure::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.",
+    )
 }
 
 /// What an engine that is not in a swarm answers.

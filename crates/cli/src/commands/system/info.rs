@@ -53,7 +53,10 @@ impl Info {
         for (name, value) in facts {
             println!(" {name}: {value}");
         }
-        info.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        info.warnings
+            .iter()
+            .flatten()
+            .for_each(|warning| eprintln!("{warning}"));
         Ok(0)
     }
 }
