@@ -68,16 +68,16 @@ impl Normal<'_> {
     pub(crate) fn value(&self, key: &str, value: &Value) -> Value {
         match value {
             Value::String(text) if key == "Status" => Value::String(without_duration(text)),
-            Value::String(text) if key == "message" => Value::String(with_sorted_lists(&self.text(text))),
-            // Which of the free addresses it is.
-            Value::String(text) if key == "IPAddress" && text.starts_with("172.17.0.") => {
-                Value::String("172.17.0.<number>".to_owned())
-            }
             // Docker lists the networks in the order of a map.
             Value::String(text) if text.contains("multiple network endpoints: ") => {
                 let mut words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
                 words.sort_unstable();
                 Value::String(words.join(" "))
+            }
+            Value::String(text) if key == "message" => Value::String(with_sorted_lists(&self.text(text))),
+            // Which of the free addresses it is.
+            Value::String(text) if key == "IPAddress" && text.starts_with("172.17.0.") => {
+                Value::String("172.17.0.<number>".to_owned())
             }
             Value::String(text) => Value::String(self.text(text)),
             Value::Number(number) if CHANCE.contains(&key) && number.as_i64() != Some(0) => {
