@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use conex_api_types as api;
 use conex_cgroup::Cgroup;
 use conex_content::Content;
 use conex_image::{Image, Images};
 use conex_metadata::Metadata;
 use conex_snapshot::Snapshots;
+use conex_stream::ByteStream;
 use futures_util::stream::BoxStream;
 
 use crate::containers::execs::Execs;
@@ -41,7 +41,7 @@ pub struct Logs {
     /// Whether bytes come as they are; else in frames.
     pub tty: bool,
     /// The bytes, framed.
-    pub stream: BoxStream<'static, io::Result<Bytes>>,
+    pub stream: ByteStream,
 }
 
 /// The engine. Clones share it.

@@ -11,15 +11,13 @@ mod save;
 mod stream;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use conex_api_types as api;
 use conex_image::{FindError, Image, ProgressSink, Removal, RemoveError, Removed, User};
 use conex_reference::Reference;
 use conex_registry::Credentials;
-use futures_util::stream::BoxStream;
+use conex_stream::ByteStream;
 use tokio::sync::mpsc;
 
 use crate::containers::Container;
@@ -89,7 +87,7 @@ pub(crate) fn name_of(repo: &str, tag: &str) -> Result<Option<Reference>> {
 
 impl Engine {
     /// Loads what `docker save` wrote. What fails is told by the stream, as Docker does.
-    pub async fn load(&self, body: BoxStream<'static, io::Result<Bytes>>, quiet: bool) -> ProgressStream {
+    pub async fn load(&self, body: ByteStream, quiet: bool) -> ProgressStream {
         let (lines, stream) = mpsc::unbounded_channel();
         let outer = sink(lines.clone());
         let sink: ProgressSink = Arc::new(move |progress| {

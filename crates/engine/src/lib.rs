@@ -12,7 +12,6 @@
 //! `Engine` is the facade; it clones cheaply. Nothing here knows HTTP: errors carry a class (`ErrorKind`) that only
 //! `conex-server` maps to a status.
 
-mod body;
 mod containers;
 mod distribution;
 mod engine;
@@ -34,7 +33,6 @@ mod template;
 mod usage;
 mod volumes;
 
-pub use crate::body::ByteStream;
 pub use crate::containers::attach::{PendingAttach, PendingExec};
 pub use crate::containers::stats::StatsKind;
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
@@ -45,3 +43,4 @@ pub use crate::requests::{
     StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::{Build, Settings};
+pub use conex_stream::ByteStream;

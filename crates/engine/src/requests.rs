@@ -4,8 +4,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use conex_api_types::{ContainerCreateRequest, Filters, Platform};
-
-use crate::body::ByteStream;
+use conex_stream::ByteStream;
 
 /// A point in time: seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

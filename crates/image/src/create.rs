@@ -7,14 +7,12 @@
 //!
 //! From there on it is as with a pull: one transaction records layer, image and name.
 
-use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use conex_reference::{Digest, Reference};
 use conex_snapshot::Staging;
+use conex_stream::ByteStream;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 
 use crate::config::{History, ImageConfig};
 use crate::error::{CreateError, LayerError};
@@ -81,7 +79,7 @@ impl Images {
     /// The stream breaks off, or is no archive that can be unpacked.
     pub async fn read_layer(
         &self,
-        mut body: BoxStream<'static, io::Result<Bytes>>,
+        mut body: ByteStream,
         told: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<MadeLayer, LayerError> {
         let shared = self.shared.clone();

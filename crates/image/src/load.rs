@@ -7,15 +7,15 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use conex_archive::{Kind, TarReader};
 use conex_content::{Aside, Content};
 use conex_reference::{Digest, Reference};
 use conex_registry::{Manifest, manifest};
+use conex_stream::{ByteStream, ChunkReader};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use crate::config::ImageConfig;
 use crate::error::{LayerError, LoadError, PullError};
@@ -24,9 +24,6 @@ use crate::images::Images;
 use crate::layers::Wanted;
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::pull::NewImage;
-
-/// Chunks of the archive that wait to be read.
-const CHUNKS: usize = 16;
 
 /// Largest JSON file of an archive that is parsed.
 const LARGEST_JSON: u64 = 8 << 20;
@@ -43,20 +40,11 @@ struct Saved {
 
 impl Images {
     /// Loads all images of an archive, compressed or not. They are on disk when this returns.
-    pub async fn load(
-        &self,
-        mut body: BoxStream<'static, io::Result<Bytes>>,
-        sink: ProgressSink,
-    ) -> Result<Vec<Arc<Image>>, LoadError> {
-        let (chunks, arriving) = mpsc::channel(CHUNKS);
+    pub async fn load(&self, body: ByteStream, sink: ProgressSink) -> Result<Vec<Arc<Image>>, LoadError> {
+        let (chunks, feeding) = conex_stream::reader(body);
         let content = self.shared.content.clone();
-        let reading = tokio::task::spawn_blocking(move || read_archive(arriving, &content));
-        while let Some(chunk) = body.next().await {
-            if chunks.send(chunk).await.is_err() {
-                break;
-            }
-        }
-        drop(chunks);
+        let reading = tokio::task::spawn_blocking(move || read_archive(chunks, &content));
+        feeding.await;
         let files = reading
             .await
             .map_err(|error| LoadError::Read(io::Error::other(error)))??;
@@ -194,14 +182,8 @@ impl Files {
     }
 }
 
-fn read_archive(arriving: mpsc::Receiver<io::Result<Bytes>>, content: &Content) -> Result<Files, LoadError> {
-    let source = BufReader::with_capacity(
-        64 * 1024,
-        Chunks {
-            arriving,
-            current: Bytes::new(),
-        },
-    );
+fn read_archive(chunks: ChunkReader, content: &Content) -> Result<Files, LoadError> {
+    let source = BufReader::with_capacity(64 * 1024, chunks);
     read_members(conex_archive::decompressed(source).map_err(LoadError::Read)?, content)
 }
 
@@ -302,24 +284,4 @@ fn layout(files: &Files) -> Result<Vec<Saved>, LoadError> {
 
 fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
-}
-
-/// Reads chunks from the queue.
-struct Chunks {
-    arriving: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.arriving.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(buffer.len());
-        self.current.copy_to_slice(&mut buffer[..count]);
-        Ok(count)
-    }
 }

@@ -14,16 +14,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use conex_archive::{ArchiveError, Compression, ExtractError, Extracted, SkeletonWriter, extract_layer};
+use conex_stream::ChunkReader;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::error::LayerError;
-
-/// Chunks of the blob that wait for decompression.
-const CHUNKS: usize = 16;
 
 /// Blocks of the archive that wait for extraction, and the size of each.
 const BLOCKS: usize = 8;
@@ -71,7 +69,7 @@ pub(crate) struct Pipeline {
 
 /// Starts a pipeline into an empty directory.
 pub(crate) fn start(root: OwnedFd, skeleton: File, digest: BlobDigest, unpacked: Unpacked) -> Pipeline {
-    let (chunks, arriving) = mpsc::channel(CHUNKS);
+    let (chunks, arriving) = ChunkReader::new();
     let (blocks, decompressed) = blocking::sync_channel(BLOCKS);
     let first = tokio::task::spawn_blocking(move || decompress(arriving, &blocks, digest, &unpacked));
     let second = tokio::task::spawn_blocking(move || extract(decompressed, &root, skeleton));
@@ -163,7 +161,7 @@ fn read_error(error: io::Error) -> LayerError {
 
 /// Decompresses what arrives, and reads it to its end in any case: its digest says whether it is what was promised.
 fn decompress(
-    arriving: mpsc::Receiver<io::Result<Bytes>>,
+    arriving: ChunkReader,
     blocks: &blocking::SyncSender<Block>,
     digest: BlobDigest,
     unpacked: &Unpacked,
@@ -171,10 +169,7 @@ fn decompress(
     let mut source = BufReader::with_capacity(
         64 * 1024,
         Hashed {
-            inner: Chunks {
-                arriving,
-                current: Bytes::new(),
-            },
+            inner: arriving,
             hash: (digest == BlobDigest::Taken).then(Sha256::new),
             count: 0,
         },
@@ -275,26 +270,6 @@ fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd, skeleton: File) ->
 fn render(hash: Sha256) -> String {
     let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")
-}
-
-/// Reads chunks from the queue.
-struct Chunks {
-    arriving: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.arriving.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(buffer.len());
-        self.current.copy_to_slice(&mut buffer[..count]);
-        Ok(count)
-    }
 }
 
 /// Counts what is read, and hashes it where its digest is wanted.

@@ -9,11 +9,11 @@ use conex_api_types as api;
 use conex_archive::{ExtractError, Naming, TarWriter, Unpacking, decompressed, pack_directory, pack_object, unpack};
 use conex_spec::account;
 use conex_spec::plan::UserSpec;
+use conex_stream::{ByteStream, ChunkReader, ChunkWriter};
 use conex_sys::path::open_in;
 use rustix::fs::{AtFlags, OFlags, StatVfsMountFlags, StatxFlags};
 use tokio::sync::oneshot;
 
-use crate::body::{self, ByteStream, ChunkWriter, Chunks};
 use crate::containers::archive_path::{base, directory_and_name, normalize, stat};
 use crate::containers::launch::system;
 use crate::containers::{Container, access};
@@ -71,7 +71,7 @@ impl Engine {
         let container = self.inner.containers.find(id)?;
         let asked = Asked::new(id, path);
         let (head, found) = oneshot::channel();
-        let (writer, body) = body::writer();
+        let (writer, body) = conex_stream::writer();
         let (inner, of) = (self.inner.clone(), container.clone());
         let packing = tokio::spawn(async move {
             access::with_root(&inner, &of, move |root| {
@@ -96,7 +96,7 @@ impl Engine {
     pub async fn archive_put(&self, id: &str, request: CopyRequest, body: ByteStream) -> Result<()> {
         let container = self.inner.containers.find(id)?;
         let asked = Asked::new(id, &request.path);
-        let (chunks, feeding) = body::reader(body);
+        let (chunks, feeding) = conex_stream::reader(body);
         let of = container.clone();
         let unpacking = access::with_root(&self.inner, &container, move |root| {
             put(&root, &of, &asked, &request, chunks)
@@ -111,7 +111,7 @@ impl Engine {
     pub async fn export(&self, id: &str) -> Result<ByteStream> {
         let container = self.inner.containers.find(id)?;
         let (head, found) = oneshot::channel();
-        let (writer, body) = body::writer();
+        let (writer, body) = conex_stream::writer();
         let (inner, of) = (self.inner.clone(), container.clone());
         let packing = tokio::spawn(async move {
             access::with_bare_root(&inner, &of, move |root| {
@@ -169,7 +169,7 @@ fn pack(root: BorrowedFd<'_>, path: &str, archive: &mut TarWriter<&mut ChunkWrit
     }
 }
 
-fn put(root: &OwnedFd, container: &Container, asked: &Asked, request: &CopyRequest, chunks: Chunks) -> Result<()> {
+fn put(root: &OwnedFd, container: &Container, asked: &Asked, request: &CopyRequest, chunks: ChunkReader) -> Result<()> {
     let path = normalize(&request.path);
     let opened = open_in(root.as_fd(), Path::new(&path), OFlags::PATH | OFlags::DIRECTORY);
     let directory = match opened {

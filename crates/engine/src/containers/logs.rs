@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conex_log::{Entry, Reader, Stream};
+use conex_stream::ByteStream;
+use futures_util::StreamExt;
 use futures_util::stream;
-use futures_util::{StreamExt, stream::BoxStream};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
@@ -81,11 +82,7 @@ struct Following {
     last_look: bool,
 }
 
-async fn follow(
-    inner: &Arc<Inner>,
-    container: &Container,
-    query: LogsQuery,
-) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+async fn follow(inner: &Arc<Inner>, container: &Container, query: LogsQuery) -> Result<ByteStream> {
     let path = inner.files.log(&container.id);
     let failed = |error: io::Error| Error::new(ErrorKind::System, format!("read {}: {error}", path.display()));
     let (view, last_look, tty, file) = (container.watch(), !query.follow, container.config.tty, path.clone());

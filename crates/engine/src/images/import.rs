@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use conex_api_types as api;
 use conex_image::{CreateError, Creation, History, Image, ImageConfig, LayerError, RunConfig};
 use conex_reference::{Platform, Reference};
+use conex_stream::ByteStream;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::body::ByteStream;
 use crate::engine::{Engine, Inner, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::stream::{AbortOnDrop, Line, streamed};

@@ -3,8 +3,8 @@
 use std::io;
 
 use conex_image::SaveError;
+use conex_stream::ByteStream;
 
-use crate::body::{self, ByteStream};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
@@ -20,7 +20,7 @@ impl Engine {
             error => Error::new(ErrorKind::System, error.to_string()),
         })?;
         let ids: Vec<String> = saving.images().map(str::to_owned).collect();
-        let (mut writer, body) = body::writer();
+        let (mut writer, body) = conex_stream::writer();
         tokio::task::spawn_blocking(move || {
             let Err(error) = saving.write(&mut writer) else { return };
             if !error.is_closed() {

@@ -3,15 +3,12 @@
 use std::io::{self, Write};
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
 use conex_reference::Digest;
 use conex_registry::{Descriptor, Upload, manifest};
 use conex_snapshot::Layer;
+use conex_stream::{ByteStream, ChunkWriter};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream};
-use tokio::sync::mpsc;
 
 use crate::error::{PushError, SaveError};
 use crate::layers::tell;
@@ -20,10 +17,6 @@ use crate::progress::{ProgressSink, Status};
 use crate::push::Push;
 use crate::records::Origin;
 use crate::save::LayerSource;
-
-/// Compressed chunks that wait for the network, and the size of each.
-const CHUNKS: usize = 4;
-const CHUNK: usize = 64 * 1024;
 
 /// How hard to compress: at this level zlib-rs takes two thirds of the time of its usual one (6), measured on a push of 720 MB
 /// of programs (6.2 s and 9.5 s; Docker 8.5 s), for blobs that are 6 % larger (4 % larger than Docker's).
@@ -149,33 +142,26 @@ struct Compressed {
 }
 
 impl Upload for Compressed {
-    fn open(&self) -> BoxStream<'static, io::Result<Bytes>> {
-        let (sender, receiver) = mpsc::channel(CHUNKS);
+    fn open(&self) -> ByteStream {
+        let (writer, chunks) = conex_stream::writer();
         let (source, short, sink) = (self.source.clone(), self.short.clone(), self.sink.clone());
         tokio::task::spawn_blocking(move || {
-            let chunks = ChunkWriter {
-                sender: sender.clone(),
-                buffer: Vec::with_capacity(CHUNK),
-            };
             let mut archive = Counted {
                 total: source.size(),
-                output: GzEncoder::new(chunks, LEVEL),
+                output: GzEncoder::new(writer, LEVEL),
                 current: 0,
                 told: 0,
                 short,
                 sink,
             };
             let written = source.write(&mut archive).map_err(io_error);
-            let ended = written.and_then(|()| archive.output.finish()?.flush());
-            if let Err(error) = ended {
-                // Where nobody takes it any more, nobody is told.
-                let _ = sender.blocking_send(Err(error));
+            let ended = written.and_then(|()| archive.output.try_finish());
+            let writer = archive.output.get_mut();
+            if let Err(error) = ended.and_then(|()| writer.flush()) {
+                writer.fail(error);
             }
         });
-        let chunks = stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|chunk| (chunk, receiver))
-        });
-        chunks.boxed()
+        chunks
     }
 
     fn retrying_in(&self, seconds: u64) {
@@ -216,30 +202,5 @@ impl Write for Counted {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Collects what is written into chunks. Writing fails where nobody takes them.
-struct ChunkWriter {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for ChunkWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        let sent = self.sender.blocking_send(Ok(chunk.into()));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
