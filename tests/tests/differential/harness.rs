@@ -383,7 +383,7 @@ pub(crate) struct Pair {
     ours: Side,
     /// How many objects the script has made.
     made: usize,
-    listed: &'static [Difference],
+    listed: Vec<Difference>,
     met: Vec<bool>,
     report: String,
     tally: Tally,
@@ -391,24 +391,24 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// Both engines with busybox, and the differences that are listed for the scripts to come.
-    pub(crate) fn new(listed: &'static [Difference]) -> Self {
+    pub(crate) fn new(listed: &[Difference]) -> Self {
         Self::of(Sandbox::with_busybox, listed)
     }
 
     /// As `new`, but both share the host's network, so that they reach registries on its loopback, and have no bridge.
-    pub(crate) fn beside_registries(listed: &'static [Difference]) -> Self {
+    pub(crate) fn beside_registries(listed: &[Difference]) -> Self {
         Self::of(Sandbox::with_busybox_beside_registries, listed)
     }
 
     /// Both engines in sandboxes of one kind.
-    pub(crate) fn of(sandbox: impl Fn(Engine) -> Sandbox, listed: &'static [Difference]) -> Self {
+    pub(crate) fn of(sandbox: impl Fn(Engine) -> Sandbox, listed: &[Difference]) -> Self {
         let root =
             std::env::var_os("CONEX_TEST_REFERENCE").expect("CONEX_TEST_REFERENCE names the reference's directory");
         Self {
             theirs: Side::new(sandbox(Engine::Reference(root.into()))),
             ours: Side::new(sandbox(Engine::Conex)),
             made: 0,
-            listed,
+            listed: listed.to_vec(),
             met: vec![false; listed.len()],
             report: String::new(),
             tally: Tally::default(),
