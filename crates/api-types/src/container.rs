@@ -105,13 +105,40 @@ pub struct MountPoint {
     pub propagation: String,
 }
 
+/// Addresses that are asked for; what is not said is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointIpamConfig {
+    /// Address.
+    #[serde(
+        rename = "IPv4Address",
+        deserialize_with = "null_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub ipv4_address: String,
+    /// Address of IPv6.
+    #[serde(
+        rename = "IPv6Address",
+        deserialize_with = "null_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub ipv6_address: String,
+    /// Addresses besides that no router knows.
+    #[serde(
+        rename = "LinkLocalIPs",
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub link_local_ips: Vec<String>,
+}
+
 /// A container's connection to a network.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct EndpointSettings {
     /// Fixed addresses.
     #[serde(rename = "IPAMConfig")]
-    pub ipam_config: Option<Value>,
+    pub ipam_config: Option<EndpointIpamConfig>,
     /// Legacy links.
     pub links: Option<Vec<String>>,
     /// Names in the network's DNS.

@@ -26,8 +26,8 @@ pub use crate::archive::ContainerPathStat;
 pub use crate::changes::{ChangeKind, FilesystemChange};
 pub use crate::container::{
     ContainerHostConfig, ContainerInspect, ContainerNetworks, ContainerState, ContainerSummary,
-    ContainerUpdateResponse, ContainerWaitError, ContainerWaitResponse, EndpointSettings, GraphDriver, InspectConfig,
-    MountPoint, NetworkSettings, Port,
+    ContainerUpdateResponse, ContainerWaitError, ContainerWaitResponse, EndpointIpamConfig, EndpointSettings,
+    GraphDriver, InspectConfig, MountPoint, NetworkSettings, Port,
 };
 pub use crate::create::{ContainerCreateRequest, ContainerCreateResponse, HealthConfig, NetworkingConfig};
 pub use crate::distribution::{Descriptor, DistributionInspect, Platform, SearchResult};

@@ -108,18 +108,12 @@ pub fn asked_for(settings: EndpointSettings) -> Result<EndpointSettings, Invalid
     if settings.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {
         return unsupported("DriverOpts");
     }
-    let ipam = settings.ipam_config.as_ref();
-    if ipam.is_some_and(|config| !config.is_null() && !config.is_object()) {
-        return Err(Invalid::field("invalid JSON: IPAMConfig is not an object"));
-    }
-    let ipam = ipam.and_then(|config| config.as_object());
-    for field in ["IPv6Address", "LinkLocalIPs"] {
-        let value = ipam.and_then(|ipam| ipam.get(field));
-        let empty = value.is_none_or(|value| {
-            value.is_null() || value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty)
-        });
-        if !empty {
-            return unsupported(field);
+    if let Some(ipam) = &settings.ipam_config {
+        if !ipam.ipv6_address.is_empty() {
+            return unsupported("IPv6Address");
+        }
+        if !ipam.link_local_ips.is_empty() {
+            return unsupported("LinkLocalIPs");
         }
     }
     Ok(EndpointSettings {

@@ -37,6 +37,7 @@ pub use crate::containers::attach::{PendingAttach, PendingExec};
 pub use crate::containers::stats::StatsKind;
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
 pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::networks::list::Connected;
 pub use crate::requests::{
     AttachQuery, ClientConnection, CommitRequest, ContainersQuery, CopyRequest, DataUsageQuery, EventsQuery, ExecStart,
     ImagesQuery, ImportRequest, ImportSource, LogsQuery, PullRequest, PushRequest, RemoveRequest, SearchRequest,

@@ -14,7 +14,7 @@ pub(crate) mod connect;
 mod create;
 pub(crate) mod dns;
 pub(crate) mod endpoint;
-mod list;
+pub(crate) mod list;
 mod ports;
 mod records;
 mod remove;
@@ -230,17 +230,18 @@ impl State {
         if let Some(network) = self.networks.values().find(|network| network.record.name == reference) {
             return Ok(network);
         }
-        let mut matches = self
-            .networks
-            .values()
-            .filter(|network| !reference.is_empty() && network.record.id.starts_with(reference));
-        match (matches.next(), matches.next()) {
-            (Some(network), None) => Ok(network),
-            (Some(_), Some(_)) => Err(Error::new(
-                ErrorKind::InvalidParameter,
-                format!("network {reference} is ambiguous (2 matches found based on ID prefix)"),
-            )),
-            (None, _) => Err(no_such_network(reference)),
+        let matches = self.networks.values();
+        let matches: Vec<&Network> = matches
+            .filter(|network| network.record.id.starts_with(reference))
+            .collect();
+        match matches.as_slice() {
+            [] => Err(no_such_network(reference)),
+            [network] => Ok(network),
+            several => {
+                let count = several.len();
+                let words = format!("network {reference} is ambiguous ({count} matches found based on ID prefix)");
+                Err(Error::new(ErrorKind::InvalidParameter, words))
+            }
         }
     }
 

@@ -16,7 +16,7 @@ pub enum DriverError {
         source: io::Error,
     },
     /// An interface of the bridge's name is there and is something else.
-    #[error("interface {name} is not a bridge")]
+    #[error("existing interface {name} is not a bridge")]
     NotABridge {
         /// The name.
         name: String,

@@ -157,7 +157,9 @@ impl FromStr for InterfaceAddress {
         let syntax = || ParseAddressError::Syntax { text: text.to_owned() };
         let (address, prefix) = text.split_once('/').ok_or_else(syntax)?;
         let address: IpAddr = address.parse().map_err(|_| syntax())?;
-        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number as Go reads it: `/024` is none.
+        let has_zero = prefix.len() > 1 && prefix.starts_with('0');
+        if prefix.is_empty() || has_zero || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(syntax());
         }
         let longest = bits(address);
@@ -241,6 +243,7 @@ mod tests {
             "172.17.0/16",
             "fd00::/129",
             "1.2.3.4/+8",
+            "1.2.3.4/08",
             "a/8",
         ] {
             assert!(text.parse::<Subnet>().is_err(), "{text}");

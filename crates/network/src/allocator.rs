@@ -14,13 +14,13 @@ pub enum AllocateError {
         /// The subnet.
         subnet: Subnet,
     },
-    /// The address that was asked for is in use.
+    /// The address that was asked for is in use, or is the first or last of the subnet.
     #[error("Address already in use")]
     InUse {
         /// The address.
         address: IpAddr,
     },
-    /// The address that was asked for is not of the subnet, or is its first or last.
+    /// The address that was asked for is not of the subnet.
     #[error("no configured subnet contains IP address {address}")]
     Outside {
         /// The address.
@@ -91,17 +91,17 @@ impl AddressAllocator {
 
     /// Takes this address: the gateway, one that a client names, or one that a running container has.
     pub fn reserve(&mut self, address: IpAddr) -> Result<(), AllocateError> {
-        let outside = AllocateError::Outside {
-            address,
-            subnet: self.subnet,
+        let Some(offset) = self.subnet.offset(address) else {
+            return Err(AllocateError::Outside {
+                address,
+                subnet: self.subnet,
+            });
         };
-        let (Some(offset), Some((first, last))) = (self.subnet.offset(address), self.hosts()) else {
-            return Err(outside);
-        };
-        if !(first..=last).contains(&offset) {
-            return Err(outside);
-        }
-        if self.used.insert(offset) {
+        // The first and the last are nobody's to have.
+        let is_host = self
+            .hosts()
+            .is_some_and(|(first, last)| (first..=last).contains(&offset));
+        if is_host && self.used.insert(offset) {
             Ok(())
         } else {
             Err(AllocateError::InUse { address })
@@ -192,9 +192,15 @@ mod tests {
             hosts.reserve(ip("172.17.0.9")).unwrap_err().to_string(),
             "Address already in use"
         );
-        for address in ["172.18.0.1", "172.17.0.0", "172.17.255.255", "fd00::1"] {
-            let refused = hosts.reserve(ip(address)).unwrap_err().to_string();
-            assert_eq!(refused, format!("no configured subnet contains IP address {address}"));
+        let mut refused = |address| hosts.reserve(ip(address)).unwrap_err().to_string();
+        for address in ["172.17.0.0", "172.17.255.255"] {
+            assert_eq!(refused(address), "Address already in use");
+        }
+        for address in ["172.18.0.1", "fd00::1"] {
+            assert_eq!(
+                refused(address),
+                format!("no configured subnet contains IP address {address}")
+            );
         }
     }
 

@@ -46,13 +46,17 @@ impl AddressPlan {
 
     /// Reads what is asked for; the errors are all that is wrong, in Docker's words.
     pub fn parse(request: &SubnetRequest<'_>) -> Result<Self, Vec<String>> {
-        let subnet = canonical(request.subnet).map_err(|wrong| vec![format!("invalid subnet {wrong}")])?;
+        let asked = interface(request.subnet).map_err(|wrong| vec![format!("invalid subnet {wrong}")])?;
+        let subnet = asked.subnet();
         let mut errors = Vec::new();
         let mut plan = Self::of(subnet);
+        if asked.address() != subnet.network() {
+            errors.push(format!("invalid subnet {asked}: it should be {subnet}"));
+        }
         if !request.range.is_empty() {
             match range(request.range, subnet) {
                 Ok(range) => plan.range = Some(range),
-                Err(wrong) => errors.push(format!("invalid ip-range {wrong}")),
+                Err(wrong) => errors.extend(wrong.into_iter().map(|wrong| format!("invalid ip-range {wrong}"))),
             }
         }
         if !request.gateway.is_empty() {
@@ -61,7 +65,8 @@ impl AddressPlan {
                 Err(wrong) => errors.push(format!("invalid gateway {}: {wrong}", request.gateway)),
             }
         }
-        for (name, text) in request.auxiliary {
+        // Docker looks at an empty one only when it takes the address.
+        for (name, text) in request.auxiliary.iter().filter(|(_, text)| !text.is_empty()) {
             match address(text, subnet) {
                 Ok(address) => {
                     plan.auxiliary.insert(name.clone(), address);
@@ -86,41 +91,40 @@ impl AddressPlan {
     }
 }
 
-fn canonical(text: &str) -> Result<Subnet, String> {
-    let subnet: Subnet = text
-        .parse()
-        .map_err(|_| format!("{text}: invalid CIDR block notation"))?;
-    if text.parse::<InterfaceAddress>().map(InterfaceAddress::address) == Ok(subnet.network()) {
-        Ok(subnet)
-    } else {
-        Err(format!("{text}: it should be {subnet}"))
-    }
+fn interface(text: &str) -> Result<InterfaceAddress, String> {
+    text.parse().map_err(|_| format!("{text}: invalid CIDR block notation"))
 }
 
-fn range(text: &str, parent: Subnet) -> Result<Subnet, String> {
-    let range: Subnet = text
-        .parse()
-        .map_err(|_| format!("{text}: invalid CIDR block notation"))?;
+fn range(text: &str, parent: Subnet) -> Result<Subnet, Vec<String>> {
+    let asked = interface(text).map_err(|wrong| vec![wrong])?;
+    let range = asked.subnet();
     if range.network().is_ipv4() != parent.network().is_ipv4() {
-        return Err(format!("{text}: parent subnet {parent} is of another IP version"));
+        return Err(vec![format!("{text}: parent subnet is an {} block", family(parent))]);
     }
-    if range.prefix() < parent.prefix() {
-        return Err(format!("{text}: CIDR block is bigger than its parent subnet {parent}"));
-    }
-    canonical(text)?;
-    if !parent.contains(range.network()) {
-        return Err(format!("{text}: parent subnet {parent} doesn't contain ip-range"));
-    }
-    Ok(range)
+    let wrong = [
+        (range.prefix() < parent.prefix())
+            .then(|| format!("{text}: CIDR block is bigger than its parent subnet {parent}")),
+        (asked.address() != range.network()).then(|| format!("{text}: it should be {range}")),
+        (!parent.contains(asked.address())).then(|| format!("{text}: parent subnet {parent} doesn't contain ip-range")),
+    ];
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    if wrong.is_empty() { Ok(range) } else { Err(wrong) }
 }
 
 fn address(text: &str, parent: Subnet) -> Result<IpAddr, String> {
     let address: IpAddr = text.parse().map_err(|_| "invalid address".to_owned())?;
+    if address.is_ipv4() != parent.network().is_ipv4() {
+        return Err(format!("parent subnet is an {} block", family(parent)));
+    }
     if parent.contains(address) {
         Ok(address)
     } else {
         Err(format!("parent subnet {parent} doesn't contain this address"))
     }
+}
+
+fn family(subnet: Subnet) -> &'static str {
+    if subnet.network().is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 #[cfg(test)]
@@ -168,11 +172,23 @@ mod tests {
             ),
             (
                 parse(net, "10.1.0.0/16", "", &[]),
-                "invalid ip-range 10.1.0.0/16: CIDR block is bigger than its parent subnet 10.1.2.0/24",
+                "invalid ip-range 10.1.0.0/16: CIDR block is bigger than its parent subnet 10.1.2.0/24; invalid ip-range \
+                 10.1.0.0/16: parent subnet 10.1.2.0/24 doesn't contain ip-range",
             ),
             (
                 parse(net, "10.1.2.3/25", "", &[]),
                 "invalid ip-range 10.1.2.3/25: it should be 10.1.2.0/25",
+            ),
+            (
+                parse(net, "10.1.0.7/16", "", &[]),
+                "invalid ip-range 10.1.0.7/16: CIDR block is bigger than its parent subnet 10.1.2.0/24; invalid ip-range \
+                 10.1.0.7/16: it should be 10.1.0.0/16; invalid ip-range 10.1.0.7/16: parent subnet 10.1.2.0/24 doesn't \
+                 contain ip-range",
+            ),
+            (
+                parse("10.1.2.3/24", "", "fd00::1", &[]),
+                "invalid subnet 10.1.2.3/24: it should be 10.1.2.0/24; invalid gateway fd00::1: parent subnet is an IPv4 \
+                 block",
             ),
             (
                 parse(net, "", "", &[("a", "foo")]),

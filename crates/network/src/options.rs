@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::IntErrorKind;
 
 use crate::plan::{DEFAULT_MTU, Icc, Masquerade};
 
@@ -75,6 +76,9 @@ impl BridgeOptions {
                 "com.docker.network.bridge.host_binding_ipv4" => {
                     read.host_binding = match value.parse::<IpAddr>() {
                         Ok(IpAddr::V4(address)) => address,
+                        Ok(IpAddr::V6(_)) => {
+                            return Err(OptionError::Unsupported(format!("{key} {value}")));
+                        }
                         _ => return Err(wrong(key, value, "nil ip".to_owned())),
                     };
                 }
@@ -107,9 +111,12 @@ fn boolean(key: &str, value: &str) -> Result<bool, OptionError> {
 }
 
 fn mtu(key: &str, value: &str) -> Result<u32, OptionError> {
-    let number: i64 = value.parse().map_err(|_| {
-        let reason = format!("strconv.Atoi: parsing {value:?}: invalid syntax");
-        wrong(key, value, reason)
+    let number: i64 = value.parse().map_err(|error: std::num::ParseIntError| {
+        let what = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        wrong(key, value, format!("strconv.Atoi: parsing {value:?}: {what}"))
     })?;
     match u32::try_from(number) {
         Ok(0) => Ok(DEFAULT_MTU),
@@ -135,6 +142,11 @@ mod tests {
         for (key, value, words) in [
             (icc, "maybe", "(strconv.ParseBool: parsing \"maybe\": invalid syntax)"),
             (mtu, "abc", "(strconv.Atoi: parsing \"abc\": invalid syntax)"),
+            (
+                mtu,
+                "9999999999999999999",
+                "(strconv.Atoi: parsing \"9999999999999999999\": value out of range)",
+            ),
             (binding, "foo", "(nil ip)"),
         ] {
             let error = parse(key, value).unwrap_err();

@@ -64,6 +64,7 @@ mod tests {
         assert_eq!(request.image, "x");
         assert_eq!(request.healthcheck.unwrap().interval, 0);
         assert_eq!(read("null").unwrap(), ContainerCreateRequest::default());
+        assert_eq!(read(r#"{"Env":["A=b",null]}"#).unwrap().env, ["A=b", ""]);
     }
 
     #[test]
@@ -82,6 +83,11 @@ mod tests {
                 "number 1.5 into Go struct field .HostConfig.Memory of type int64",
             ),
             (r#"{"Env":"x"}"#, "string into Go struct field .Env of type []string"),
+            (r#"{"Env":["a",1]}"#, "number into .Env.1 of type string"),
+            (
+                r#"{"HostConfig":{"Mounts":[{"Target":1}]}}"#,
+                "number into Go struct field .HostConfig.Mounts.0.Target of type string",
+            ),
             ("[]", "array into Go value of type container.CreateRequest"),
         ] {
             assert_eq!(refusal(text), format!("{field} {words}"), "{text}");

@@ -37,7 +37,7 @@ const HEADERS: [&str; 13] = [
 /// How long an answer may take where the request says nothing else.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A difference that stays: requests that begin so (`POST /path`, or `/path` for every method), where in the answer (`status`,
+/// A difference that stays: requests that begin so (`POST /path`, or `/path` for every method) or end so (`?mark`), where in the answer (`status`,
 /// a header's name, or what a JSON pointer contains), and why.
 pub(crate) type Difference = (&'static str, &'static str, &'static str);
 
@@ -281,7 +281,8 @@ impl Request {
 
 /// Whether a listed difference is about a request.
 fn is_meant(request: &Request, line: &str, path: &str) -> bool {
-    line.starts_with(path) || request.path.starts_with(path)
+    let is_marked = path.starts_with('?') && request.path.ends_with(path);
+    line.starts_with(path) || request.path.starts_with(path) || is_marked
 }
 
 /// Where the object of a write is seen.

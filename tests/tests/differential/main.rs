@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod connections;
 mod create;
 mod decode;
 mod execs;
@@ -14,6 +15,7 @@ mod harness;
 mod images;
 mod lifecycle;
 mod list;
+mod networks;
 mod normal;
 #[path = "../../../crates/registry/tests/support/registries.rs"]
 mod registries;

@@ -76,7 +76,7 @@ impl Normal<'_> {
             }
             Value::String(text) if key == "message" => Value::String(with_sorted_lists(&self.text(text))),
             // Which of the free addresses it is.
-            Value::String(text) if key == "IPAddress" && text.starts_with("172.17.0.") => {
+            Value::String(text) if ["IPAddress", "IPv4Address"].contains(&key) && text.starts_with("172.17.0.") => {
                 Value::String("172.17.0.<number>".to_owned())
             }
             Value::String(text) => Value::String(self.text(text)),
@@ -86,8 +86,12 @@ impl Normal<'_> {
             Value::Array(items) => {
                 let mut items: Vec<Value> = items.iter().map(|item| self.value(key, item)).collect();
                 let are_changes = items.iter().any(|item| item["Kind"].is_number());
-                let are_networks = items.iter().any(|item| item["IPAM"].is_object());
-                if UNORDERED.contains(&key) || are_changes || are_networks {
+                if items.iter().any(|item| item["IPAM"].is_object()) {
+                    // Docker lists networks in the order of a map.
+                    let by_name = items.into_iter().map(|item| (name(&item), item));
+                    return Value::Object(by_name.collect());
+                }
+                if UNORDERED.contains(&key) || are_changes {
                     items.sort_by_key(|item| (item["Name"].to_string(), item.to_string()));
                 }
                 Value::Array(items)
@@ -101,6 +105,10 @@ impl Normal<'_> {
             other => other.clone(),
         }
     }
+}
+
+fn name(item: &Value) -> String {
+    item["Name"].as_str().unwrap_or_default().to_owned()
 }
 
 /// A message whose list (`[b a]`, `[b, a]`) comes in the order of a map of Docker's.

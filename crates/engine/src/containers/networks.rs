@@ -11,6 +11,7 @@ use crate::containers::Container;
 use crate::containers::task::View;
 use crate::engine::{Engine, Inner};
 use crate::networks::Endpoint;
+use crate::networks::connect::is_awaited;
 use crate::networks::endpoint::dns_names;
 
 /// What `inspect` tells.
@@ -42,10 +43,17 @@ fn of_inspect(engine: &Inner, container: &Container, view: &View) -> BTreeMap<St
     let networks = container.config.endpoints.iter().map(|(name, asked)| {
         let active = view.endpoints.iter().find(|endpoint| endpoint.name == *name);
         let mut settings = shown(asked, active);
-        if let Ok(record) = engine.networks.record(name)
-            && (has_run(view) || active.is_some())
+        let record = engine.networks.record(name);
+        let is_made = active.is_some() || (has_run(view) && !is_awaited(asked));
+        // That of a network that is gone was made by a user.
+        let has_names = record
+            .as_ref()
+            .map_or(is_awaited(asked), |record| record.user_bridge().is_some());
+        let is_told = has_names && (is_made || is_awaited(asked));
+        settings.dns_names = is_told.then(|| dns_names(container, asked));
+        if let Ok(record) = record
+            && is_made
         {
-            settings.dns_names = record.user_bridge().map(|_| dns_names(container, asked));
             settings.network_id = record.id;
         }
         (name.clone(), settings)
@@ -60,9 +68,11 @@ pub(crate) fn of_list(engine: &Inner, container: &Container, view: &View) -> BTr
         let mut settings = api::EndpointSettings {
             aliases: None,
             links: None,
+            dns_names: None,
             ..shown(asked, active)
         };
         if has_run(view)
+            && !is_awaited(asked)
             && let Ok(record) = engine.networks.record(name)
         {
             settings.network_id = record.id;

@@ -284,6 +284,7 @@ impl Task {
                     self.engine.events.endpoint("connect", endpoint, &self.container.id);
                 }
                 self.engine.events.container(&self.container, "start", &[]);
+                self.settle_connections().await;
                 Ok(())
             }
             Err(StartFailure { error, exit }) => {

@@ -20,12 +20,16 @@ use crate::networks::{Endpoint, Networks, settings, system};
 impl Engine {
     /// Connects a container to a network. It is on disk when this returns, and done where the container runs.
     pub async fn connect_network(&self, reference: &str, request: api::NetworkConnectRequest) -> Result<()> {
-        let record = self.inner.networks.record(reference)?;
         let container = self.container_of(&request.container)?;
-        let settings = conex_container::asked_for(request.endpoint_config.unwrap_or_default())
-            .map_err(|error| invalid(error.to_string()))?;
-        check_mode(&container, &record)?;
+        if matches!(container.config.network, NetworkChoice::Container(_)) {
+            return Err(invalid(SHARED.to_owned()));
+        }
+        let record = self.inner.networks.record(reference)?;
+        let settings = request.endpoint_config.unwrap_or_default();
         settings::read(&record, &settings)?;
+        settings::check_links(&settings)?;
+        let settings = conex_container::asked_for(settings).map_err(|error| invalid(error.to_string()))?;
+        check_mode(&container, &record)?;
         container
             .order(|reply| Order::Networks {
                 change: NetworkChange::Connect {
@@ -37,19 +41,36 @@ impl Engine {
             .await
     }
 
-    /// Disconnects a container from a network.
+    /// Disconnects a container from a network, which may be gone where the container does not run.
     pub async fn disconnect_network(&self, reference: &str, request: api::NetworkDisconnectRequest) -> Result<()> {
-        let record = self.inner.networks.record(reference)?;
+        if request.force && request.container.is_empty() {
+            return Err(invalid("invalid name: name is empty".to_owned()));
+        }
         let container = match self.container_of(&request.container) {
             Err(error) if request.force && error.kind() == ErrorKind::NotFound => {
+                // It is the network that is missed first then.
+                self.inner.networks.record(reference)?;
                 let words = format!("endpoint {} not found", request.container);
                 return Err(Error::new(ErrorKind::NotFound, words));
             }
             found => found?,
         };
+        let network = match self.inner.networks.record(reference) {
+            Ok(record) => record.name,
+            Err(error) if container.view().state.is_running() => {
+                let is_forced = request.force && error.kind() == ErrorKind::NotFound;
+                return Err(if is_forced {
+                    not_connected(&container, reference, false)
+                } else {
+                    error
+                });
+            }
+            // A connection is known by the network's name.
+            Err(_) => reference.to_owned(),
+        };
         container
             .order(|reply| Order::Networks {
-                change: NetworkChange::Disconnect { network: record.name },
+                change: NetworkChange::Disconnect { network },
                 reply,
             })
             .await
@@ -67,29 +88,54 @@ fn invalid(words: String) -> Error {
     Error::new(ErrorKind::InvalidParameter, words)
 }
 
-/// Refuses connections that the container's own network leaves no room for, in Docker's words.
+/// What a container has no connections of its own with.
+const SHARED: &str =
+    "container sharing network namespace with another container or host cannot be connected to any other network";
+
+/// What a container cannot have others beside.
+const PRIVATE: &str =
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+
+/// Refuses connections that the container's own network leaves no room for, in Docker's words. The network of its mode is
+/// no other.
 fn check_mode(container: &Container, record: &NetworkRecord) -> Result<()> {
     let refuse = |words: &str| Err(invalid(words.to_owned()));
-    if matches!(
-        container.config.network,
-        NetworkChoice::Host | NetworkChoice::Container(_)
-    ) {
-        return refuse(
-            "container sharing network namespace with another container or host cannot be connected to any other network",
-        );
-    }
-    match record.kind {
-        NetworkKind::Host => {
+    match (&container.config.network, &record.kind) {
+        (NetworkChoice::Host, NetworkKind::Host) | (NetworkChoice::None, NetworkKind::None) => Ok(()),
+        (NetworkChoice::Host | NetworkChoice::Container(_), _) => refuse(SHARED),
+        (_, NetworkKind::Host) => {
             refuse("cannot connect container to host network - container must be created in host network mode")
         }
-        NetworkKind::None => {
-            refuse("container cannot be connected to multiple networks with one of the networks in private (none) mode")
-        }
-        _ if container.config.network == NetworkChoice::None && container.config.endpoints.contains_key("none") => {
-            refuse("container cannot be connected to multiple networks with one of the networks in private (none) mode")
-        }
+        (_, NetworkKind::None) => refuse(PRIVATE),
+        (NetworkChoice::None, _) if container.config.endpoints.contains_key("none") => refuse(PRIVATE),
         _ => Ok(()),
     }
+}
+
+/// Settings of a connection that is made at the container's next start. Until then its names are told and its network is
+/// not, as in Docker; the mark is a list of names, which the engine tells and nobody asks for.
+pub(crate) fn awaited(settings: api::EndpointSettings) -> api::EndpointSettings {
+    api::EndpointSettings {
+        dns_names: Some(Vec::new()),
+        ..settings
+    }
+}
+
+/// Whether a connection is made at the container's next start only.
+pub(crate) fn is_awaited(settings: &api::EndpointSettings) -> bool {
+    settings.dns_names.is_some()
+}
+
+/// The container whose connections have all been made; `None` where they had been before. It is not recorded yet.
+pub(crate) fn without_awaited(container: &Container) -> Option<Arc<Container>> {
+    if !container.config.endpoints.values().any(is_awaited) {
+        return None;
+    }
+    let mut changed = container.clone();
+    for settings in changed.config.endpoints.values_mut() {
+        settings.dns_names = None;
+    }
+    Some(Arc::new(changed))
 }
 
 /// The container with another connection; it is not recorded yet.
@@ -106,12 +152,18 @@ pub(crate) fn without_connection(container: &Container, network: &str) -> Arc<Co
     Arc::new(changed)
 }
 
-/// Docker's words for a connection that is not there.
-pub(crate) fn not_connected(container: &Container, network: &str) -> Error {
+/// Docker's words for a connection that is not there, which are not the same of a container that runs.
+pub(crate) fn not_connected(container: &Container, network: &str, is_running: bool) -> Error {
+    let the = if is_running { "" } else { "the " };
     Error::new(
         ErrorKind::Forbidden,
-        format!("container {} is not connected to network {network}", container.id),
+        format!("container {} is not connected to {the}network {network}", container.id),
     )
+}
+
+/// Docker's words for a container whose processes are on the host's network.
+pub(crate) fn created_on_host() -> Error {
+    invalid("cannot disconnect container from host network - container was created in host network mode".to_owned())
 }
 
 /// Refuses a second connection of a running container.

@@ -1,7 +1,9 @@
 //! `POST /networks/create`.
 
+mod checks;
+
 use conex_api_types as api;
-use conex_network::ipam::{AddressPlan, SubnetRequest};
+use conex_network::ipam::AddressPlan;
 use conex_network::options::BridgeOptions;
 use conex_network::{Access, BridgePlan, BridgeRequest, choose_subnet, default_pools};
 use conex_network_driver::NetworkDriver;
@@ -17,11 +19,11 @@ const BRIDGE_PREFIX: &str = "br-";
 impl Engine {
     /// Makes a network. It is on disk, and its bridge is there, when this returns.
     pub async fn create_network(&self, request: api::NetworkCreateRequest) -> Result<api::NetworkCreateResponse> {
-        check(&request)?;
+        let subnets = checks::before_name(&request)?;
         let inner = self.inner.clone();
         // A client that goes away must not part memory from disk.
         let created = tokio::task::spawn_blocking(move || {
-            let record = inner.networks.create(&request)?;
+            let record = inner.networks.create(&request, subnets)?;
             inner
                 .events
                 .network("create", &record.id, &record.name, record.driver(), None);
@@ -37,111 +39,9 @@ impl Engine {
     }
 }
 
-/// What is refused whatever the state of the host.
-fn check(request: &api::NetworkCreateRequest) -> Result<()> {
-    let invalid = |words: String| Err(Error::new(ErrorKind::InvalidParameter, words));
-    let forbidden = |words: String| Err(Error::new(ErrorKind::Forbidden, words));
-    let unsupported = |field: &str, what: &str| invalid(format!("{field}: {what} is not supported yet"));
-    let name = request.name.as_str();
-    if name.trim().is_empty() {
-        return invalid("invalid name: name is empty".to_owned());
-    }
-    if name.contains(|c: char| c.is_control()) {
-        return invalid(format!("invalid name: {name:?}"));
-    }
-    if matches!(name, "bridge" | "host" | "none" | "default") {
-        return forbidden(format!("operation is not permitted on predefined {name} network "));
-    }
-    match request.scope.as_str() {
-        "" | "local" => {}
-        "swarm" => return forbidden("cannot create a swarm scoped network when swarm is not active".to_owned()),
-        other => return unsupported("Scope", other),
-    }
-    if request.ingress {
-        return forbidden("Ingress network can only be global scope network".to_owned());
-    }
-    if request.config_only {
-        return unsupported("ConfigOnly", "a network that is only a configuration");
-    }
-    if let Some(from) = request.config_from.as_ref().filter(|from| !from.network.is_empty()) {
-        let words = format!("configuration network {:?} does not exist", from.network);
-        return Err(Error::new(ErrorKind::NotFound, words));
-    }
-    match request.driver.as_str() {
-        "" | "default" | "bridge" => {}
-        driver @ ("host" | "null") => return forbidden(format!("only one instance of {driver:?} network is allowed")),
-        "overlay" => {
-            return forbidden(
-                "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
-                 node to swarm and try again."
-                    .to_owned(),
-            );
-        }
-        driver @ ("macvlan" | "ipvlan") => return unsupported("Driver", &format!("the driver {driver}")),
-        driver => return Err(Error::new(ErrorKind::NotFound, format!("plugin {driver:?} not found"))),
-    }
-    match (request.enable_ipv4 != Some(false), request.enable_ipv6 == Some(true)) {
-        (false, false) => invalid("IPv4 or IPv6 must be enabled".to_owned()),
-        (false, true) => unsupported("EnableIPv4", "a network without IPv4"),
-        (true, true) => unsupported("EnableIPv6", "a network with IPv6"),
-        (true, false) => Ok(()),
-    }
-}
-
-/// The addresses that are asked for; `None` where they are the engine's choice.
-fn addresses(request: &api::NetworkCreateRequest) -> Result<Option<AddressPlan>> {
-    let invalid = |words: String| Error::new(ErrorKind::InvalidParameter, words);
-    let Some(ipam) = &request.ipam else { return Ok(None) };
-    if !matches!(ipam.driver.as_str(), "" | "default") {
-        let words = format!("plugin {:?} not found", ipam.driver);
-        return Err(Error::new(ErrorKind::NotFound, words));
-    }
-    let configs = ipam.config.as_deref().unwrap_or_default();
-    let mut plans = Vec::new();
-    let mut errors = Vec::new();
-    for config in configs.iter().filter(|config| **config != api::IpamConfig::default()) {
-        let parsed = AddressPlan::parse(&SubnetRequest {
-            subnet: &config.subnet,
-            range: &config.ip_range,
-            gateway: &config.gateway,
-            auxiliary: &config.auxiliary_addresses,
-        });
-        match parsed {
-            Ok(plan) => plans.push(plan),
-            Err(wrong) => errors.extend(wrong),
-        }
-    }
-    if let Some(words) = joined(&errors) {
-        return Err(invalid(format!("invalid network config:\n{words}")));
-    }
-    if let Some(plan) = plans.iter().find(|plan| !plan.subnet.network().is_ipv4()) {
-        let words = format!("IPAM: the IPv6 subnet {} is not supported yet", plan.subnet);
-        return Err(invalid(words));
-    }
-    if plans.len() > 1 {
-        let words = "bridge driver doesn't support multiple subnets";
-        return Err(Error::new(ErrorKind::Forbidden, words));
-    }
-    Ok(plans.pop())
-}
-
-/// Several errors as Docker joins them.
-pub(crate) fn joined(errors: &[String]) -> Option<String> {
-    match errors {
-        [] => None,
-        [one] => Some(one.clone()),
-        many => Some(
-            many.iter()
-                .map(|error| format!("* {error}"))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        ),
-    }
-}
-
 impl Networks {
     /// Makes a network: record, rules, bridge. What fails leaves nothing. It blocks.
-    fn create(&self, request: &api::NetworkCreateRequest) -> Result<NetworkRecord> {
+    fn create(&self, request: &api::NetworkCreateRequest, subnets: Vec<AddressPlan>) -> Result<NetworkRecord> {
         self.prepare()?;
         let _kernel = self.lock_kernel();
         let exists = |name: &str| {
@@ -156,7 +56,8 @@ impl Networks {
         {
             return exists(&request.name);
         }
-        let record = self.plan(request)?;
+        checks::after_name(request)?;
+        let record = self.plan(request, subnets)?;
         let network = Network::new(record.clone())?;
         conex_sys::failpoint::hit("network.before-record");
         records::add(&self.metadata, &record)?;
@@ -181,15 +82,39 @@ impl Networks {
         }
     }
 
-    fn plan(&self, request: &api::NetworkCreateRequest) -> Result<NetworkRecord> {
+    /// The addresses that are asked for; `None` where they are the engine's choice.
+    fn asked_addresses(&self, mut subnets: Vec<AddressPlan>) -> Result<Option<AddressPlan>> {
+        let forbidden = |words: &str| Err(Error::new(ErrorKind::Forbidden, words));
+        let taken = self.lock().subnets();
+        let is_taken = |(index, plan): (usize, &AddressPlan)| {
+            let others = taken.iter().chain(subnets[..index].iter().map(|plan| &plan.subnet));
+            others.into_iter().any(|other| other.overlaps(plan.subnet))
+        };
+        if subnets.iter().enumerate().any(is_taken) {
+            return forbidden("invalid pool request: Pool overlaps with other one on this address space");
+        }
+        if subnets.len() > 1 {
+            return forbidden("bridge driver doesn't support multiple subnets");
+        }
+        let Some(plan) = subnets.pop() else { return Ok(None) };
+        let offset = plan.gateway.and_then(|gateway| plan.subnet.offset(gateway));
+        if let (Some(gateway), Some(offset)) = (plan.gateway, offset)
+            && (offset == 0 || offset == plan.subnet.last_offset())
+        {
+            let words = format!("failed to allocate gateway ({gateway}): Address already in use");
+            return Err(Error::new(ErrorKind::System, words));
+        }
+        Ok(Some(plan))
+    }
+
+    fn plan(&self, request: &api::NetworkCreateRequest, subnets: Vec<AddressPlan>) -> Result<NetworkRecord> {
         let invalid = |words: String| Error::new(ErrorKind::InvalidParameter, words);
         let options = BridgeOptions::parse(&request.options).map_err(|error| invalid(error.to_string()))?;
-        let asked = addresses(request)?;
+        checks::address_driver(request, &subnets)?;
+        checks::families(request)?;
+        let asked = self.asked_addresses(subnets)?;
+        checks::auxiliary(request)?;
         let addresses = match &asked {
-            Some(plan) if self.lock().subnets().iter().any(|other| other.overlaps(plan.subnet)) => {
-                let words = "invalid pool request: Pool overlaps with other one on this address space";
-                return Err(Error::new(ErrorKind::Forbidden, words));
-            }
             Some(plan) => plan.clone(),
             None => self.choose_addresses()?,
         };

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use conex_api_types as api;
 use conex_container::NetworkChoice;
 use conex_network::options::BridgeOptions;
-use conex_network::{EndpointPlan, Publication};
+use conex_network::{AllocateError, EndpointPlan, Publication};
 use conex_network_driver::{Netns, NetworkDriver, Resolver};
 use serde::{Deserialize, Serialize};
 
@@ -217,8 +217,9 @@ impl Networks {
         if network.endpoints.contains_key(&container.id) {
             return Err(already_connected(&container.name, &network.record));
         }
+        let label = format!("{} ({key})", network.record.name);
         let plan = match &mut network.bridge {
-            Some(bridge) => Some(bridge.plan_endpoint(&id, number, &asked)?),
+            Some(bridge) => Some(bridge.plan_endpoint(&id, number, &asked, &label)?),
             None => None,
         };
         let names = match network.record.user_bridge() {
@@ -303,15 +304,21 @@ impl Networks {
 }
 
 impl super::Bridge {
-    fn plan_endpoint(&mut self, id: &str, number: u32, asked: &settings::Asked) -> Result<EndpointPlan> {
+    /// `label` is how the network is told where it has no address left.
+    fn plan_endpoint(&mut self, id: &str, number: u32, asked: &settings::Asked, label: &str) -> Result<EndpointPlan> {
         let failed = |error: &dyn std::fmt::Display| Error::new(ErrorKind::System, error.to_string());
         let address = match asked.address {
             Some(address) => {
                 let address = IpAddr::V4(address);
-                self.addresses.reserve(address).map_err(|error| failed(&error))?;
+                self.addresses
+                    .reserve(address)
+                    .map_err(|error| not_allocated(&error, label))?;
                 address
             }
-            None => self.addresses.allocate().map_err(|error| failed(&error))?,
+            None => self
+                .addresses
+                .allocate()
+                .map_err(|error| not_allocated(&error, label))?,
         };
         match EndpointPlan::new(&self.plan, id, number, address) {
             Ok(plan) => Ok(match asked.mac {
@@ -323,6 +330,17 @@ impl super::Bridge {
                 Err(failed(&error))
             }
         }
+    }
+}
+
+fn not_allocated(error: &AllocateError, label: &str) -> Error {
+    match error {
+        AllocateError::InUse { .. } => Error::new(ErrorKind::Forbidden, error.to_string()),
+        AllocateError::Exhausted { .. } => {
+            let words = format!("no available IPv4 addresses on this network's address pools: {label}");
+            Error::new(ErrorKind::System, words)
+        }
+        AllocateError::Outside { .. } => Error::new(ErrorKind::System, error.to_string()),
     }
 }
 

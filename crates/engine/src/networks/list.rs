@@ -14,9 +14,18 @@ use crate::networks::records::{NetworkKind, UserBridge};
 /// Filters of a list that are understood.
 const FILTERS: [&str; 7] = ["dangling", "driver", "id", "label", "name", "scope", "type"];
 
+/// Whether a list tells who is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connected {
+    /// It does.
+    Shown,
+    /// Only an inspection does.
+    Hidden,
+}
+
 impl Engine {
     /// Lists networks.
-    pub fn networks(&self, filters: &api::Filters) -> Result<Vec<api::NetworkResource>> {
+    pub fn networks(&self, filters: &api::Filters, tell: Connected) -> Result<Vec<api::NetworkResource>> {
         let invalid = |error: api::FiltersError| Error::new(ErrorKind::InvalidParameter, error.to_string());
         filters.require_known(&FILTERS).map_err(invalid)?;
         check_values(filters)?;
@@ -27,12 +36,14 @@ impl Engine {
             .filter(|network| matches(network, filters))
             .collect();
         networks.sort_by(|one, other| one.record.created.cmp(&other.record.created));
-        // A list does not tell who is connected.
-        let without_containers = |network| api::NetworkResource {
-            containers: BTreeMap::new(),
-            ..resource(network)
+        let listed = |network| match tell {
+            Connected::Shown => resource(network),
+            Connected::Hidden => api::NetworkResource {
+                containers: BTreeMap::new(),
+                ..resource(network)
+            },
         };
-        Ok(networks.into_iter().map(without_containers).collect())
+        Ok(networks.into_iter().map(listed).collect())
     }
 
     /// Inspects a network; `scope` is one that it must have, where one is named.
@@ -47,16 +58,20 @@ impl Engine {
 
 fn check_values(filters: &api::Filters) -> Result<()> {
     let invalid = |words: String| Err(Error::new(ErrorKind::InvalidParameter, words));
-    for value in filters.values("type").unwrap_or_default() {
-        if !matches!(value.as_str(), "builtin" | "custom") {
-            return invalid(format!("invalid filter: 'type'='{value}'"));
-        }
+    let dangling = filters.values("dangling").unwrap_or_default();
+    if dangling.len() > 1 {
+        return invalid("got more than one value for filter key \"dangling\"".to_owned());
     }
-    for value in filters.values("dangling").unwrap_or_default() {
+    for value in dangling {
         if !matches!(value.as_str(), "true" | "1" | "false" | "0") {
             return invalid(
                 "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")".to_owned(),
             );
+        }
+    }
+    for value in filters.values("type").unwrap_or_default() {
+        if !matches!(value.as_str(), "builtin" | "custom") {
+            return invalid(format!("invalid filter: 'type'='{value}'"));
         }
     }
     Ok(())
@@ -66,7 +81,8 @@ fn matches(network: &Network, filters: &api::Filters) -> bool {
     let record = &network.record;
     matching::labels(&record.labels, filters)
         && filters.iter().all(|(filter, values)| {
-            values.is_empty()
+            // Docker takes no value for all of them, but for that of the type.
+            (values.is_empty() && filter != "type")
                 || filter == "label"
                 || values.iter().any(|value| match filter.as_str() {
                     "driver" => record.driver() == value,
@@ -125,10 +141,15 @@ fn resource(network: &Network) -> api::NetworkResource {
 fn user_addresses(bridge: &UserBridge) -> Vec<api::IpamConfig> {
     let addresses = &bridge.addresses;
     let auxiliary = addresses.auxiliary.iter();
+    // Of a subnet that the user named, only what the user named.
+    let gateway = match bridge.chosen_by_user {
+        true => addresses.gateway,
+        false => Some(bridge.plan.gateway.address()),
+    };
     vec![api::IpamConfig {
         subnet: addresses.subnet.to_string(),
         ip_range: addresses.range.map(|range| range.to_string()).unwrap_or_default(),
-        gateway: bridge.plan.gateway.address().to_string(),
+        gateway: gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
         auxiliary_addresses: auxiliary
             .map(|(name, address)| (name.clone(), address.to_string()))
             .collect(),

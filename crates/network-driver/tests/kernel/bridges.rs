@@ -102,7 +102,7 @@ fn an_interface_that_is_no_bridge_is_left_alone() {
         ip(&["link", "add", "conex0", "type", "veth", "peer", "name", "other"]);
         let driver = BridgeDriver::open(0).unwrap();
         let refused = driver.ensure_bridge(&default_plan()).unwrap_err();
-        assert_eq!(refused.to_string(), "interface conex0 is not a bridge");
+        assert_eq!(refused.to_string(), "existing interface conex0 is not a bridge");
         assert!(matches!(
             driver.remove_bridge("conex0"),
             Err(DriverError::NotABridge { .. })

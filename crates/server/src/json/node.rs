@@ -29,6 +29,8 @@ pub(super) struct Node {
     value: Value,
     /// `.HostConfig.Memory`; empty for the body itself.
     path: String,
+    /// Whether it is one of a list, which Go tells in other words.
+    is_item: bool,
 }
 
 /// What Docker calls the type of a body.
@@ -36,22 +38,31 @@ fn in_go(name: &str) -> &str {
     match name {
         "ContainerCreateRequest" => "container.CreateRequest",
         "HostConfig" => "container.UpdateConfig",
+        "Mount" => "mount.Mount",
         "VolumeCreateRequest" => "volume.CreateOptions",
         "NetworkCreateRequest" => "network.CreateRequest",
         "NetworkConnectRequest" => "network.ConnectOptions",
         "NetworkDisconnectRequest" => "network.DisconnectOptions",
         "EndpointSettings" => "network.EndpointSettings",
         "EndpointIpamConfig" => "network.EndpointIPAMConfig",
+        "ConfigReference" => "network.ConfigReference",
         "Ipam" => "network.IPAM",
         "IpamConfig" => "network.IPAMConfig",
         other => other,
     }
 }
 
+/// Fields whose type is not that of other numbers.
+const SHORT: [&str; 3] = [".GwPriority", ".IPPrefixLen", ".GlobalIPv6PrefixLen"];
+
 impl Node {
     pub(super) fn root(value: Value) -> Self {
-        let path = String::new();
-        Self { value, path }
+        Self::at(String::new(), value)
+    }
+
+    fn at(path: String, value: Value) -> Self {
+        let is_item = false;
+        Self { value, path, is_item }
     }
 
     /// What Go says of a value that does not fit into a type.
@@ -74,18 +85,22 @@ impl Node {
                 } else {
                     in_go(wanted)
                 };
-                format!("json: cannot unmarshal {what} into Go struct field {path} of type {wanted}")
+                let field = if self.is_item { "" } else { "Go struct field " };
+                format!("json: cannot unmarshal {what} into {field}{path} of type {wanted}")
             }
         })
     }
 
     fn integer<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let wanted = if self.path.ends_with(".GwPriority") {
+        let wanted = if SHORT.iter().any(|field| self.path.ends_with(field)) {
             "int"
         } else {
             "int64"
         };
         let misfit = self.misfit(wanted);
+        if self.value.is_null() {
+            return visitor.visit_i64(0);
+        }
         let number = self.value.as_number().map(|number| (number.as_i64(), number.as_u64()));
         let read = match number {
             Some((Some(number), _)) => visitor.visit_i64(number),
@@ -98,8 +113,10 @@ impl Node {
 
     /// The members of a map, whose keys are the client's own.
     fn members<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let Value::Object(members) = self.value else {
-            return Err(self.misfit("map[string]string"));
+        let members = match self.value {
+            Value::Object(members) => members,
+            Value::Null => serde_json::Map::new(),
+            _ => return Err(self.misfit("map[string]string")),
         };
         visitor.visit_map(Members::new(members.into_iter().collect(), &self.path))
     }
@@ -135,6 +152,7 @@ impl<'de> Deserializer<'de> for Node {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match self.value {
             Value::Bool(value) => visitor.visit_bool(value),
+            Value::Null => visitor.visit_bool(false),
             _ => Err(self.misfit("bool")),
         }
     }
@@ -142,6 +160,8 @@ impl<'de> Deserializer<'de> for Node {
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match self.value {
             Value::String(text) => visitor.visit_string(text),
+            // One of a list or a map: Go leaves it as it is made, empty.
+            Value::Null => visitor.visit_str(""),
             _ => Err(self.misfit("string")),
         }
     }
@@ -174,18 +194,16 @@ impl<'de> Deserializer<'de> for Node {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let Value::Array(items) = self.value else {
-            let wanted = if self.path.ends_with(".IPAM.Config") {
-                "[]network.IPAMConfig"
-            } else {
-                "[]string"
-            };
-            return Err(self.misfit(wanted));
+        let items = match self.value {
+            Value::Array(items) => items,
+            Value::Null => Vec::new(),
+            _ if self.path.ends_with(".IPAM.Config") => return Err(self.misfit("[]network.IPAMConfig")),
+            _ => return Err(self.misfit("[]string")),
         };
         let path = self.path;
-        let items = items.into_iter().map(|value| Node {
-            value,
-            path: path.clone(),
+        let items = items.into_iter().enumerate().map(|(index, value)| Node {
+            is_item: true,
+            ..Node::at(format!("{path}.{index}"), value)
         });
         visitor.visit_seq(de::value::SeqDeserializer::new(items))
     }
@@ -204,8 +222,10 @@ impl<'de> Deserializer<'de> for Node {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Misfit> {
-        let Value::Object(members) = self.value else {
-            return Err(self.misfit(name));
+        let members = match self.value {
+            Value::Object(members) => members,
+            Value::Null => serde_json::Map::new(),
+            _ => return Err(self.misfit(name)),
         };
         // Go begins with the name of the body's structure, but for the fields of one within it, as a container's are.
         let path = match (name, self.path.as_str()) {
@@ -279,7 +299,7 @@ impl<'de> de::MapAccess<'de> for Members {
             return Ok(None);
         };
         let path = format!("{}.{key}", self.path);
-        self.current = Some(Node { value, path });
+        self.current = Some(Node::at(path, value));
         seed.deserialize(key.into_deserializer()).map(Some)
     }
 

@@ -3,7 +3,7 @@
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use conex_api_types::HostConfig;
+use conex_api_types::{ContainerInspect, HostConfig};
 use conex_engine::{AttachQuery, ContainersQuery, LogsQuery, RemoveRequest, StatsKind, StopRequest, WaitCondition};
 use futures_util::stream;
 
@@ -30,7 +30,11 @@ pub(crate) async fn list(call: Call) -> Answer {
 
 /// `GET /containers/{id}/json`.
 pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
-    ok(&call.engine.inspect(id, call.query.flag("size")).await?)
+    let mut container = call.engine.inspect(id, call.query.flag("size")).await?;
+    if call.version < ALIASES_AS_ASKED {
+        add_own_names(&mut container);
+    }
+    ok(&container)
 }
 
 /// Longest body of a start that says nothing, in bytes; Docker's.
@@ -244,4 +248,24 @@ pub(crate) fn size(call: &Call) -> Result<(u16, u16), Failure> {
         Ok::<u16, Failure>(u16::try_from(number).unwrap_or(u16::MAX))
     };
     Ok((side("h", "height")?, side("w", "width")?))
+}
+
+/// The first version whose aliases are those that were asked for, and no more.
+const ALIASES_AS_ASKED: (u32, u32) = (1, 45);
+
+/// Shows the short id and the host name among the aliases on networks that users made.
+fn add_own_names(container: &mut ContainerInspect) {
+    let short: String = container.id.chars().take(12).collect();
+    let own = [short, container.config.hostname.clone()];
+    for (name, settings) in &mut container.network_settings.networks {
+        if matches!(name.as_str(), "bridge" | "host" | "none") {
+            continue;
+        }
+        let aliases = settings.aliases.get_or_insert_default();
+        for name in own.iter().filter(|name| !name.is_empty()) {
+            if !aliases.contains(name) {
+                aliases.push(name.clone());
+            }
+        }
+    }
 }

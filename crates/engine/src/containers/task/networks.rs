@@ -42,10 +42,12 @@ impl Task {
     }
 
     async fn connect(&mut self, network: &str, settings: EndpointSettings) -> Result<()> {
-        let connected = connect::with_connection(&self.container, network, settings);
         let State::Running { pid, .. } = self.state() else {
+            let settings = connect::awaited(settings);
+            let connected = connect::with_connection(&self.container, network, settings);
             return self.record(connected).await;
         };
+        let connected = connect::with_connection(&self.container, network, settings);
         if self.container.config.endpoints.contains_key(network) {
             return connect::refuse_second(&self.engine, &self.container, network);
         }
@@ -66,8 +68,12 @@ impl Task {
     }
 
     async fn disconnect(&mut self, network: &str) -> Result<()> {
+        let is_running = self.state().is_running();
         if !self.container.config.endpoints.contains_key(network) {
-            return Err(connect::not_connected(&self.container, network));
+            return Err(connect::not_connected(&self.container, network, is_running));
+        }
+        if is_running && network == "host" {
+            return Err(connect::created_on_host());
         }
         let endpoints = self.run.as_ref().map(|run| run.endpoints.clone()).unwrap_or_default();
         self.record(connect::without_connection(&self.container, network))
@@ -81,6 +87,16 @@ impl Task {
             self.engine.events.endpoint("disconnect", endpoint, &self.container.id);
         }
         Ok(())
+    }
+
+    /// Notes that the connections of before the start have been made. It is told by inspection only: what fails is logged.
+    pub(super) async fn settle_connections(&mut self) {
+        let Some(settled) = connect::without_awaited(&self.container) else {
+            return;
+        };
+        if let Err(error) = self.record(settled).await {
+            tracing::warn!(%error, container = %self.container.id, "note the connections of a start");
+        }
     }
 
     /// Puts a changed container in the place of what it was.
