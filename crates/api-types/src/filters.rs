@@ -72,6 +72,11 @@ impl Filters {
         }
     }
 
+    /// Adds a value to those of a filter.
+    pub fn add(&mut self, name: &str, value: String) {
+        self.0.entry(name.to_owned()).or_default().push(value);
+    }
+
     /// All filters.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
         self.0.iter()

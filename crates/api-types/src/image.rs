@@ -17,17 +17,15 @@ pub struct ImageSummary {
     pub created: i64,
     /// Id.
     pub id: String,
-    /// Labels.
-    #[serde(deserialize_with = "null_default")]
+    /// Labels; `null` where there are none.
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
     pub labels: BTreeMap<String, String>,
     /// Of a build.
     pub parent_id: String,
-    /// Names with digests.
-    #[serde(deserialize_with = "null_default")]
-    pub repo_digests: Vec<String>,
-    /// Names with tags.
-    #[serde(deserialize_with = "null_default")]
-    pub repo_tags: Vec<String>,
+    /// Names with digests; `None` for a client older than API 1.43, where there are none.
+    pub repo_digests: Option<Vec<String>>,
+    /// Names with tags; `None` as above.
+    pub repo_tags: Option<Vec<String>>,
     /// Bytes shared with other images, -1 where they were not counted.
     pub shared_size: i64,
     /// Bytes.
@@ -51,7 +49,8 @@ pub struct ImageInspect {
     pub parent: String,
     /// Comment.
     pub comment: String,
-    /// RFC 3339.
+    /// RFC 3339; empty where it is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub created: String,
     /// Version of the program that made it.
     pub docker_version: String,
@@ -66,6 +65,9 @@ pub struct ImageInspect {
     pub variant: String,
     /// `linux`.
     pub os: String,
+    /// Version of the operating system; Windows mostly.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub os_version: String,
     /// Bytes.
     pub size: i64,
     /// The same; clients older than API 1.44 only.
@@ -80,11 +82,17 @@ pub struct ImageInspect {
     pub metadata: ImageMetadata,
 }
 
-fn null_if_empty<S: Serializer>(map: &BTreeMap<String, Empty>, serializer: S) -> Result<S::Ok, S::Error> {
-    Some(map).filter(|map| !map.is_empty()).serialize(serializer)
+fn null_if_empty<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+where
+    S: Serializer,
+    T: Serialize + Default + PartialEq,
+{
+    Some(value)
+        .filter(|value| **value != T::default())
+        .serialize(serializer)
 }
 
-/// How containers of an image run.
+/// How containers of an image run. Lists that are empty are told as `null`, or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ImageConfig {
@@ -94,32 +102,64 @@ pub struct ImageConfig {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub exposed_ports: BTreeMap<String, Empty>,
     /// Environment.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
     pub env: Vec<String>,
     /// Arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cmd: Option<Vec<String>>,
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
+    pub cmd: Vec<String>,
+    /// Whether the command is one string already (Windows).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
     /// Health check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Value>,
-    /// Volumes; `null` where there are none.
+    /// Volumes.
     #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
     pub volumes: BTreeMap<String, Empty>,
     /// Instructions of builds upon this image.
-    pub on_build: Option<Vec<String>>,
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
+    pub on_build: Vec<String>,
     /// Working directory.
     pub working_dir: String,
     /// Program.
-    pub entrypoint: Option<Vec<String>>,
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
+    pub entrypoint: Vec<String>,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "null_default")]
     pub labels: BTreeMap<String, String>,
     /// Signal of `stop`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
     /// Shell of a Dockerfile's shell forms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shell: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shell: Vec<String>,
+    /// What clients older than API 1.50 are told besides.
+    #[serde(flatten)]
+    pub of_container: Option<ConfigOfContainer>,
+}
+
+/// Fields of a container's configuration that say nothing of an image: clients older than API 1.50 read them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ConfigOfContainer {
+    /// Empty.
+    pub hostname: String,
+    /// Empty.
+    pub domainname: String,
+    /// No.
+    pub attach_stdin: bool,
+    /// No.
+    pub attach_stdout: bool,
+    /// No.
+    pub attach_stderr: bool,
+    /// No.
+    pub tty: bool,
+    /// No.
+    pub open_stdin: bool,
+    /// No.
+    pub stdin_once: bool,
+    /// Empty.
+    pub image: String,
 }
 
 /// Layers of an image.

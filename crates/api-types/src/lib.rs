@@ -40,7 +40,8 @@ pub use crate::host_config::{
     Ulimit, VolumeOptions,
 };
 pub use crate::image::{
-    ImageConfig, ImageDeleteResponse, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary, RootFs,
+    ConfigOfContainer, ImageConfig, ImageDeleteResponse, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary,
+    RootFs,
 };
 pub use crate::network::{
     ConfigReference, Ipam, IpamConfig, NetworkConnectRequest, NetworkContainer, NetworkCreateRequest,

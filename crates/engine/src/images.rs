@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_image::{FindError, Image, ProgressSink, Removal, RemoveError, Removed, User};
-use conex_reference::Reference;
+use conex_reference::{Platform, Reference};
 use conex_registry::Credentials;
 use conex_stream::ByteStream;
 use tokio::sync::mpsc;
 
 use crate::containers::Container;
+use crate::containers::create::check_platform;
 use crate::engine::{Engine, Inner, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::stream::{AbortOnDrop, Line, sink, streamed_in_full};
@@ -114,9 +115,12 @@ impl Engine {
         streamed_in_full(stream, AbortOnDrop(loading)).await
     }
 
-    /// Inspects an image.
-    pub async fn image(&self, name: &str) -> Result<api::ImageInspect> {
-        let image = self.inner.find_image(name)?;
+    /// Inspects an image, which has to be of a platform where one is given.
+    ///
+    /// # Errors
+    /// 404 for no such image or one of another platform, 400 for half of a platform.
+    pub async fn image(&self, name: &str, platform: Option<&api::Platform>) -> Result<api::ImageInspect> {
+        let image = self.find_image_for(name, platform)?;
         let config = &image.config;
         let run = &config.config;
         let set =
@@ -134,22 +138,25 @@ impl Engine {
                 user: run.user.clone(),
                 exposed_ports: set(&run.exposed_ports),
                 env: run.env.clone(),
-                cmd: run.cmd.clone(),
+                cmd: run.cmd.clone().unwrap_or_default(),
+                args_escaped: run.args_escaped,
                 healthcheck: run
                     .healthcheck
                     .as_ref()
                     .and_then(|check| serde_json::to_value(check).ok()),
                 volumes: set(&run.volumes),
-                on_build: run.on_build.clone(),
+                on_build: run.on_build.clone().unwrap_or_default(),
                 working_dir: run.working_dir.clone(),
-                entrypoint: run.entrypoint.clone(),
+                entrypoint: run.entrypoint.clone().unwrap_or_default(),
                 labels: run.labels.clone(),
                 stop_signal: run.stop_signal.clone(),
-                shell: run.shell.clone(),
+                shell: run.shell.clone().unwrap_or_default(),
+                of_container: None,
             },
             architecture: config.architecture.clone(),
             variant: config.variant.clone(),
             os: config.os.clone(),
+            os_version: config.os_version.clone(),
             size: i64::try_from(image.size).unwrap_or(i64::MAX),
             virtual_size: None,
             graph_driver: api::GraphDriver {
@@ -167,18 +174,21 @@ impl Engine {
     }
 
     /// Gives an image another name.
+    ///
+    /// # Errors
+    /// 400 for a name that is none, 404 where there is no such image.
     pub async fn tag_image(&self, name: &str, repo: &str, tag: &str) -> Result<()> {
-        let image = self.inner.find_image(name)?;
-        let reference = Reference::parse(repo).map_err(invalid)?;
-        let reference = if tag.is_empty() {
-            reference
-        } else {
-            reference.with_tag(tag).map_err(invalid)?
+        let Some(reference) = name_of(repo, tag)? else {
+            return Err(invalid("the image is given no name"));
         };
-        if reference.digest().is_some() {
-            return Err(invalid("refusing to create a tag with a digest reference"));
+        if reference.familiar_name() == "sha256" {
+            return Err(invalid(
+                "refusing to create an ambiguous tag using digest algorithm as name",
+            ));
         }
-        let reference = reference.with_default_tag();
+        // What is no name is the name of nothing.
+        let no_image = |error: FindError| Error::new(ErrorKind::NotFound, error.to_string());
+        let image = self.inner.images.find(name).map_err(no_image)?;
         let tagged = self.inner.images.tag(&image.id, &reference).await;
         tagged.map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
         self.inner.events.image("tag", &image.id, &reference.familiar());
@@ -186,10 +196,38 @@ impl Engine {
     }
 
     /// Takes a name from an image, or removes it; with `prune` also the images that it was made upon and that nothing
-    /// refers to.
-    pub async fn remove_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<api::ImageDeleteResponse>> {
+    /// refers to. An image is of one platform: of several that are asked for none can be the only one that is meant.
+    ///
+    /// # Errors
+    /// 404 for no such image or one of another platform, 409 for what uses it, 400 for several platforms or half of one.
+    pub async fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        prune: bool,
+        platforms: &[api::Platform],
+    ) -> Result<Vec<api::ImageDeleteResponse>> {
+        match platforms {
+            [] => {}
+            [platform] => drop(self.find_image_for(name, Some(platform))?),
+            _ => return Err(invalid("multiple platforms are not supported")),
+        }
         let removed = self.take_image(name, force, prune).await?;
         Ok(removed.into_iter().map(|removed| self.removed(removed)).collect())
+    }
+
+    /// The image of this name, which has to be built for a platform where one is wanted.
+    fn find_image_for(&self, name: &str, wanted: Option<&api::Platform>) -> Result<Arc<Image>> {
+        let Some(wanted) = wanted else {
+            return self.inner.find_image(name);
+        };
+        if wanted.os.is_empty() || wanted.architecture.is_empty() {
+            return Err(invalid("both OS and Architecture must be provided"));
+        }
+        let wanted = Platform::new(&wanted.os, &wanted.architecture, &wanted.variant);
+        let image = self.inner.find_image(name)?;
+        check_platform(name, &image, &wanted)?;
+        Ok(image)
     }
 
     async fn take_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<Removed>> {

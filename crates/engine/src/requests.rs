@@ -182,6 +182,8 @@ pub struct ImagesQuery {
     pub filters: Filters,
     /// Fill `SharedSize`.
     pub shared_size: bool,
+    /// Count the containers of each.
+    pub containers: bool,
 }
 
 /// Which containers a client wants listed.

@@ -1,7 +1,5 @@
 //! `system df`: the disk that everything takes.
 
-use std::collections::HashMap;
-
 use conex_api_types as api;
 
 use crate::engine::Engine;
@@ -35,19 +33,12 @@ impl Engine {
     }
 
     async fn images_with_usage(&self) -> Result<Vec<api::ImageSummary>> {
-        let mut users: HashMap<String, i64> = HashMap::new();
-        for container in self.inner.containers.all() {
-            *users.entry(container.image.clone()).or_default() += 1;
-        }
         let query = ImagesQuery {
             shared_size: true,
+            containers: true,
             ..ImagesQuery::default()
         };
-        let mut images = self.images(query).await?;
-        for image in &mut images {
-            image.containers = users.get(&image.id).copied().unwrap_or(0);
-        }
-        Ok(images)
+        self.images(query).await
     }
 }
 

@@ -340,7 +340,7 @@ pub enum RemoveError {
         /// The container's short id.
         container: String,
     },
-    /// It has names in several repositories.
+    /// It has several tags, or names in several repositories.
     #[error("conflict: unable to delete {image} (must be forced) - image is referenced in multiple repositories")]
     SeveralNames {
         /// The image's short id.

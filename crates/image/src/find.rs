@@ -132,10 +132,11 @@ pub(crate) fn resolve(index: &Index, text: &str) -> Result<(String, Named), Find
     }
 }
 
-/// Docker names what it looked for: with the tag.
+/// Docker names what it looked for: with the tag, an id with its algorithm.
 fn no_such_image(text: &str) -> FindError {
     let name = match AnyReference::parse(text) {
         Ok(AnyReference::Named(reference)) => reference.with_default_tag().familiar(),
+        Ok(AnyReference::Id(id)) => id.to_string(),
         _ => text.to_owned(),
     };
     FindError::NoSuchImage { name }

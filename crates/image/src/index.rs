@@ -103,9 +103,8 @@ impl Index {
         let names: Vec<Reference> = names.filter_map(|(name, _)| Reference::parse(name).ok()).collect();
         let familiar = |digests: bool| {
             let wanted = names.iter().filter(|name| name.digest().is_some() == digests);
-            let mut texts: Vec<String> = wanted.map(Reference::familiar).collect();
-            texts.sort();
-            texts
+            // In the order of the complete names, as Docker lists them.
+            wanted.map(Reference::familiar).collect()
         };
         let layers: Vec<&LayerRecord> = stored
             .record

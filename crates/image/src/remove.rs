@@ -268,7 +268,7 @@ fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, Re
             // What others were made upon stays for them, without a name.
             let delete = names.iter().all(|other| taken.contains(other)) && !index.has_children(&id);
             match used {
-                Some(user) if delete && !removal.force => Err(RemoveError::Referenced {
+                Some(user) if is_single(&names) && !removal.force => Err(RemoveError::Referenced {
                     // As it was asked for, with or without a tag.
                     name: removal.name.to_owned(),
                     container: short(&user.container),
@@ -300,11 +300,7 @@ fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Optio
             container: short(&user.container),
         });
     }
-    let repositories: BTreeSet<String> = names
-        .iter()
-        .filter_map(|name| Some(Reference::parse(name).ok()?.name()))
-        .collect();
-    if repositories.len() > 1 && !removal.force {
+    if !names.is_empty() && !is_single(&names) && !removal.force {
         return Err(RemoveError::SeveralNames { image: short(&id) });
     }
     match used {
@@ -319,6 +315,17 @@ fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Optio
             ..Plan::default()
         }),
     }
+}
+
+/// Whether names are those of one repository, with one tag at the most, so that an id says which of them is meant.
+fn is_single(names: &[String]) -> bool {
+    let parsed = names.iter().filter_map(|name| Reference::parse(name).ok());
+    let (mut repositories, mut tags) = (BTreeSet::new(), 0);
+    for name in parsed {
+        tags += usize::from(name.digest().is_none());
+        repositories.insert(name.name());
+    }
+    repositories.len() == 1 && tags <= 1
 }
 
 /// The removal of an image that another, which is gone, was made upon; `None` where something refers to it still.
@@ -379,4 +386,22 @@ pub(crate) fn chain_ids(diff_ids: &[String]) -> Vec<String> {
         chain.push(next);
     }
     chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_means_the_names_of_one_repository_with_one_tag() {
+        let digest = |digit: &str| format!("docker.io/library/a@sha256:{}", digit.repeat(64));
+        let tag = |tag: &str| format!("docker.io/library/{tag}");
+        assert!(is_single(&[tag("a:1")]));
+        assert!(is_single(&[tag("a:1"), digest("1"), digest("2")]));
+        assert!(is_single(&[digest("1"), digest("2")]));
+        assert!(!is_single(&[tag("a:1"), tag("a:2")]));
+        assert!(!is_single(&[tag("a:1"), tag("b:1")]));
+        assert!(!is_single(&[tag("b:1"), digest("1")]));
+        assert!(!is_single(&[]));
+    }
 }

@@ -29,7 +29,11 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Failure> {
 
 /// Reads the JSON of a parameter; what is wrong with it, in words.
 pub(crate) fn parameter<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let value = serde_json::from_str(text).map_err(|error| syntax::words(&error, text.as_bytes()))?;
+    let wrong = |error: serde_json::Error| match error.is_eof() {
+        true => "unexpected end of JSON input".to_owned(),
+        false => syntax::words(&error, text.as_bytes()),
+    };
+    let value = serde_json::from_str(text).map_err(wrong)?;
     T::deserialize(Node::root(value)).map_err(|error| error.to_string())
 }
 
@@ -106,6 +110,12 @@ mod tests {
         ] {
             assert_eq!(refusal(text), format!("{character} {words}"), "{text}");
         }
+        let of_parameter = |text: &str| parameter::<Vec<String>>(text).unwrap_err();
+        assert_eq!(of_parameter("["), "unexpected end of JSON input");
+        assert_eq!(
+            of_parameter("]"),
+            "invalid character ']' looking for beginning of value"
+        );
         assert_eq!(refusal(&"[".repeat(20_000)), "invalid JSON: exceeded max depth");
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Reading {
     Archive,
     /// As JSON of which only the form matters: which keys there are and of which kind their values are.
     Form,
+    /// As lines that tell how something goes on.
+    Progress,
     /// As frames of a WebSocket.
     WebSocket,
 }
@@ -49,6 +51,7 @@ pub(crate) fn decoded(reading: Reading, reply: &Reply) -> Value {
         Reading::Text => Value::String(text()),
         Reading::Frames => frames(&reply.body),
         Reading::Archive => archive(&reply.body),
+        Reading::Progress => progress(&text()),
         Reading::WebSocket => websocket(&reply.body),
     };
     if !reply.ended {
@@ -71,6 +74,37 @@ fn values(text: &str) -> Value {
         Ok(values) if !values.is_empty() => Value::Array(values),
         _ => Value::String(text.to_owned()),
     }
+}
+
+/// Statuses that only chance decides of: others were faster.
+const BY_CHANCE: [&str; 2] = ["Waiting", "Retrying in 1 second"];
+
+/// The lines of a stream that tells how something goes on. Those of each layer stand by themselves, because layers go side by
+/// side; of several that tell how far one is there is one, and its numbers are chance.
+fn progress(text: &str) -> Value {
+    let (mut lines, mut layers) = (Vec::new(), BTreeMap::<String, Vec<Value>>::new());
+    let told = match values(text) {
+        Value::Array(told) => told,
+        one => vec![one],
+    };
+    for mut line in told {
+        if line["progressDetail"]["current"].is_number() {
+            line["progressDetail"] = json!("<numbers>");
+            line["progress"] = json!(line["progress"].is_string());
+        }
+        let is_chance = line["status"]
+            .as_str()
+            .is_some_and(|status| BY_CHANCE.contains(&status));
+        let of_layer = line["id"].as_str().filter(|id| id.len() == 12).map(str::to_owned);
+        let lines = match of_layer {
+            Some(id) => layers.entry(id).or_default(),
+            None => &mut lines,
+        };
+        if !is_chance && lines.last() != Some(&line) {
+            lines.push(line);
+        }
+    }
+    json!({ "lines": lines, "layers": layers })
 }
 
 fn form(value: &Value) -> Value {
@@ -114,6 +148,7 @@ fn archive(bytes: &[u8]) -> Value {
         entry.read_to_end(&mut content).unwrap();
         let header = entry.header();
         let is_text = content.len() < 200;
+        let is_json = content.starts_with(b"{") || content.starts_with(b"[");
         let member = json!({
             "type": format!("{:?}", header.entry_type()),
             "mode": format!("{:o}", header.mode().unwrap()),
@@ -121,6 +156,7 @@ fn archive(bytes: &[u8]) -> Value {
             "link": link,
             "length": content.len(),
             "content": is_text.then(|| String::from_utf8_lossy(&content)),
+            "json": is_json.then(|| serde_json::from_slice::<Value>(&content).ok()),
         });
         members.insert(path, member);
     }

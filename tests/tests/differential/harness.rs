@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use conex_tests::{Engine, Question, Reply, Sandbox};
 use serde_json::Value;
 
+use crate::archives::hex;
 use crate::decode::{Reading, decoded};
 use crate::normal::{Normal, differences};
 use crate::tally::{Operation, Tally, Unreached};
@@ -238,6 +239,14 @@ impl Request {
         format!("{} {}", self.method, self.path)
     }
 
+    /// The body for a reader; of an archive only that there is one.
+    fn text(&self) -> String {
+        match std::str::from_utf8(&self.body) {
+            Ok(text) if !text.contains('\0') => format!("{} {text}", self.version),
+            _ => format!("{} <{} bytes>", self.version, self.body.len()),
+        }
+    }
+
     /// The same with the names of ids filled in, and the time (`{now}`, seconds since 1970).
     fn filled(&self, ids: &[(String, String)]) -> Self {
         let fill = |text: &str| {
@@ -301,11 +310,22 @@ fn inspection(request: &Request, answer: &Value) -> Option<Request> {
         (_, ["containers", id, ..]) => format!("/containers/{id}/json"),
         (_, ["networks", id, ..]) => format!("/networks/{id}"),
         (_, ["volumes", name, ..]) => format!("/volumes/{name}"),
-        (_, ["images", name]) => format!("/images/{name}/json"),
-        (_, ["images", name, "tag"]) => format!("/images/{name}/json"),
+        ("POST", ["commit"]) => format!("/images/{}/json", answered("Id")?),
+        ("POST", ["images", "load"]) => "/images/json?all=1".to_owned(),
+        ("POST", ["images", "create"]) => format!("/images/{}/json", imported(answer)?),
+        // Names of images contain slashes.
+        ("DELETE", ["images", name @ ..]) | ("POST", ["images", name @ .., "tag" | "push"]) => {
+            format!("/images/{}/json", name.join("/"))
+        }
         _ => return None,
     };
     Some(get(path))
+}
+
+/// The id that an import ends with.
+fn imported(answer: &Value) -> Option<&str> {
+    let last = answer["lines"].as_array()?.last()?;
+    last["status"].as_str().filter(|status| status.starts_with("sha256:"))
 }
 
 fn listing(kind: &str) -> Option<&'static str> {
@@ -314,6 +334,15 @@ fn listing(kind: &str) -> Option<&'static str> {
         "volumes" | "networks" => Some(""),
         _ => None,
     }
+}
+
+/// The digest of layers upon each other (OCI image specification, "Layer ChainID").
+fn chain_id(diff_ids: &[&str]) -> String {
+    let mut layers = diff_ids.iter().map(|&layer| layer.to_owned());
+    let first = layers.next().unwrap_or_default();
+    layers.fold(first, |below, layer| {
+        format!("sha256:{}", hex(format!("{below} {layer}").as_bytes()))
+    })
 }
 
 /// An answer, made comparable.
@@ -328,6 +357,8 @@ struct Side {
     sandbox: Arc<Sandbox>,
     /// Names of ids and the ids, the latest last.
     ids: Vec<(String, String)>,
+    /// Names of what each engine has for itself, as the address of a registry, and what it is.
+    own: Vec<(&'static str, String)>,
 }
 
 impl Side {
@@ -335,12 +366,45 @@ impl Side {
         Self {
             sandbox: Arc::new(sandbox),
             ids: Vec::new(),
+            own: Vec::new(),
         }
     }
 
     fn begin(&self, request: &Request) -> JoinHandle<Reply> {
-        let (request, sandbox) = (request.filled(&self.ids), Arc::clone(&self.sandbox));
+        let own = self.own.iter().map(|(name, what)| ((*name).to_owned(), what.clone()));
+        let known: Vec<(String, String)> = own.chain(self.ids.iter().cloned()).collect();
+        let (request, sandbox) = (request.filled(&known), Arc::clone(&self.sandbox));
         thread::spawn(move || request.send(&sandbox))
+    }
+
+    /// Learns the digests of what was made here, in which times are: an image, its layer, and the manifest of what was
+    /// compressed.
+    fn learn(&mut self, request: &Request, body: &Value) {
+        if let (Some(name), Some(id)) = (request.name, imported(body)) {
+            self.ids.push((name.to_owned(), id.to_owned()));
+        }
+        let lines = body["lines"].as_array().into_iter().flatten();
+        for (line, name) in lines.filter_map(|line| Some((line, request.name?))) {
+            if let Some(digest) = line["aux"]["Digest"].as_str() {
+                self.ids.push((name.to_owned(), digest.to_owned()));
+            }
+        }
+        let layers = body["RootFS"]["Layers"].as_array();
+        let id = body["Id"].as_str().unwrap_or_default();
+        let made = self
+            .ids
+            .iter()
+            .find(|(_, made)| made == id)
+            .map(|(name, _)| name.clone());
+        if let (Some(name), Some(layers)) = (made, layers) {
+            let layers: Vec<&str> = layers.iter().filter_map(Value::as_str).collect();
+            let chain_id = chain_id(&layers);
+            let last = layers
+                .last()
+                .map(|&layer| (format!("layer of {name}"), layer.to_owned()));
+            self.ids.extend(last);
+            self.ids.push((format!("chain of {name}"), chain_id));
+        }
     }
 
     /// Keeps what a create answered, and makes the answer comparable. Returns it also as it came.
@@ -353,8 +417,10 @@ impl Side {
                 self.ids.push((name.to_owned(), id.to_owned()));
             }
         }
+        self.learn(request, &body);
         let normal = Normal {
             ids: &self.ids,
+            own: &self.own,
             dir: self.sandbox.dir().to_str().unwrap(),
         };
         let headers = HEADERS.iter().map(|name| (*name, normal.text(reply.header(name))));
@@ -414,6 +480,13 @@ impl Pair {
             report: String::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Makes known what each engine has for itself: `{name}` in requests.
+    #[allow(dead_code, reason = "for transfers of images")]
+    pub(crate) fn know(&mut self, name: &'static str, theirs: impl Into<String>, ours: impl Into<String>) {
+        self.theirs.own.push((name, theirs.into()));
+        self.ours.own.push((name, ours.into()));
     }
 
     /// Runs the `docker` CLI on both, which must succeed; for what a script takes as given.
@@ -495,7 +568,7 @@ impl Pair {
             let _ = writeln!(
                 self.report,
                 "{line} {}\n    Docker {} {}\n    Conex  {} {}",
-                String::from_utf8_lossy(&request.body),
+                request.text(),
                 theirs.status,
                 theirs.body,
                 ours.status,
@@ -515,8 +588,7 @@ impl Pair {
             if let Some(index) = self.listed.iter().position(is) {
                 self.met[index] = true;
             } else if !EVERYWHERE.iter().any(is) {
-                let body = String::from_utf8_lossy(&request.body);
-                let _ = writeln!(self.report, "{line} {body}\n    {place}: {what}");
+                let _ = writeln!(self.report, "{line} {}\n    {place}: {what}", request.text());
             }
         }
     }

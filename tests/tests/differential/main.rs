@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod archives;
 mod connections;
 mod create;
 mod decode;
@@ -19,6 +20,7 @@ mod networks;
 mod normal;
 #[path = "../../../crates/registry/tests/support/registries.rs"]
 mod registries;
+mod removals;
 mod streams;
 mod system;
 mod tally;

@@ -9,12 +9,16 @@ use crate::error::{Error, ErrorKind, Result};
 const MISSING: &str = "<missing>";
 
 impl Engine {
-    /// How the layers of an image came about, the last first.
+    /// How the layers of an image came about, the last first. The image has to be of a platform where one is given.
     ///
     /// # Errors
-    /// 404 where there is no such image, 500 where its configuration tells of more layers than it has.
-    pub async fn image_history(&self, name: &str) -> Result<Vec<api::ImageHistoryItem>> {
-        let image = self.inner.find_image(name)?;
+    /// 404 where there is no such image or it is of another platform, 400 for half of a platform, 500 where its configuration tells of more layers than it has.
+    pub async fn image_history(
+        &self,
+        name: &str,
+        platform: Option<&api::Platform>,
+    ) -> Result<Vec<api::ImageHistoryItem>> {
+        let image = self.find_image_for(name, platform)?;
         let mut sizes = image.layer_sizes.iter();
         let mut items = Vec::new();
         for entry in &image.config.history {

@@ -1,6 +1,6 @@
 //! `GET /images/json`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use conex_api_types as api;
 use conex_image::Image;
@@ -38,19 +38,26 @@ impl Engine {
         let parents: HashSet<&str> = images.iter().filter_map(|image| image.parent.as_deref()).collect();
         let mut summaries = Vec::new();
         for image in images.iter().filter(|image| wanted.matches(image)) {
-            let mut summary = summary(image);
-            wanted.keep_names(&mut summary);
-            let named = !summary.repo_tags.is_empty() || !summary.repo_digests.is_empty();
+            let (tags, digests) = (wanted.names(&image.repo_tags), wanted.names(&image.repo_digests));
+            let is_named = !tags.is_empty() || !digests.is_empty();
             let has_children = parents.contains(image.id.as_str());
-            let shown = match wanted.dangling {
-                Some(true) => summary.repo_tags.is_empty() && !has_children,
-                _ if named => true,
+            let is_shown = match wanted.dangling {
+                only_dangling if is_named => only_dangling != Some(true) || tags.is_empty(),
                 Some(false) => false,
                 // What others were made upon and has no name is told to those only who ask for everything.
-                None => wanted.references.is_none() && (query.all || !has_children),
+                _ => wanted.references.is_none() && (query.all || !has_children),
             };
-            if shown {
-                summaries.push(summary);
+            if is_shown {
+                summaries.push(summary(image, tags, digests));
+            }
+        }
+        if query.containers {
+            let mut users: HashMap<String, i64> = HashMap::new();
+            for container in self.inner.containers.all() {
+                *users.entry(container.image.clone()).or_default() += 1;
+            }
+            for summary in &mut summaries {
+                summary.containers = users.get(&summary.id).copied().unwrap_or(0);
             }
         }
         if query.shared_size {
@@ -80,13 +87,15 @@ impl Engine {
         let mut wanted = Wanted {
             before: None,
             since: None,
-            dangling: dangling(filters)?,
+            dangling: filters.truth("dangling").map_err(|error| invalid(error.to_string()))?,
             references,
             filters,
         };
-        // Of several values all must hold.
+        // Of several values all must hold; an image without a date bounds nothing.
         for name in filters.values("before").into_iter().flatten() {
-            wanted.before = Some(earlier(wanted.before, self.created(name)?));
+            if let Some(time) = self.created(name)? {
+                wanted.before = Some(earlier(wanted.before, time));
+            }
         }
         for text in filters.values("until").into_iter().flatten() {
             let time = Timestamp::before(text, jiff::Timestamp::now())
@@ -95,16 +104,17 @@ impl Engine {
             wanted.before = Some(earlier(wanted.before, time));
         }
         for name in filters.values("since").into_iter().flatten() {
-            let time = self.created(name)?;
-            wanted.since = Some(wanted.since.map_or(time, |since| since.max(time)));
+            if let Some(time) = self.created(name)? {
+                wanted.since = Some(wanted.since.map_or(time, |since| since.max(time)));
+            }
         }
         Ok(wanted)
     }
 
-    /// When an image was made.
-    fn created(&self, name: &str) -> Result<jiff::Timestamp> {
+    /// When an image was made, where that is known.
+    fn created(&self, name: &str) -> Result<Option<jiff::Timestamp>> {
         let image = self.inner.images.find(name).map_err(find_error)?;
-        Ok(image.config.created.parse().unwrap_or_default())
+        Ok(image.config.created.parse().ok())
     }
 }
 
@@ -119,13 +129,13 @@ impl Wanted<'_> {
             && matching::labels(&image.config.config.labels, self.filters)
     }
 
-    /// Of an image with several names only those are shown that were asked for.
-    fn keep_names(&self, summary: &mut api::ImageSummary) {
-        if let Some(patterns) = self.references {
-            let asked = |name: &String| patterns.iter().any(|pattern| matches_reference(name, pattern));
-            summary.repo_tags.retain(asked);
-            summary.repo_digests.retain(asked);
-        }
+    /// Of an image with several names those that were asked for.
+    fn names(&self, names: &[String]) -> Vec<String> {
+        let is_wanted = |name: &&String| match self.references {
+            Some(patterns) => patterns.iter().any(|pattern| matches_reference(name, pattern)),
+            None => true,
+        };
+        names.iter().filter(is_wanted).cloned().collect()
     }
 }
 
@@ -135,16 +145,6 @@ fn invalid(words: String) -> Error {
 
 fn earlier(one: Option<jiff::Timestamp>, other: jiff::Timestamp) -> jiff::Timestamp {
     one.map_or(other, |one| one.min(other))
-}
-
-/// The filter `dangling`: yes, no, or both where it is not given.
-pub(super) fn dangling(filters: &api::Filters) -> Result<Option<bool>> {
-    match filters.values("dangling").unwrap_or_default() {
-        [] => Ok(None),
-        [text] if matches!(text.as_str(), "1" | "true") => Ok(Some(true)),
-        [text] if matches!(text.as_str(), "0" | "false") => Ok(Some(false)),
-        values => Err(invalid(format!("invalid filter 'dangling={values:?}'"))),
-    }
 }
 
 /// A pattern of a name, with or without its tag or digest.
@@ -158,7 +158,7 @@ fn matches_reference(name: &str, pattern: &str) -> bool {
         .any(|name| matching::path(name, pattern) == Some(true))
 }
 
-fn summary(image: &Image) -> api::ImageSummary {
+fn summary(image: &Image, tags: Vec<String>, digests: Vec<String>) -> api::ImageSummary {
     let created: jiff::Timestamp = image.config.created.parse().unwrap_or_default();
     api::ImageSummary {
         containers: -1,
@@ -166,8 +166,8 @@ fn summary(image: &Image) -> api::ImageSummary {
         id: image.id.clone(),
         labels: image.config.config.labels.clone(),
         parent_id: image.parent.clone().unwrap_or_default(),
-        repo_digests: image.repo_digests.clone(),
-        repo_tags: image.repo_tags.clone(),
+        repo_digests: Some(digests),
+        repo_tags: Some(tags),
         shared_size: -1,
         size: i64::try_from(image.size).unwrap_or(i64::MAX),
         virtual_size: None,

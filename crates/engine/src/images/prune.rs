@@ -8,7 +8,6 @@ use conex_image::{Image, Removed};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::list::dangling;
 use crate::matching;
 use crate::requests::Timestamp;
 
@@ -23,7 +22,7 @@ impl Engine {
         filters
             .require_known(&["dangling", "label", "label!", "until"])
             .map_err(invalid)?;
-        let dangling_only = dangling(filters)?.unwrap_or(true);
+        let dangling_only = filters.truth("dangling").map_err(invalid)?.unwrap_or(true);
         let until = until.and_then(Timestamp::to_jiff);
         let Ok(_only) = self.inner.pruning_images.try_lock() else {
             return Err(Error::new(ErrorKind::Conflict, "a prune operation is already running"));

@@ -1,12 +1,10 @@
 //! `POST /images/{name}/push`.
 
-use conex_api_types as api;
 use conex_image::PushError;
-use conex_reference::{Platform, Reference};
+use conex_reference::Reference;
 use conex_registry::Credentials;
 use tokio::sync::mpsc;
 
-use crate::containers::create::check_platform;
 use crate::engine::{Engine, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::stream::{AbortOnDrop, Line, sink, streamed};
@@ -21,7 +19,7 @@ impl Engine {
     pub async fn push(&self, request: PushRequest) -> Result<ProgressStream> {
         let reference = reference(&request)?;
         if let Some(platform) = &request.platform {
-            self.require_platform(&reference, platform)?;
+            self.find_image_for(&reference.familiar(), Some(platform))?;
         }
         let credentials = match &request.auth {
             Some(header) => credentials(Some(header)),
@@ -50,16 +48,6 @@ impl Engine {
         });
         // A client that goes away ends its push.
         streamed(stream, AbortOnDrop(pushing)).await
-    }
-
-    fn require_platform(&self, reference: &Reference, wanted: &api::Platform) -> Result<()> {
-        if wanted.os.is_empty() || wanted.architecture.is_empty() {
-            return Err(invalid("both OS and Architecture must be provided"));
-        }
-        let wanted = Platform::new(&wanted.os, &wanted.architecture, &wanted.variant).normalised();
-        let name = reference.to_string();
-        let image = self.inner.find_image(&name)?;
-        check_platform(&reference.familiar(), &image, &wanted)
     }
 }
 

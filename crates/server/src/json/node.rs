@@ -37,6 +37,7 @@ pub(super) struct Node {
 fn in_go(name: &str) -> &str {
     match name {
         "ContainerCreateRequest" => "container.CreateRequest",
+        "Platform" => "v1.Platform",
         "HostConfig" => "container.UpdateConfig",
         "Mount" => "mount.Mount",
         "VolumeCreateRequest" => "volume.CreateOptions",

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use conex_api_types::{ContainerCreateRequest, HostConfig, IdResponse, ImageSummary};
+use conex_api_types::{ConfigOfContainer, ContainerCreateRequest, HostConfig, IdResponse, ImageSummary, Platform};
 use conex_engine::{CommitRequest, ImagesQuery, ImportRequest, ImportSource, PullRequest, PushRequest, SearchRequest};
 use futures_util::StreamExt;
 
@@ -36,13 +36,7 @@ pub(crate) async fn push(mut call: Call, name: &str) -> Answer {
         None => call.bytes().await?,
     };
     // Clients of before sent what they send with a pull, which nobody read.
-    let platform = match call.query.some("platform").filter(|_| call.version >= (1, 46)) {
-        Some(text) => {
-            let wrong = |words| Failure::bad_request(format!("failed to parse platform: {words}"));
-            Some(json::parameter(&text).map_err(wrong)?)
-        }
-        None => None,
-    };
+    let platform = platform_since(&call, (1, 46))?;
     let request = PushRequest {
         name: name.to_owned(),
         tag: call.query.text("tag").to_owned(),
@@ -51,6 +45,18 @@ pub(crate) async fn push(mut call: Call, name: &str) -> Answer {
         auth_body,
     };
     lines(call.engine.push(request).await?)
+}
+
+/// The parameter `platform`, which clients older than a version do not know.
+fn platform_since(call: &Call, version: (u32, u32)) -> Result<Option<Platform>, Failure> {
+    let text = call.query.some("platform").filter(|_| call.version >= version);
+    text.as_deref().map(platform).transpose()
+}
+
+/// A platform as parameters have it: JSON.
+fn platform(text: &str) -> Result<Platform, Failure> {
+    let wrong = |words| Failure::bad_request(format!("failed to parse platform: {words}"));
+    json::parameter(text).map_err(wrong)
 }
 
 /// `GET /images/search`.
@@ -124,30 +130,67 @@ pub(crate) async fn load(mut call: Call) -> Answer {
 
 /// `GET /images/json`.
 pub(crate) async fn list(call: Call) -> Answer {
+    let mut filters = call.query.filters()?;
+    if call.version < (1, 41)
+        && let Some(pattern) = call.query.some("filter")
+    {
+        filters.add("reference", pattern);
+    }
     let query = ImagesQuery {
         all: call.query.flag("all"),
-        filters: call.query.filters()?,
-        shared_size: call.query.flag("shared-size"),
+        filters,
+        shared_size: call.query.flag("shared-size") && call.version >= (1, 42),
+        containers: call.version >= (1, 51),
     };
     let mut images = call.engine.images(query).await?;
-    tell_virtual_sizes(&mut images, call.version);
+    for image in &mut images {
+        tell_virtual_size(image, call.version);
+        tell_no_names(image, call.version);
+    }
     ok(&images)
 }
 
-/// Version of the API since which images have one size only.
-const ONE_SIZE: (u32, u32) = (1, 44);
+/// The only size, for clients of the time when an image had two; what is 0 is not told.
+fn virtual_size(size: i64, version: (u32, u32)) -> Option<i64> {
+    Some(size).filter(|size| *size != 0 && version < (1, 44))
+}
 
 /// Older clients are told of sizes as they were when images had two.
-pub(crate) fn tell_virtual_sizes(images: &mut [ImageSummary], version: (u32, u32)) {
-    for image in images {
-        image.virtual_size = Some(image.size).filter(|_| version < ONE_SIZE);
+pub(crate) fn tell_virtual_size(image: &mut ImageSummary, version: (u32, u32)) {
+    image.virtual_size = virtual_size(image.size, version);
+}
+
+/// Clients older than API 1.43 show what stands in the place of names.
+fn tell_no_names(image: &mut ImageSummary, version: (u32, u32)) {
+    if version >= (1, 43) {
+        return;
+    }
+    let names = [&mut image.repo_tags, &mut image.repo_digests];
+    for names in names {
+        names.take_if(|names| names.is_empty());
+    }
+    if image.repo_tags.is_none() && image.repo_digests.is_none() {
+        image.repo_tags = Some(vec!["<none>:<none>".to_owned()]);
+        image.repo_digests = Some(vec!["<none>@<none>".to_owned()]);
     }
 }
 
 /// `GET /images/{name}/json`.
 pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
-    let mut image = call.engine.image(name).await?;
-    image.virtual_size = Some(image.size).filter(|_| call.version < ONE_SIZE);
+    let platform = platform_since(&call, (1, 49))?;
+    let manifests = call.version >= (1, 48) && call.query.flag("manifests");
+    if platform.is_some() && manifests {
+        let words = "conflicting options: manifests and platform options cannot both be set";
+        return Err(Failure::bad_request(words));
+    }
+    let mut image = call.engine.image(name, platform.as_ref()).await?;
+    image.virtual_size = virtual_size(image.size, call.version);
+    if call.version < (1, 44) && image.created.is_empty() {
+        image.created = "0001-01-01T00:00:00Z".to_owned();
+    }
+    if call.version < (1, 50) {
+        image.config.of_container = Some(ConfigOfContainer::default());
+    }
     ok(&image)
 }
 
@@ -161,15 +204,20 @@ pub(crate) async fn tag(call: Call, name: &str) -> Answer {
 
 /// `DELETE /images/{name}`.
 pub(crate) async fn remove(call: Call, name: &str) -> Answer {
-    ok(&call
-        .engine
-        .remove_image(name, call.query.flag("force"), !call.query.flag("noprune"))
-        .await?)
+    if name.trim().is_empty() {
+        return Err(Failure::bad_request("image name cannot be blank"));
+    }
+    let texts = call.query.all("platforms").into_iter();
+    let texts = texts.filter(|_| call.version >= (1, 50));
+    let platforms = texts.map(platform).collect::<Result<Vec<Platform>, Failure>>()?;
+    let (force, prune) = (call.query.flag("force"), !call.query.flag("noprune"));
+    ok(&call.engine.remove_image(name, force, prune, &platforms).await?)
 }
 
 /// `GET /images/{name}/history`.
 pub(crate) async fn history(call: Call, name: &str) -> Answer {
-    ok(&call.engine.image_history(name).await?)
+    let platform = platform_since(&call, (1, 48))?;
+    ok(&call.engine.image_history(name, platform.as_ref()).await?)
 }
 
 /// `POST /images/prune`.

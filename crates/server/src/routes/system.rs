@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::answer::{Answer, Failure, lines, ok};
 use crate::router::Call;
-use crate::routes::images::tell_virtual_sizes;
+use crate::routes::images::tell_virtual_size;
 
 /// `GET` and `HEAD /_ping`.
 pub(crate) fn ping(method: &Method) -> Answer {
@@ -109,7 +109,9 @@ pub(crate) async fn data_usage(call: Call) -> Answer {
         };
     }
     let mut usage = call.engine.data_usage(query).await?;
-    tell_virtual_sizes(usage.images.as_deref_mut().unwrap_or_default(), call.version);
+    for image in usage.images.iter_mut().flatten() {
+        tell_virtual_size(image, call.version);
+    }
     ok(&usage)
 }
 

@@ -87,8 +87,9 @@ impl Images {
 }
 
 fn names<'a>(image: &'a ImageSummary) -> Vec<Line<'a>> {
-    if image.repo_tags.is_empty() {
-        let digest = image.repo_digests.first();
+    let tags = image.repo_tags.as_deref().unwrap_or_default();
+    if tags.is_empty() {
+        let digest = image.repo_digests.iter().flatten().next();
         let repository = digest
             .and_then(|name| name.split_once('@'))
             .map_or("<none>", |(name, _)| name);
@@ -102,5 +103,5 @@ fn names<'a>(image: &'a ImageSummary) -> Vec<Line<'a>> {
         let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
         Line { repository, tag, image }
     };
-    image.repo_tags.iter().map(line).collect()
+    tags.iter().map(line).collect()
 }
