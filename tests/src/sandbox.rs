@@ -25,6 +25,7 @@ pub struct Sandbox {
     cgroup: String,
     bridge: String,
     flags: Vec<String>,
+    before: Vec<String>,
     namespace: Child,
     daemon: Option<Child>,
 }
@@ -113,6 +114,14 @@ impl Sandbox {
         sandbox
     }
 
+    /// As `new`, the daemon started by this command, to which its own command line is given.
+    pub fn started_by(command: &[&str]) -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Own, &[]);
+        sandbox.before = command.iter().map(|&word| word.to_owned()).collect();
+        sandbox.start(&[]);
+        sandbox.loaded()
+    }
+
     fn in_network(engine: Engine, network: Network, flags: &[&str]) -> Self {
         let mut sandbox = Self::in_namespace_of(engine, network, flags);
         sandbox.start(&[]);
@@ -153,6 +162,7 @@ impl Sandbox {
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
             bridge: bridge.to_owned(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            before: Vec::new(),
             dir,
             namespace,
             daemon: None,
@@ -191,6 +201,7 @@ impl Sandbox {
         };
         Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.namespace.id()))
+            .args(&self.before)
             .args(self.engine.daemon(&place))
             .args(&self.flags)
             .env("PATH", self.engine.path())

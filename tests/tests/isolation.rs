@@ -172,6 +172,42 @@ fn nothing_of_the_daemon_is_inside() {
 }
 
 #[test]
+fn no_signal_that_the_daemon_ignores_is_ignored_inside() {
+    let ignored = "--ignore-signal=HUP,INT,QUIT,PIPE,ALRM,TERM,CHLD,USR1";
+    for masks in signals_under(&["env", ignored]) {
+        assert_eq!(masks, NO_SIGNALS);
+    }
+}
+
+#[test]
+fn no_signal_that_the_daemon_blocks_is_blocked_inside() {
+    for masks in signals_under(&["env", "--ignore-signal", "--block-signal"]) {
+        assert_eq!(masks, NO_SIGNALS);
+    }
+}
+
+const NO_SIGNALS: &str = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n";
+
+/// What a first process and later ones see of signals when the daemon is started by this command.
+fn signals_under(command: &[&str]) -> [String; 3] {
+    let sandbox = Sandbox::started_by(command);
+    sandbox.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let statuses = [
+        sandbox.ok(&["exec", "box", "cat", "/proc/1/status"]),
+        sandbox.ok(&["exec", "box", "cat", "/proc/self/status"]),
+        sandbox
+            .on_terminal(&["exec", "-t", "box", "cat", "/proc/self/status"], &[])
+            .out,
+    ];
+    statuses.map(|status| {
+        let masks = status
+            .lines()
+            .filter(|line| ["SigBlk", "SigIgn", "SigCgt"].iter().any(|name| line.starts_with(name)));
+        masks.map(|line| format!("{}\n", line.trim_end())).collect()
+    })
+}
+
+#[test]
 fn a_bind_shows_the_hosts_files_writable_or_not() {
     let sandbox = Sandbox::new();
     std::fs::write(sandbox.dir().join("file"), "from the host").unwrap();

@@ -36,7 +36,7 @@ const TESTS: [&str; 13] = [
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 16] = [
+const OURS: [(&str, &str); 17] = [
     (
         "nobody_waits_for_a_container_whose_start_hangs",
         "stops a process of ours",
@@ -71,6 +71,10 @@ const OURS: [(&str, &str); 16] = [
     ("transfers_that_break_off", "looks into our layer store"),
     ("a_pull_that_dies_with_the_daemon", "looks into our layer store"),
     ("an_image_keeps_its_digest", "Docker writes the manifest anew"),
+    (
+        "no_signal_that_the_daemon_blocks",
+        "Docker's runtime passes on what is blocked",
+    ),
 ];
 
 /// Fetches the reference and runs the client tests on it.

@@ -9,13 +9,15 @@ mod start;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use crate::options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match start::run(options) {
+    let settled = conex_sys::signal::settle().context("unblock the signals");
+    match settled.and_then(|()| start::run(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("failed to start daemon: {error:#}");

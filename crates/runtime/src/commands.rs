@@ -31,6 +31,7 @@ commands:
 
 /// Runs a command; returns the exit code.
 pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Result<u8> {
+    conex_sys::signal::settle().context("unblock the signals")?;
     if matches!(command, "create" | "run") {
         conex_sys::chroot::settle().context("leave the chroot")?;
     }

@@ -68,6 +68,7 @@ fn run(hook: &Hook, state: &str) -> Result<()> {
             .flatten()
             .filter_map(|variable| variable.split_once('=')),
     );
+    conex_sys::signal::reset_in(&mut command);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook that does not read its state is free not to.

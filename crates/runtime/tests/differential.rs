@@ -7,7 +7,8 @@
 mod bundle;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use bundle::{Bundle, CONEX, both, runc};
 use serde_json::{Value, json};
@@ -45,6 +46,51 @@ fn comparable(text: &str) -> String {
 #[test]
 fn the_status_of_the_first_process_is_the_same() {
     compare(STATUS, |_| {});
+}
+
+/// A program that starts the runtime by env(1) with these options.
+fn by_env(options: &str, runtime: &Path, place: &Path) -> PathBuf {
+    let script = format!("#!/bin/sh\nexec env {options} {} \"$@\"\n", runtime.display());
+    let path = place.join("runtime");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn no_signal_that_the_runtime_ignores_or_blocks_is_so_for_the_container() {
+    let run = |options: &str, runtime: &Path| {
+        let place = tempfile::tempdir().unwrap();
+        let told_by_hook = place.path().join("hook");
+        let bundle = Bundle::of(&by_env(options, runtime, place.path()), |specification| {
+            specification["process"]["args"] = json!(["sleep", "60"]);
+            let copy = ["cp", "/proc/self/status", told_by_hook.to_str().unwrap()];
+            specification["hooks"] = json!({"prestart": [{"path": "/bin/cp", "args": copy}]});
+        });
+        assert!(bundle.call_into(&["run", "--detach", &bundle.id], "first"));
+        let first = bundle.succeed(&["exec", &bundle.id, "cat", "/proc/1/status"]);
+        let later = bundle.succeed(&["exec", &bundle.id, "cat", "/proc/self/status"]);
+        bundle.succeed(&["delete", "--force", &bundle.id]);
+        bundle.assert_nothing_left();
+        [first, later, std::fs::read_to_string(told_by_hook).unwrap()].map(|status| signals(&status))
+    };
+    let none = ["SigBlk 0, SigIgn 0, SigCgt 0"; 3];
+    assert_eq!(run("--ignore-signal --block-signal", Path::new(CONEX)), none);
+    // Go's runtime leaves three real-time signals alone, and passes on what is blocked.
+    let but_three = ["SigBlk 0, SigIgn 280000000, SigCgt 0"; 3];
+    assert_eq!(run("--ignore-signal", &runc()), but_three);
+}
+
+/// What proc_pid_status(5) says of signals.
+fn signals(status: &str) -> String {
+    let masks = ["SigBlk", "SigIgn", "SigCgt"].map(|name| {
+        let mut lines = status.lines();
+        let mask = lines
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
+            .unwrap();
+        format!("{name} {:x}", u64::from_str_radix(mask, 16).unwrap())
+    });
+    masks.join(", ")
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(crate) fn run() -> io::Result<()> {
         return Err(reexecute());
     }
     process::set_dumpable(false)?;
+    conex_sys::signal::settle()?;
     conex_sys::chroot::settle()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Monitors that end are nobody's business here.

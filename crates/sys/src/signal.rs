@@ -2,6 +2,14 @@
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The highest signal's number (signal(7)).
+const LAST: i32 = 64;
+
+/// Size of a signal set in the kernel, in bytes (rt_sigaction(2)).
+const MASK: usize = 8;
 
 /// Blocks SIGCHLD and returns a descriptor that becomes readable when one is pending (signalfd(2)).
 pub fn child_signals() -> io::Result<OwnedFd> {
@@ -33,12 +41,41 @@ pub fn wait_for_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Unblocks all signals and gives those that we ignore or handle their default action: a program that is executed
-/// inherits the mask and what is ignored (signal(7)).
+/// Forgets what this program was started with as far as it would break it: with SIGCHLD ignored no child could be waited
+/// for, and with SIGTERM blocked it would not end.
+pub fn settle() -> io::Result<()> {
+    wait_for_children();
+    unblock()
+}
+
+/// Gives every signal its default action and unblocks all: a program that is executed inherits what is ignored and the
+/// mask (execve(2)), and what we were started with, as by nohup(1), is not for it to see.
 pub fn reset() -> io::Result<()> {
-    // Rust's runtime ignores SIGPIPE; nothing else is changed in our programs.
-    // SAFETY: SIGPIPE is a valid signal and SIG_DFL a valid disposition.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    for signal in (1..=LAST).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        make_default(signal)?;
+    }
+    unblock()
+}
+
+/// Lets a program that is to be started begin as `reset` says.
+pub fn reset_in(command: &mut Command) {
+    // SAFETY: `reset` does nothing but system calls, all of which may be made between fork and exec (signal-safety(7)).
+    unsafe { command.pre_exec(reset) };
+}
+
+/// Asks the kernel, as the C library refuses the real-time signals that it keeps for itself.
+fn make_default(signal: i32) -> io::Result<()> {
+    // The kernel's `struct sigaction`, which is of four words at most: SIG_DFL is zero, and there is nothing else to say.
+    let default = [0_usize; 4];
+    let (action, former) = (default.as_ptr(), std::ptr::null_mut::<usize>());
+    // SAFETY: `action` points to a whole structure that outlives the call; the old action is not asked for.
+    if unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action, former, MASK) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn unblock() -> io::Result<()> {
     let set = empty_set();
     // SAFETY: `set` is an initialised signal set; the old mask is not asked for.
     if unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) } != 0 {
