@@ -297,8 +297,8 @@ fn limits_are_changed_while_a_container_runs_and_kept() {
         ),
         (["--cpus", "1000"], "range of CPUs is from 0.01 to"),
         (
-            ["--restart", "always"],
-            "the restart policy always is not supported yet",
+            ["--restart", "sometimes"],
+            "invalid restart policy: unknown policy 'sometimes'",
         ),
     ] {
         let said = sandbox.docker(&["update", options[0], options[1], "one"]);

@@ -333,10 +333,6 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_by_name() {
         assert_eq!(
-            refusal(r#"{"Image":"x","HostConfig":{"RestartPolicy":{"Name":"always"}}}"#),
-            "RestartPolicy: the restart policy always is not supported yet"
-        );
-        assert_eq!(
             refusal(r#"{"Image":"x","HostConfig":{"LogConfig":{"Type":"syslog"}}}"#),
             "LogConfig.Type: the log driver syslog is not supported yet"
         );

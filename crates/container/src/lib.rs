@@ -12,6 +12,7 @@ mod merge;
 mod mounts;
 pub mod names;
 mod networking;
+pub mod restart;
 pub mod signals;
 pub mod state;
 mod unsupported;

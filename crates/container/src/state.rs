@@ -14,6 +14,14 @@
 //!                                   Gone
 //! ```
 //!
+//! A container whose policy wants it started again is `Restarting` from its end to that start, unless somebody gives it up.
+//!
+//! ```text
+//!   Exited --Await--> Restarting --Restart--> Starting{again}
+//!                         |  +--Remove{force}--> Removing
+//!                         +--GiveUp--> Exited
+//! ```
+//!
 //! A container that runs may be paused: its processes are frozen where they are until `Unpaused`, or until they are killed.
 //!
 //! `State::on` decides; the engine's task of the container carries the actions out and feeds their outcome back.
@@ -51,6 +59,8 @@ pub enum State {
     Starting {
         /// How the run before ended, if there was one.
         before: Option<Exit>,
+        /// Whether its policy wants it.
+        again: bool,
     },
     /// Its first process runs.
     Running {
@@ -63,6 +73,8 @@ pub enum State {
     },
     /// Its first process ended.
     Exited(Exit),
+    /// Its first process ended, and it waits to be started again.
+    Restarting(Exit),
     /// It is being removed; nothing else is accepted.
     Removing,
     /// It is gone.
@@ -94,6 +106,12 @@ pub enum Event {
         /// Whether a running one is killed first.
         force: bool,
     },
+    /// Its policy wants it started again, after a while.
+    Await,
+    /// That while is over.
+    Restart,
+    /// It is not to be started again.
+    GiveUp,
     /// Everything of it was removed.
     Removed,
 }
@@ -138,6 +156,9 @@ pub enum Refusal {
     /// `Remove` without force of a running container.
     #[error("container is running")]
     Running,
+    /// `Remove` without force, or `Paused`, of a container that waits to be started again.
+    #[error("container is restarting")]
+    Restarting,
     /// Anything but `Removed` while the container is being removed, or after.
     #[error("container is marked for removal and cannot be started")]
     Removing,
@@ -153,13 +174,14 @@ impl State {
             (State::Removing, Event::Removed) => Ok((State::Gone, vec![])),
             (State::Removing | State::Gone, _) => Err(Refusal::Removing),
 
-            (State::Created, Event::Start) => Ok((State::Starting { before: None }, vec![Action::Launch])),
-            (State::Exited(exit), Event::Start) => Ok((
-                State::Starting {
-                    before: Some(exit.clone()),
-                },
-                vec![Action::Launch],
-            )),
+            (State::Created, Event::Start) => Ok((State::starting(None, false), vec![Action::Launch])),
+            (State::Exited(exit), Event::Start) => Ok((State::starting(Some(exit), false), vec![Action::Launch])),
+            (State::Exited(exit), Event::Await) => Ok((State::Restarting(exit.clone()), vec![])),
+            (State::Restarting(exit), Event::Restart) => Ok((State::starting(Some(exit), true), vec![Action::Launch])),
+            (State::Restarting(exit), Event::GiveUp) => Ok((State::Exited(exit.clone()), vec![])),
+            (State::Restarting(_), Event::Start) => Err(Refusal::AlreadyRunning),
+            (State::Restarting(_), Event::Paused | Event::Remove { force: false }) => Err(Refusal::Restarting),
+            (State::Restarting(_), Event::Remove { force: true }) => Ok((State::Removing, vec![Action::Delete])),
             (State::Starting { .. }, Event::Start) => Err(Refusal::Starting),
             (State::Running { paused: true, .. }, Event::Start) => Err(Refusal::StartPaused),
             (State::Running { .. }, Event::Start) => Err(Refusal::AlreadyRunning),
@@ -187,10 +209,22 @@ impl State {
             (State::Running { .. } | State::Starting { .. }, Event::Remove { force: false }) => Err(Refusal::Running),
             (State::Created | State::Exited(_), Event::Remove { .. }) => Ok((State::Removing, vec![Action::Delete])),
 
-            (_, Event::Started { .. } | Event::StartFailed(_) | Event::Exited(_) | Event::Removed) => {
-                Err(Refusal::Stale)
-            }
+            (
+                _,
+                Event::Started { .. }
+                | Event::StartFailed(_)
+                | Event::Exited(_)
+                | Event::Await
+                | Event::Restart
+                | Event::GiveUp
+                | Event::Removed,
+            ) => Err(Refusal::Stale),
         }
+    }
+
+    fn starting(before: Option<&Exit>, again: bool) -> State {
+        let before = before.cloned();
+        State::Starting { before, again }
     }
 
     /// The same container with its processes frozen, or going on.
@@ -214,9 +248,10 @@ impl State {
     /// Docker's word for it (`State.Status`).
     pub fn status(&self) -> &'static str {
         match self {
-            State::Created | State::Starting { before: None } => "created",
-            State::Exited(exit) | State::Starting { before: Some(exit) } if !exit.has_run() => "created",
-            State::Starting { before: Some(_) } | State::Exited(_) => "exited",
+            State::Restarting(_) | State::Starting { again: true, .. } => "restarting",
+            State::Created | State::Starting { before: None, .. } => "created",
+            State::Exited(exit) | State::Starting { before: Some(exit), .. } if !exit.has_run() => "created",
+            State::Starting { before: Some(_), .. } | State::Exited(_) => "exited",
             State::Running { paused: true, .. } => "paused",
             State::Running { .. } => "running",
             State::Removing | State::Gone => "removing",
@@ -234,6 +269,16 @@ impl State {
     /// Whether its processes are frozen.
     pub fn is_paused(&self) -> bool {
         matches!(self, State::Running { paused: true, .. })
+    }
+
+    /// Whether it waits to be started again, or is.
+    pub fn is_restarting(&self) -> bool {
+        matches!(self, State::Restarting(_) | State::Starting { again: true, .. })
+    }
+
+    /// Whether it runs, or will again without anybody's doing.
+    pub fn is_up(&self) -> bool {
+        self.is_running() || self.is_restarting()
     }
 
     /// Whether its first process runs, or would if it were not paused.
@@ -298,10 +343,7 @@ mod tests {
     #[test]
     fn a_second_start_has_no_effect() {
         assert_eq!(running().on(Event::Start), Err(Refusal::AlreadyRunning));
-        assert_eq!(
-            State::Starting { before: None }.on(Event::Start),
-            Err(Refusal::Starting)
-        );
+        assert_eq!(State::starting(None, false).on(Event::Start), Err(Refusal::Starting));
     }
 
     #[test]
@@ -318,6 +360,23 @@ mod tests {
             assert_eq!(state.on(event), Err(Refusal::Removing));
         }
         assert_eq!(state.on(Event::Removed).unwrap().0, State::Gone);
+    }
+
+    #[test]
+    fn a_container_that_ended_waits_to_be_started_again() {
+        let (waiting, _) = State::Exited(exit(3)).on(Event::Await).unwrap();
+        assert_eq!((waiting.status(), waiting.is_running()), ("restarting", false));
+        assert_eq!(waiting.on(Event::Start), Err(Refusal::AlreadyRunning));
+        assert_eq!(waiting.on(Event::Paused), Err(Refusal::Restarting));
+        assert_eq!(waiting.on(Event::Unpaused), Err(Refusal::NotPaused));
+        assert_eq!(waiting.on(Event::Remove { force: false }), Err(Refusal::Restarting));
+        assert_eq!(waiting.on(Event::GiveUp).unwrap().0, State::Exited(exit(3)));
+        assert_eq!(waiting.on(Event::Remove { force: true }).unwrap().0, State::Removing);
+        let (starting, actions) = waiting.on(Event::Restart).unwrap();
+        assert_eq!((starting.status(), actions), ("restarting", vec![Action::Launch]));
+        assert_eq!(State::Exited(exit(3)).on(Event::Restart), Err(Refusal::Stale));
+        assert_eq!(State::Exited(exit(3)).on(Event::GiveUp), Err(Refusal::Stale));
+        assert_eq!(running().on(Event::Await), Err(Refusal::Stale));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use conex_api_types::{ContainerCreateRequest, HostConfig};
 
 use crate::invalid::Invalid;
+use crate::restart;
 
 /// Refuses what would otherwise be ignored.
 pub(crate) fn refuse(request: &ContainerCreateRequest) -> Result<(), Invalid> {
@@ -50,13 +51,8 @@ fn asked<T>(list: Option<&Vec<T>>) -> bool {
 
 #[expect(clippy::too_many_lines, reason = "a flat table")]
 pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
+    restart::check(host)?;
     impossible(host)?;
-    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
-        return Err(unsupported(
-            "RestartPolicy",
-            format!("the restart policy {}", host.restart_policy.name),
-        ));
-    }
     let refusals = [
         (
             host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
@@ -154,31 +150,9 @@ pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
 
 /// What no engine on Linux gives, in Docker's words.
 fn impossible(host: &HostConfig) -> Result<(), Invalid> {
-    let policy = &host.restart_policy;
-    let refusal = match policy.name.as_str() {
-        "" | "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
-            let words = if policy.maximum_retry_count < 0 {
-                " and cannot be negative"
-            } else {
-                ""
-            };
-            Some(format!(
-                "invalid restart policy: maximum retry count can only be used with 'on-failure'{words}"
-            ))
-        }
-        "always" | "on-failure" | "unless-stopped" if host.auto_remove => {
-            Some("can't create 'AutoRemove' container with restart policy".to_owned())
-        }
-        "" | "no" | "always" | "unless-stopped" | "on-failure" => None,
-        other => Some(format!(
-            "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-        )),
-    };
-    let refusal = refusal.or_else(|| {
-        let isolation = host.isolation.as_str();
-        (!matches!(isolation, "" | "default"))
-            .then(|| format!("invalid isolation ({isolation}): linux only supports 'default'"))
-    });
+    let isolation = host.isolation.as_str();
+    let refusal = (!matches!(isolation, "" | "default"))
+        .then(|| format!("invalid isolation ({isolation}): linux only supports 'default'"));
     let swappiness = host.memory_swappiness.filter(|value| !(-1..=100).contains(value));
     let refusal = refusal
         .or_else(|| swappiness.map(|value| format!("Invalid value: {value}, valid memory swappiness range is 0-100")));

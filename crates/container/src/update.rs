@@ -5,6 +5,7 @@ use conex_api_types::HostConfig;
 use crate::config::Config;
 use crate::invalid::Invalid;
 use crate::limits::Limits;
+use crate::restart::Policy;
 use crate::unsupported;
 
 impl Config {
@@ -63,6 +64,11 @@ impl Config {
         }
         if asked.cpu_quota > 0 && now.nano_cpus > 0 {
             return conflict("CPU Quota cannot be updated as NanoCPUs has already been set");
+        }
+        if now.auto_remove && Policy::of(&asked.restart_policy) != Policy::Never {
+            return Err(Invalid::Conflict(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container".to_owned(),
+            ));
         }
         // What was never said follows the memory; what was said stays in its way.
         if asked.memory_swap == 0 && now.memory_swap > 0 && asked.memory > now.memory_swap {
@@ -125,7 +131,10 @@ mod tests {
             .starts_with("Memory limit should be smaller than already set memoryswap limit")
         );
         assert_eq!(refusal("{}", r#"{"Memory":1}"#), "Minimum memory limit allowed is 6MB");
-        assert!(refusal("{}", r#"{"RestartPolicy":{"Name":"always"}}"#).contains("not supported yet"));
+        assert_eq!(
+            refusal(r#"{"AutoRemove":true}"#, r#"{"RestartPolicy":{"Name":"always"}}"#),
+            "Restart policy cannot be updated because AutoRemove is enabled for the container"
+        );
         assert!(refusal("{}", r#"{"BlkioWeight":10}"#).contains("not supported yet"));
     }
 }

@@ -52,7 +52,7 @@ impl Inner {
         let user = |container: &Arc<Container>| User {
             container: container.id.clone(),
             image: container.image.clone(),
-            running: container.view().state.is_running(),
+            running: container.view().state.is_up(),
         };
         containers.iter().map(user).collect()
     }

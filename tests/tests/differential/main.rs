@@ -21,6 +21,7 @@ mod normal;
 #[path = "../../../crates/registry/tests/support/registries.rs"]
 mod registries;
 mod removals;
+mod restarts;
 mod streams;
 mod system;
 mod tally;

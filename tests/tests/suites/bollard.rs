@@ -12,10 +12,7 @@ pub(crate) const SUITE: Suite = Suite {
     flags: &[],
     left_out: || left_out(&LEFT_OUT),
     run,
-    differences: &[(
-        "integration_test_update_container",
-        "it sets a restart policy, which is refused by name",
-    )],
+    differences: &[],
 };
 
 /// Parts of the names of tests that neither engine is given, and why.

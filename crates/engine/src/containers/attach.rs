@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use conex_container::detach_keys;
+use conex_container::state::State;
 use conex_protocol::message::{Attachment, Framing, Streams};
 
 use crate::containers::task::Order;
@@ -41,6 +42,10 @@ impl Engine {
             parse_keys(keys)?;
         }
         let view = container.view();
+        if matches!(view.state, State::Restarting(_)) {
+            let words = format!("container {id} is restarting, wait until the container is running");
+            return Err(Error::new(ErrorKind::Conflict, words));
+        }
         Ok(PendingAttach {
             inner: self.inner.clone(),
             arriving: container.expect_client(),

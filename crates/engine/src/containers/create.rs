@@ -12,7 +12,7 @@ use conex_reference::Platform;
 use conex_spec::capabilities;
 
 use crate::containers::records::ContainerRecord;
-use crate::containers::task::{Task, View};
+use crate::containers::task::{Again, Task, View};
 use crate::containers::{Container, links, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
@@ -153,7 +153,14 @@ impl Engine {
         inner.containers.add(container.clone());
         drop(lease);
         inner.events.container(&container, "create", &[]);
-        Task::spawn(inner.clone(), Arc::clone(&container), orders, view, None);
+        Task::spawn(
+            inner.clone(),
+            Arc::clone(&container),
+            orders,
+            view,
+            None,
+            Again::default(),
+        );
         Ok(api::ContainerCreateResponse { id, warnings })
     }
 

@@ -13,7 +13,7 @@ use conex_protocol::message::{Attachment, ExecState, Framing, Streams};
 
 use crate::containers::attach::{self, PendingExec};
 use crate::containers::launch::Slots;
-use crate::containers::task::{ExecOrder, Order};
+use crate::containers::task::{ExecOrder, Order, restarting};
 use crate::containers::{Container, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
@@ -282,8 +282,12 @@ impl Engine {
 }
 
 fn require_running(container: &Container) -> Result<()> {
-    if container.view().state.is_running() {
+    let state = container.view().state;
+    if state.is_running() {
         return Ok(());
+    }
+    if state.is_restarting() {
+        return Err(restarting(&container.id));
     }
     Err(Error::new(
         ErrorKind::Conflict,

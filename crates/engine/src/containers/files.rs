@@ -8,6 +8,7 @@
 //!       state.json                        StateRecord: what the latest start began with
 //!       exit.json                         ExitRecord: how the latest run ended, written by the monitor
 //!       held                              its processes are frozen for the time of a commit
+//!       stopped                           a client ended it, and it is to stay so
 //!   <exec-root>/containers/<id>/          of a run
 //!       control.sock monitor.json         the monitor's
 //! ```
@@ -31,6 +32,9 @@ pub(crate) struct StateRecord {
     pub(crate) run: Option<RunRecord>,
     /// Why the latest start failed.
     pub(crate) failed: Option<Exit>,
+    /// How many times its policy had it started again, this start included.
+    #[serde(default)]
+    pub(crate) restarts: u32,
 }
 
 /// A run that was begun.
@@ -91,6 +95,11 @@ impl Files {
     /// Present while a commit has its processes frozen.
     pub(crate) fn hold_mark(&self, id: &str) -> PathBuf {
         self.data.join(id).join("held")
+    }
+
+    /// Present from the stop that a client wants to the next start.
+    pub(crate) fn stop_mark(&self, id: &str) -> PathBuf {
+        self.data.join(id).join("stopped")
     }
 
     /// Run-time files of a run.

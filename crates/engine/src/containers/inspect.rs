@@ -47,6 +47,7 @@ impl Engine {
             hosts_path: path("hosts"),
             log_path: path(&format!("{}-json.log", container.id)),
             name: format!("/{}", container.name),
+            restart_count: i64::from(view.restarts),
             driver: conex_snapshot::DRIVER.into(),
             platform: "linux".into(),
             exec_ids: execs,
@@ -121,9 +122,11 @@ fn state(view: &View) -> api::ContainerState {
         _ => (0, ended(|exit| &exit.started_at)),
     };
     let running = view.state.is_running();
+    let restarting = view.state.is_restarting();
     api::ContainerState {
         status: view.state.status().to_owned(),
-        running,
+        running: running || restarting,
+        restarting,
         paused: view.state.is_paused(),
         pid,
         exit_code: if running {

@@ -115,9 +115,10 @@ pub(crate) async fn launch(
     engine: &Arc<Inner>,
     container: &Arc<Container>,
     before: Option<&Exit>,
+    restarts: u32,
     early: Vec<(Attachment, OwnedFd)>,
 ) -> std::result::Result<Launched, StartFailure> {
-    match try_launch(engine, container, before, early).await {
+    match try_launch(engine, container, before, restarts, early).await {
         Ok(launched) => Ok(launched),
         Err((error, code)) => {
             let exit = Exit {
@@ -131,6 +132,7 @@ pub(crate) async fn launch(
                 before: None,
                 run: None,
                 failed: Some(exit.clone()),
+                restarts,
             };
             if let Err(error) = recovery::publish(&engine.files.state_file(&container.id), &record) {
                 tracing::warn!(container = %container.id, %error, "note that the start failed");
@@ -150,11 +152,12 @@ async fn try_launch(
     engine: &Arc<Inner>,
     container: &Arc<Container>,
     before: Option<&Exit>,
+    restarts: u32,
     early: Vec<(Attachment, OwnedFd)>,
 ) -> std::result::Result<Launched, Failed> {
     let preparing = {
         let (engine, container, before) = (engine.clone(), container.clone(), before.cloned());
-        tokio::task::spawn_blocking(move || prepare(&engine, &container, before))
+        tokio::task::spawn_blocking(move || prepare(&engine, &container, before, restarts))
     };
     let mut prepared = preparing
         .await
@@ -203,7 +206,7 @@ struct Prepared {
     connection: Connection,
 }
 
-fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Result<Prepared> {
+fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts: u32) -> Result<Prepared> {
     let files = &engine.files;
     let id = container.id.as_str();
     let run_dir = create_run_dir(engine, container)?;
@@ -221,7 +224,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>) -> Resul
         boot_id: engine.host.boot_id.clone(),
         endpoints,
     };
-    begin_run(engine, id, before, run).map_err(system(format!("note the start of container {id}")))?;
+    begin_run(engine, id, before, restarts, run).map_err(system(format!("note the start of container {id}")))?;
 
     let mut slots = Slots::default();
     let plan = plan::init_plan(engine, container, root, &connection, &mut slots)?;
@@ -392,7 +395,7 @@ pub(crate) enum OwnedRoot {
 
 /// From here on the daemon that comes next takes the run into account. The earlier exit goes last: until then it is what
 /// is found.
-fn begin_run(engine: &Inner, id: &str, before: Option<Exit>, run: RunRecord) -> io::Result<()> {
+fn begin_run(engine: &Inner, id: &str, before: Option<Exit>, restarts: u32, run: RunRecord) -> io::Result<()> {
     let again = before.is_some();
     recovery::publish(
         &engine.files.state_file(id),
@@ -400,6 +403,7 @@ fn begin_run(engine: &Inner, id: &str, before: Option<Exit>, run: RunRecord) -> 
             before,
             run: Some(run),
             failed: None,
+            restarts,
         },
     )?;
     if !again {

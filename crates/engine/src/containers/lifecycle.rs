@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::containers::Container;
 use crate::containers::removal::Unnamed;
-use crate::containers::task::{Order, View};
+use crate::containers::task::{After, Order, View};
 use crate::engine::{Engine, Waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{RemoveRequest, StopRequest, WaitCondition};
@@ -28,13 +28,13 @@ impl Engine {
     /// Stops a container by its stop signal, after the grace period by SIGKILL; `NotModified` where it does not run.
     pub async fn stop(&self, id: &str, request: StopRequest) -> Result<()> {
         let container = self.inner.containers.find(id)?;
-        if !container.view().state.is_running() {
+        if !container.view().state.is_up() {
             return Err(Error::new(ErrorKind::NotModified, "container is not running"));
         }
         let (engine, id) = (self.clone(), id.to_owned());
         // A client that goes away does not take back what it asked for: the grace period ends with SIGKILL all the same.
         carry_on("stop", async move {
-            let stopped = engine.stop_running(&container, &request).await;
+            let stopped = engine.stop_running(&container, &request, After::Stays).await;
             stopped.map_err(|error| error.within(&format!("cannot stop container: {id}")))?;
             engine.inner.events.container(&container, "stop", &[]);
             Ok(())
@@ -48,8 +48,9 @@ impl Engine {
         let (engine, id) = (self.clone(), id.to_owned());
         carry_on("restart", async move {
             let within = |error: Error| error.within(&format!("Cannot restart container {id}"));
-            if container.view().state.is_running() {
-                engine.stop_running(&container, &request).await.map_err(within)?;
+            if container.view().state.is_up() {
+                let stopped = engine.stop_running(&container, &request, After::Asker).await;
+                stopped.map_err(within)?;
             }
             container.order(|reply| Order::Start { reply }).await.map_err(within)?;
             engine.inner.events.container(&container, "restart", &[]);
@@ -76,14 +77,24 @@ impl Engine {
             )
         })?;
         let mut view = container.watch();
-        if !view.borrow().state.is_running() {
+        if !view.borrow().state.is_up() {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("cannot kill container: {id}: container {} is not running", container.id),
             ));
         }
         let exits = view.borrow().exits;
-        container.order(|reply| Order::Signal { signal, reply }).await?;
+        let is_waiting = view.borrow().state.is_restarting();
+        let after = if ends(&container, signal) {
+            After::Stays
+        } else {
+            After::Policy
+        };
+        container.order(|reply| Order::Signal { signal, after, reply }).await?;
+        // There was nothing to signal.
+        if is_waiting {
+            return Ok(());
+        }
         self.inner
             .events
             .container(&container, "kill", &[("signal", signal.to_string())]);
@@ -127,8 +138,10 @@ impl Engine {
         Ok(Box::pin(async move {
             match condition {
                 WaitCondition::NotRunning => {
+                    // One that is between two runs counts as running at first.
                     wait_until(&mut view, |view| {
-                        !matches!(view.state, State::Running { .. } | State::Starting { .. })
+                        let is_starting = matches!(view.state, State::Starting { .. });
+                        view.exits > exits || !(view.state.is_up() || is_starting)
                     })
                     .await;
                 }
@@ -164,7 +177,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn stop_running(&self, container: &Container, request: &StopRequest) -> Result<()> {
+    async fn stop_running(&self, container: &Container, request: &StopRequest, after: After) -> Result<()> {
         let config = &container.config;
         let signal = parse_signal(
             request
@@ -176,8 +189,10 @@ impl Engine {
         let grace = request.timeout.or(config.stop_timeout).unwrap_or(STOP_GRACE);
         let mut view = container.watch();
         let exits = view.borrow().exits;
+        let is_waiting = view.borrow().state.is_restarting();
         // An exit between the look and the order is what was asked for.
-        if container.order(|reply| Order::Signal { signal, reply }).await.is_ok() {
+        let signalled = container.order(|reply| Order::Signal { signal, after, reply }).await;
+        if signalled.is_ok() && !is_waiting {
             self.inner
                 .events
                 .container(container, "kill", &[("signal", signal.to_string())]);
@@ -190,7 +205,13 @@ impl Engine {
             .await
             .is_err()
         {
-            let killed = container.order(|reply| Order::Signal { signal: KILL, reply }).await;
+            let killed = container
+                .order(|reply| Order::Signal {
+                    signal: KILL,
+                    after,
+                    reply,
+                })
+                .await;
             self.inner
                 .events
                 .container(container, "kill", &[("signal", KILL.to_string())]);
@@ -210,6 +231,16 @@ async fn carry_on(operation: &'static str, work: impl Future<Output = Result<()>
 
 /// SIGKILL (signal(7)).
 const KILL: i32 = 9;
+
+/// SIGTERM.
+const TERM: i32 = 15;
+
+/// Whether a signal means that a container is to end.
+fn ends(container: &Container, signal: i32) -> bool {
+    let stop_signal = container.config.stop_signal.as_deref();
+    let stop_signal = stop_signal.and_then(|text| signals::parse(text).ok()).unwrap_or(TERM);
+    signal == KILL || signal == stop_signal
+}
 
 fn parse_signal(text: &str) -> Result<i32> {
     signals::parse(text).map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))

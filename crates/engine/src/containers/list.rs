@@ -53,7 +53,7 @@ impl Engine {
         let mut summaries = Vec::new();
         for container in containers {
             let view = container.view();
-            let shown = (all || view.state.is_running()) && !matches!(view.state, State::Gone);
+            let shown = (all || view.state.is_up()) && !matches!(view.state, State::Gone);
             if !shown || !bounds.contain(&container) || !self.matches(&container, &view, &query) {
                 continue;
             }
@@ -308,6 +308,11 @@ fn status(state: &State, now: jiff::Timestamp) -> String {
         duration(now.as_second() - time.as_second())
     };
     match state {
+        State::Restarting(exit)
+        | State::Starting {
+            before: Some(exit),
+            again: true,
+        } => format!("Restarting ({}) {} ago", exit.code, since(&exit.finished_at)),
         State::Created | State::Starting { .. } => "Created".into(),
         State::Running { started_at, paused, .. } => {
             let paused = if *paused { " (Paused)" } else { "" };

@@ -46,5 +46,5 @@ impl Engine {
 fn is_meant(container: &Arc<Container>, filters: &api::Filters, until: Option<&jiff::Timestamp>) -> bool {
     let created = container.created.parse::<jiff::Timestamp>();
     let old = until.is_none_or(|until| created.is_ok_and(|created| created < *until));
-    !container.view().state.is_running() && matching::labels(&container.config.labels, filters) && old
+    !container.view().state.is_up() && matching::labels(&container.config.labels, filters) && old
 }

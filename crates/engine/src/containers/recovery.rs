@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 use crate::containers::Container;
 use crate::containers::files::{self, RunRecord, StateRecord};
 use crate::engine::Inner;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Exit code of a run whose end nobody saw.
 const UNKNOWN: i32 = 255;
@@ -49,10 +50,28 @@ pub(crate) fn exit(record: ExitRecord) -> Exit {
 
 /// What was found of a container's last run.
 pub(crate) enum Found {
-    /// Its monitor answers on this socket.
-    Monitor(Socket, Box<RunRecord>),
+    /// Its monitor answers.
+    Monitor {
+        /// Its socket.
+        socket: Socket,
+        /// The run.
+        run: Box<RunRecord>,
+        /// How many times its policy had it started again.
+        restarts: u32,
+    },
     /// It does not run.
-    Still(State),
+    Still(Still),
+}
+
+/// A container that does not run.
+#[derive(Debug)]
+pub(crate) struct Still {
+    /// Where it is in its life.
+    pub(crate) state: State,
+    /// How many times its policy had it started again.
+    pub(crate) restarts: u32,
+    /// Whether its last run was of this boot of the host.
+    pub(crate) of_this_boot: bool,
 }
 
 /// Looks for a container's monitor, and settles what a dead one left.
@@ -61,22 +80,27 @@ pub(crate) fn find(engine: &Inner, container: &Container) -> io::Result<Found> {
     if let Some(run) = &record.run
         && let Some(socket) = connect(engine, &container.id)
     {
-        return Ok(Found::Monitor(socket, Box::new(run.clone())));
+        return Ok(Found::Monitor {
+            socket,
+            run: Box::new(run.clone()),
+            restarts: record.restarts,
+        });
     }
     settle(engine, container).map(Found::Still)
 }
 
 /// Settles a run that has no monitor any more by what it left, and removes that.
-pub(crate) fn settle(engine: &Inner, container: &Container) -> io::Result<State> {
+pub(crate) fn settle(engine: &Inner, container: &Container) -> io::Result<Still> {
     let id = &container.id;
     let record: StateRecord = load(&engine.files.state_file(id))?.unwrap_or_default();
     let monitor: Option<MonitorRecord> = load(&engine.files.monitor_file(id))?;
+    let of_this_boot = record
+        .run
+        .as_ref()
+        .is_some_and(|run| run.boot_id == engine.host.boot_id);
     let verdict = judge(Traces {
         begun: record.run.is_some(),
-        this_boot: record
-            .run
-            .as_ref()
-            .is_some_and(|run| run.boot_id == engine.host.boot_id),
+        this_boot: of_this_boot,
         exit: load(&engine.files.exit_file(id))?,
         monitor: monitor.map(|monitor| monitor.started_at),
     });
@@ -86,7 +110,37 @@ pub(crate) fn settle(engine: &Inner, container: &Container) -> io::Result<State>
         Verdict::AsBefore => record.failed.or(record.before).map_or(State::Created, State::Exited),
     };
     clean(engine, container);
-    Ok(state)
+    Ok(Still {
+        state,
+        restarts: record.restarts,
+        of_this_boot,
+    })
+}
+
+/// Notes that a client ended a container, for the daemon that comes next.
+pub(crate) fn mark_stopped(engine: &Inner, container: &Container) -> io::Result<()> {
+    match fs::write(engine.files.stop_mark(&container.id), "") {
+        // What was never started has no directory, and nothing to end.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Takes that note back, at a client's start.
+pub(crate) fn unmark_stopped(engine: &Inner, container: &Container) -> Result<()> {
+    let path = engine.files.stop_mark(&container.id);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::new(
+            ErrorKind::System,
+            format!("remove {}: {error}", path.display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is such a note.
+pub(crate) fn is_stopped(engine: &Inner, container: &Container) -> bool {
+    engine.files.stop_mark(&container.id).exists()
 }
 
 /// Connects to a monitor, or makes sure that there is none: one that was forked but has not bound its socket yet

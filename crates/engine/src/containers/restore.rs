@@ -4,17 +4,18 @@ use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 
-use conex_container::state::State;
-use conex_protocol::daemon::{self, Event, News};
+use conex_container::restart::{Ended, Policy};
+use conex_container::state::{Event, Exit, State};
+use conex_protocol::daemon::{self, News};
 use conex_protocol::message::{FromMonitor, ToMonitor, VERSION};
 use conex_sys::seqpacket::Socket;
 
 use crate::containers::files::RunRecord;
 use crate::containers::link::Link;
 use crate::containers::records::ContainerRecord;
-use crate::containers::recovery::{self, Found};
+use crate::containers::recovery::{self, Found, Still};
 use crate::containers::removal::Unnamed;
-use crate::containers::task::{Run, Task, View};
+use crate::containers::task::{Again, Run, Task, View};
 use crate::containers::{Container, pause, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,12 +48,15 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()>
         )
     })?;
     let greeted = match found {
-        Found::Monitor(socket, run) => greet(engine, &container, socket, *run).await,
-        Found::Still(state) => Err(state),
+        Found::Monitor { socket, run, restarts } => greet(engine, &container, socket, *run)
+            .await
+            .map(|(run, state)| (run, state, restarts)),
+        Found::Still(still) => Err(still),
     };
+    let stays = recovery::is_stopped(engine, &container);
     engine.volumes.adopt(&container, greeted.is_ok());
     match greeted {
-        Ok((mut run, state)) => {
+        Ok((mut run, state, restarts)) => {
             // A connection or its end that was cut off has not happened, or has: the record says which.
             let config = &container.config;
             run.endpoints.retain(|endpoint| {
@@ -61,21 +65,62 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()>
             // It may have another name than when it was connected.
             engine.networks.rename(&container);
             serve_names(engine, &container, &state, &run).await;
-            publisher.send_replace(View::new(state, run.endpoints.clone()));
-            Task::spawn(engine.clone(), container, orders, publisher, Some(run));
+            publisher.send_replace(View {
+                restarts,
+                ..View::new(state, run.endpoints.clone())
+            });
+            let again = Again::found(stays);
+            Task::spawn(engine.clone(), container, orders, publisher, Some(run), again);
             Ok(())
         }
-        Err(state) => {
-            let ended = matches!(state, State::Exited(_));
-            publisher.send_replace(View::new(state, Vec::new()));
-            if ended && container.config.auto_remove {
+        Err(still) => {
+            if matches!(still.state, State::Exited(_)) && container.config.auto_remove {
+                publisher.send_replace(View::new(still.state, Vec::new()));
                 removal::remove(engine, &container, Unnamed::Go).await?;
                 return Ok(());
             }
-            Task::spawn(engine.clone(), container, orders, publisher, None);
+            let (view, again) = resume(&container, still, stays);
+            publisher.send_replace(view);
+            Task::spawn(engine.clone(), container, orders, publisher, None, again);
             Ok(())
         }
     }
+}
+
+/// What a container that does not run waits for: to be started again, where its policy says so.
+fn resume(container: &Container, still: Still, stays: bool) -> (View, Again) {
+    let Still {
+        state,
+        restarts,
+        of_this_boot,
+    } = still;
+    let policy = Policy::of(&container.config.host.restart_policy);
+    let wants = |exit: &Exit| {
+        let ended = Ended {
+            code: exit.code,
+            restarts,
+            stopped: stays,
+        };
+        exit.has_run() && policy.starts_with_daemon(&ended)
+    };
+    let waits = match &state {
+        State::Exited(exit) if wants(exit) => state.on(Event::Await).ok(),
+        _ => None,
+    };
+    let Some((waiting, _)) = waits else {
+        let view = View {
+            restarts,
+            ..View::new(state, Vec::new())
+        };
+        return (view, Again::found(stays));
+    };
+    // What a client had stopped, and what went down with the host, begins anew.
+    let restarts = if stays || !of_this_boot { 0 } else { restarts + 1 };
+    let view = View {
+        restarts,
+        ..View::new(waiting, Vec::new())
+    };
+    (view, Again::now())
 }
 
 /// Serves the names of a running container's networks again: the sockets of the daemon before are gone.
@@ -100,7 +145,7 @@ async fn greet(
     container: &Arc<Container>,
     socket: Socket,
     run: RunRecord,
-) -> std::result::Result<(Run, State), State> {
+) -> std::result::Result<(Run, State), Still> {
     match try_greet(engine, container, socket).await {
         Ok(Some((link, protocol, state))) => Ok((Run::new(link, protocol, run.endpoints), state)),
         outcome => {
@@ -109,7 +154,11 @@ async fn greet(
             }
             Err(recovery::settle(engine, container).unwrap_or_else(|error| {
                 tracing::error!(container = %container.id, %error, "settle a run");
-                State::Created
+                Still {
+                    state: State::Created,
+                    restarts: 0,
+                    of_this_boot: true,
+                }
             }))
         }
     }
@@ -126,8 +175,8 @@ async fn try_greet(
     // A monitor answers once its container runs; until then the connection waits.
     loop {
         let event = match link.receive::<FromMonitor>().await? {
-            Some((message, _)) => Event::Message(message),
-            None => Event::ChannelEnded,
+            Some((message, _)) => daemon::Event::Message(message),
+            None => daemon::Event::ChannelEnded,
         };
         for news in protocol.on(event) {
             match news {

@@ -3,16 +3,18 @@
 //! Everything that changes a container goes through its queue, one order after the other; the monitor's news are
 //! taken between them. What clients read (`list`, `inspect`, `wait`) is the published `View` and never waits here.
 
+mod again;
 mod alter;
 mod networks;
 mod order;
 mod refusal;
 
+pub(crate) use again::{After, Again};
 pub(crate) use networks::NetworkChange;
 pub(crate) use order::{ExecOrder, Order, Reply};
 use order::{Pending, answer};
-pub(crate) use refusal::not_running;
 use refusal::refused;
+pub(crate) use refusal::{not_running, restarting};
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,6 +45,8 @@ pub(crate) struct View {
     pub(crate) last: Option<Exit>,
     /// How many runs have ended since the daemon knows it.
     pub(crate) exits: u64,
+    /// How many times its policy had it started again since a client started it.
+    pub(crate) restarts: u32,
     /// Its connections to networks while it runs.
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -51,13 +55,14 @@ impl View {
     /// Of a container in a state that it was found or made in.
     pub(crate) fn new(state: State, endpoints: Vec<Endpoint>) -> Self {
         let last = match &state {
-            State::Exited(exit) => Some(exit.clone()),
+            State::Exited(exit) | State::Restarting(exit) => Some(exit.clone()),
             _ => None,
         };
         Self {
             state,
             last,
             exits: 0,
+            restarts: 0,
             endpoints,
         }
     }
@@ -85,6 +90,13 @@ impl Run {
     }
 }
 
+/// Who wants a container started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Client,
+    Policy,
+}
+
 /// The owner.
 pub(crate) struct Task {
     engine: Arc<Inner>,
@@ -94,6 +106,8 @@ pub(crate) struct Task {
     run: Option<Run>,
     /// The connection to a monitor that has told the exit and is cleaning up.
     ending: Option<Link>,
+    /// Whether and when it is started again.
+    again: Again,
     /// Clients that attached before the start.
     early: Vec<(Attachment, OwnedFd)>,
     /// The writable layer, from a start to the end of its monitor.
@@ -108,6 +122,7 @@ impl Task {
         orders: mpsc::UnboundedReceiver<Order>,
         view: watch::Sender<View>,
         run: Option<Run>,
+        again: Again,
     ) {
         let layer = run.as_ref().and_then(|_| container.layer.clone().try_lock_owned().ok());
         tokio::spawn(
@@ -118,6 +133,7 @@ impl Task {
                 view,
                 run,
                 ending: None,
+                again,
                 early: Vec::new(),
                 layer,
             }
@@ -138,6 +154,7 @@ impl Task {
                     self.layer = None;
                     recovery::bury(&self.engine, &self.container);
                 }
+                () = again::until(self.again.due) => self.start_again().await,
                 () = tokio::time::sleep(EARLY_REVIEW), if !self.early.is_empty() => {
                     self.early.retain(|(_, client)| !has_vanished(client));
                 }
@@ -151,7 +168,7 @@ impl Task {
 
     async fn carry_out(&mut self, order: Order) {
         match order {
-            Order::Start { reply } => answer(reply, self.start().await),
+            Order::Start { reply } => answer(reply, self.start(Cause::Client).await),
             Order::Remove { force, unnamed, reply } => answer(reply, self.remove(force, unnamed).await),
             Order::Rename { name, reply } => answer(reply, self.rename(&name).await),
             Order::Networks { change, reply } => answer(reply, self.change_networks(change).await),
@@ -160,7 +177,7 @@ impl Task {
             Order::Unpause { reply } => answer(reply, self.unpause().await),
             Order::Hold { reply } => answer(reply, self.hold().await),
             Order::LetGo { reply } => answer(reply, self.let_go().await),
-            Order::Signal { signal, reply } => self.signal(signal, reply).await,
+            Order::Signal { signal, after, reply } => self.signal(signal, after, reply).await,
             Order::Sync { reply } => {
                 self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Sync { request })
                     .await;
@@ -225,7 +242,7 @@ impl Task {
                 .await;
             }
             State::Removing | State::Gone => answer(reply, Err(refused(Refusal::Removing, &self.container))),
-            State::Created | State::Exited(_) | State::Starting { .. } => {
+            State::Created | State::Exited(_) | State::Restarting(_) | State::Starting { .. } => {
                 self.early.retain(|(_, client)| !has_vanished(client));
                 self.early.push((attachment, client));
                 answer(reply, Ok(()));
@@ -249,12 +266,23 @@ impl Task {
         .await;
     }
 
-    async fn start(&mut self) -> Result<()> {
+    async fn start(&mut self, cause: Cause) -> Result<()> {
+        let event = match cause {
+            Cause::Client => Event::Start,
+            Cause::Policy => Event::Restart,
+        };
         let (starting, _) = self
             .state()
-            .on(Event::Start)
+            .on(event)
             .map_err(|refusal| refused(refusal, &self.container))?;
+        if cause == Cause::Client {
+            self.again.reset();
+            self.view.send_modify(|view| view.restarts = 0);
+            recovery::unmark_stopped(&self.engine, &self.container)?;
+        }
+        self.again.is_automatic = cause == Cause::Policy;
         let before = self.view.borrow().last.clone();
+        let restarts = self.view.borrow().restarts;
         self.publish(starting);
         if let Some(link) = self.ending.take() {
             end_of(Some(&link)).await;
@@ -264,7 +292,7 @@ impl Task {
             self.layer = Some(self.container.layer.clone().lock_owned().await);
         }
         let early = std::mem::take(&mut self.early);
-        match launch::launch(&self.engine, &self.container, before.as_ref(), early).await {
+        match launch::launch(&self.engine, &self.container, before.as_ref(), restarts, early).await {
             Ok(launched) => {
                 let endpoints = launched.run.endpoints.clone();
                 self.run = Some(launched.run);
@@ -312,7 +340,7 @@ impl Task {
     /// Kills the run and takes its exit.
     async fn kill_and_wait(&mut self) {
         let (reply, _) = oneshot::channel();
-        self.signal(9, reply).await;
+        self.signal(9, After::Asker, reply).await;
         while self.run.is_some() {
             let event = receive(self.run.as_ref(), &self.container.id).await;
             self.on_event(event).await;
@@ -321,6 +349,7 @@ impl Task {
 
     async fn delete(&mut self, removing: State, unnamed: Unnamed) -> Result<()> {
         let before = self.state();
+        self.again.due = None;
         self.publish(removing);
         // Clients that attached and never saw a start are let go.
         self.early.clear();
@@ -441,11 +470,17 @@ impl Task {
                 ],
             );
         }
+        let wait = self.wait_of(&exit, died);
+        self.again.due = wait.map(|wait| tokio::time::Instant::now() + wait);
         self.view.send_modify(|view| {
             view.exits += 1;
             view.last = Some(exit.clone());
             view.endpoints.clear();
-            view.state = State::Exited(exit);
+            view.restarts += u32::from(wait.is_some());
+            view.state = match wait {
+                Some(_) => State::Restarting(exit),
+                None => State::Exited(exit),
+            };
         });
         if self.container.config.auto_remove
             && let Ok((removing, _)) = self.state().on(Event::Remove { force: false })

@@ -7,7 +7,7 @@ use conex_api_types as api;
 use tokio::process::Command;
 
 use crate::containers::launch::system;
-use crate::containers::task::not_running;
+use crate::containers::task::{not_running, restarting};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -23,7 +23,11 @@ impl Engine {
         let options = if options.is_empty() { OPTIONS } else { options };
         check(options)?;
         let container = self.inner.containers.find(id)?;
-        if !container.view().state.is_running() {
+        let state = container.view().state;
+        if state.is_restarting() {
+            return Err(restarting(&container.id));
+        }
+        if !state.is_running() {
             return Err(not_running(&container));
         }
         let cgroup = self.inner.cgroup(&container);

@@ -38,6 +38,7 @@ fn in_go(name: &str) -> &str {
     match name {
         "ContainerCreateRequest" => "container.CreateRequest",
         "Platform" => "v1.Platform",
+        "RestartPolicy" => "container.RestartPolicy",
         "HostConfig" => "container.UpdateConfig",
         "Mount" => "mount.Mount",
         "VolumeCreateRequest" => "volume.CreateOptions",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{ArgAction, Args, ValueEnum};
-use conex_api_types::{ContainerCreateRequest, DeviceMapping, HostConfig, Ulimit};
+use conex_api_types::{ContainerCreateRequest, DeviceMapping, HostConfig, RestartPolicy, Ulimit};
 use conex_client::{Client, PullOptions};
 
 use crate::failure::Failure;
@@ -116,6 +116,9 @@ pub(crate) struct Flags {
     /// Seconds between that signal and the end
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     stop_timeout: Option<i64>,
+    /// Whether it is started again: no, always, unless-stopped, on-failure[:times]
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    restart: String,
     /// When to pull the image
     #[arg(long, value_enum, value_name = "WHEN", default_value = "missing")]
     pull: Pull,
@@ -221,10 +224,26 @@ impl Flags {
             cpuset_cpus: self.cpuset_cpus.clone(),
             devices: parse_all(&self.device, |text| Ok(device(text)))?,
             pids_limit: self.pids_limit,
+            restart_policy: restart_policy(&self.restart)?,
             ulimits: parse_all(&self.ulimit, ulimit)?,
             ..HostConfig::default()
         })
     }
+}
+
+/// `on-failure:3`. Whether there is such a policy is the engine's to say.
+fn restart_policy(text: &str) -> Result<RestartPolicy, Failure> {
+    let (name, most) = text.split_once(':').unwrap_or((text, "0"));
+    let maximum_retry_count = most.parse().map_err(|_| {
+        Failure::new(
+            125,
+            format!("invalid restart policy format: {text}: the count is no number"),
+        )
+    })?;
+    Ok(RestartPolicy {
+        name: name.to_owned(),
+        maximum_retry_count,
+    })
 }
 
 fn some(list: &[String]) -> Option<Vec<String>> {
@@ -322,6 +341,12 @@ mod tests {
             (64 << 20, -1, 500_000_000)
         );
         assert_eq!(host.pids_limit, Some(10));
+        let policy = |text: &str| request(text).host_config.restart_policy;
+        assert_eq!(policy("--restart on-failure:3 b").maximum_retry_count, 3);
+        assert_eq!(
+            (policy("b").name, policy("--restart always b").name),
+            ("no".into(), "always".into())
+        );
         assert_eq!(host.ulimits.unwrap()[0].hard, 20);
     }
 

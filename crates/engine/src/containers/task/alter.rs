@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_container::signals;
-use conex_container::state::Event;
+use conex_container::state::{Event, Refusal, State};
 use conex_protocol::message::ToMonitor;
 
-use super::{Pending, Reply, Task, refused};
+use super::{After, Pending, Reply, Task, answer, refused, restarting};
 use crate::containers::{Container, pause, rename, update};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -44,10 +44,10 @@ impl Task {
     }
 
     pub(super) async fn pause(&mut self) -> Result<()> {
-        let (paused, _) = self
-            .state()
-            .on(Event::Paused)
-            .map_err(|refusal| refused(refusal, &self.container))?;
+        let (paused, _) = self.state().on(Event::Paused).map_err(|refusal| match refusal {
+            Refusal::Restarting => restarting(&self.container.id),
+            other => refused(other, &self.container),
+        })?;
         pause::freeze(&self.engine, &self.container).await?;
         self.publish(paused);
         self.engine.events.container(&self.container, "pause", &[]);
@@ -93,8 +93,18 @@ impl Task {
         pause::unmark(&self.engine, &self.container)
     }
 
-    /// Sends a signal. One that is meant to end a paused container would reach nobody, so it lets its processes go on.
-    pub(super) async fn signal(&mut self, signal: i32, reply: Reply<()>) {
+    /// Sends a signal. One that is meant to end a paused container would reach nobody, so it lets its processes go on; one
+    /// that finds the container waiting to be started again keeps it from that.
+    pub(super) async fn signal(&mut self, signal: i32, after: After, reply: Reply<()>) {
+        let is_waiting = matches!(self.state(), State::Restarting(_));
+        match after {
+            After::Policy if is_waiting => self.stay(After::Stays),
+            After::Policy => {}
+            after => self.stay(after),
+        }
+        if is_waiting {
+            return answer(reply, Ok(()));
+        }
         self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Signal {
             request,
             signal,

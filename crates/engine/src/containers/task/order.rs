@@ -6,8 +6,8 @@ use conex_api_types as api;
 use conex_protocol::message::Attachment;
 use tokio::sync::oneshot;
 
-use super::NetworkChange;
 use super::refusal::not_running;
+use super::{After, NetworkChange};
 use crate::containers::Container;
 use crate::containers::removal::Unnamed;
 use crate::error::Result;
@@ -43,7 +43,11 @@ pub(crate) enum Order {
     /// Let go on what a commit has frozen.
     LetGo { reply: Reply<()> },
     /// Send a signal to its first process.
-    Signal { signal: i32, reply: Reply<()> },
+    Signal {
+        signal: i32,
+        after: After,
+        reply: Reply<()>,
+    },
     /// Set the size of a terminal, of an exec or of the container itself.
     Resize {
         exec: Option<String>,

@@ -13,6 +13,14 @@ pub(crate) fn not_running(container: &Container) -> Error {
     )
 }
 
+/// Docker's words for what only a running container can do, where it waits to be started again.
+pub(crate) fn restarting(container: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("Container {container} is restarting, wait until the container is running"),
+    )
+}
+
 /// A refusal of the state machine in Docker's words.
 pub(super) fn refused(refusal: Refusal, container: &Container) -> Error {
     let id = &container.id;
@@ -24,6 +32,13 @@ pub(super) fn refused(refusal: Refusal, container: &Container) -> Error {
             ErrorKind::Conflict,
             format!(
                 "cannot remove container \"{}\": container is running: stop the container before removing or force remove",
+                container.name
+            ),
+        ),
+        Refusal::Restarting => Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "cannot remove container \"{}\": container is restarting: stop the container before removing or force remove",
                 container.name
             ),
         ),
