@@ -54,8 +54,8 @@ const SMALL: [(&str, &[&str]); 4] = [
 ];
 
 /// Programs of the machine that the tests call.
-const PROGRAMS: [&str; 11] = [
-    "docker", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "unshare",
+const PROGRAMS: [&str; 12] = [
+    "docker", "env", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "unshare",
 ];
 
 /// How long the machine may take, under emulation without help of the processor.
