@@ -323,3 +323,34 @@ fn what_happens_is_told_as_it_happens_and_later() {
     let output = live.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), life);
 }
+
+#[test]
+fn a_signal_is_told_before_the_end_that_it_brings_about() {
+    let sandbox = Sandbox::new();
+    let since = sandbox.ok(&["info", "--format", "{{.SystemTime}}"]);
+    let script = "trap 'exit 3' TERM; while :; do sleep 0.05; done";
+    sandbox.ok(&["run", "-d", "--name", "told", "busybox", "sh", "-c", script]);
+    sandbox.ok(&["restart", "told"]);
+    sandbox.ok(&["kill", "--signal", "TERM", "told"]);
+    sandbox.ok(&["wait", "told"]);
+    sandbox.ok(&["start", "told"]);
+    sandbox.ok(&["rm", "--force", "told"]);
+    let hungry = "x=x; while :; do x=$x$x; done";
+    sandbox.docker(&[
+        "run", "--rm", "--name", "told", "--memory", "8m", "busybox", "sh", "-c", hungry,
+    ]);
+    let until = sandbox.ok(&["info", "--format", "{{.SystemTime}}"]);
+    let mut arguments = vec![
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--format",
+        "{{.Action}}",
+    ];
+    for filter in ["container=told", "event=kill", "event=die", "event=oom"] {
+        arguments.extend(["--filter", filter]);
+    }
+    assert_eq!(sandbox.ok(&arguments), "kill\ndie\nkill\ndie\nkill\ndie\noom\ndie");
+}

@@ -113,6 +113,7 @@ pub(crate) fn reference() -> Outcome {
 
 /// Installs what the reference and its tests need of the machine.
 pub(crate) fn install() -> Outcome {
+    packages::install(&packages::RUN)?;
     packages::install(&NEEDED)?;
     packages::install(&packages::REGISTRY)?;
     packages::install(&packages::TEST)

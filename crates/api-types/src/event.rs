@@ -52,7 +52,7 @@ impl EventMessage {
         let time_nano = i64::try_from(nanoseconds).unwrap_or(i64::MAX);
         Self {
             status: old.then(|| action.to_owned()),
-            id: old.then(|| id.to_owned()),
+            id: (old && !id.is_empty()).then(|| id.to_owned()),
             from: if kind == "container" {
                 attributes.get("image").cloned()
             } else {

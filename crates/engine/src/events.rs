@@ -3,7 +3,7 @@
 mod filter;
 mod journal;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,9 +81,12 @@ impl Events {
         self.publish("container", action, &container.id, attributes);
     }
 
-    /// Something happened to an image, known by this name.
-    pub(crate) fn image(&self, action: &str, id: &str, name: &str) {
-        self.publish("image", action, id, HashMap::from([("name".into(), name.to_owned())]));
+    /// Something happened to an image of these labels, known by this name.
+    pub(crate) fn image(&self, action: &str, id: &str, name: &str, labels: &BTreeMap<String, String>) {
+        let labels = labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let mut attributes: HashMap<String, String> = labels.collect();
+        attributes.insert("name".into(), name.to_owned());
+        self.publish("image", action, id, attributes);
     }
 
     /// A network was made or removed, or a container was connected to it or disconnected.
@@ -152,19 +155,14 @@ impl Events {
 }
 
 impl Engine {
-    /// Past events since `since`, then those to come until `until`. `until` alone asks for all that is past.
+    /// Past events since `since`, then those to come until `until`. `until` alone asks for all that is past; with `since`
+    /// after it there is nothing.
     ///
     /// # Errors
-    /// 400 for `since` after `until` and for a filter that there is none of, 500 where the journal cannot be opened.
+    /// 400 for a filter that there is none of, 500 where the journal cannot be opened.
     pub fn events(&self, query: EventsQuery) -> Result<impl Stream<Item = api::EventMessage> + Send + 'static + use<>> {
         let since = query.since.map(nanoseconds);
         let until = query.until.map(nanoseconds);
-        if let (Some(since), Some(until)) = (since, until)
-            && since > until
-        {
-            let text = format!("`since` time ({since}) cannot be after `until` time ({until})");
-            return Err(Error::new(ErrorKind::InvalidParameter, text));
-        }
         let filter = Filter::new(query.filters)?;
         let (sender, live) = mpsc::channel(BACKLOG);
         let past = {

@@ -57,6 +57,15 @@ impl Inner {
         containers.iter().map(user).collect()
     }
 
+    /// Tells that something happened to an image, known by this name; with its labels, unless it is there no more.
+    pub(crate) fn tell_of_image(&self, action: &str, id: &str, name: &str) {
+        let found = self.images.find(id);
+        let labels = found
+            .map(|image| image.config.config.labels.clone())
+            .unwrap_or_default();
+        self.events.image(action, id, name, &labels);
+    }
+
     /// Removes images that were kept only for containers that are gone.
     pub(crate) async fn collect_images(&self) {
         let users = || self.users_of_images();
@@ -102,9 +111,7 @@ impl Engine {
             match inner.images.load(body, sink).await {
                 Ok(images) => {
                     for image in images {
-                        inner
-                            .events
-                            .image("load", &image.id, image.repo_tags.first().unwrap_or(&image.id));
+                        inner.tell_of_image("load", &image.id, image.repo_tags.first().unwrap_or(&image.id));
                     }
                 }
                 Err(error) => {
@@ -191,7 +198,7 @@ impl Engine {
         let image = self.inner.images.find(name).map_err(no_image)?;
         let tagged = self.inner.images.tag(&image.id, &reference).await;
         tagged.map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
-        self.inner.events.image("tag", &image.id, &reference.familiar());
+        self.inner.tell_of_image("tag", &image.id, &reference.familiar());
         Ok(())
     }
 
@@ -212,8 +219,10 @@ impl Engine {
             [platform] => drop(self.find_image_for(name, Some(platform))?),
             _ => return Err(invalid("multiple platforms are not supported")),
         }
+        let image = self.inner.images.find(name).ok();
         let removed = self.take_image(name, force, prune).await?;
-        Ok(removed.into_iter().map(|removed| self.removed(removed)).collect())
+        let removed = removed.into_iter();
+        Ok(removed.map(|removed| self.removed(removed, image.as_deref())).collect())
     }
 
     /// The image of this name, which has to be built for a platform where one is wanted.
@@ -248,17 +257,22 @@ impl Engine {
         })
     }
 
-    fn removed(&self, removed: Removed) -> api::ImageDeleteResponse {
+    /// Tells of a part of a removal. `before` is the image that was to be removed, as it was.
+    fn removed(&self, removed: Removed, before: Option<&Image>) -> api::ImageDeleteResponse {
         match removed {
             Removed::Untagged { name, image } => {
-                self.inner.events.image("untag", &image, &name);
+                let known = before.filter(|before| before.id == image);
+                let labels = known
+                    .map(|known| known.config.config.labels.clone())
+                    .unwrap_or_default();
+                self.inner.events.image("untag", &image, &name, &labels);
                 api::ImageDeleteResponse {
                     untagged: Some(name),
                     deleted: None,
                 }
             }
             Removed::DeletedImage(id) => {
-                self.inner.events.image("delete", &id, &id);
+                self.inner.tell_of_image("delete", &id, &id);
                 api::ImageDeleteResponse {
                     untagged: None,
                     deleted: Some(id),

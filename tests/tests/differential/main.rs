@@ -10,6 +10,7 @@ mod archives;
 mod connections;
 mod create;
 mod decode;
+mod events;
 mod execs;
 mod files;
 mod harness;

@@ -109,9 +109,9 @@ fn require_there(container: &Container) -> Result<()> {
 
 fn tell(inner: &Inner, container: &Container, image: &Image, name: Option<&Reference>, comment: &str) {
     let familiar = name.map(Reference::familiar).unwrap_or_default();
-    inner.events.image("create", &image.id, &image.id);
+    inner.tell_of_image("create", &image.id, &image.id);
     if name.is_some() {
-        inner.events.image("tag", &image.id, &familiar);
+        inner.tell_of_image("tag", &image.id, &familiar);
     }
     let details = [
         ("comment", comment.to_owned()),

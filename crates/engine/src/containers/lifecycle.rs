@@ -51,6 +51,7 @@ impl Engine {
             if container.view().state.is_up() {
                 let stopped = engine.stop_running(&container, &request, After::Asker).await;
                 stopped.map_err(within)?;
+                engine.inner.events.container(&container, "stop", &[]);
             }
             container.order(|reply| Order::Start { reply }).await.map_err(within)?;
             engine.inner.events.container(&container, "restart", &[]);
@@ -91,14 +92,8 @@ impl Engine {
             After::Policy
         };
         container.order(|reply| Order::Signal { signal, after, reply }).await?;
-        // There was nothing to signal.
-        if is_waiting {
-            return Ok(());
-        }
-        self.inner
-            .events
-            .container(&container, "kill", &[("signal", signal.to_string())]);
-        if signal == KILL {
+        // One that waits for its next start has nothing to signal.
+        if signal == KILL && !is_waiting {
             wait_for_exit(&mut view, exits).await;
         }
         Ok(())
@@ -189,14 +184,8 @@ impl Engine {
         let grace = request.timeout.or(config.stop_timeout).unwrap_or(STOP_GRACE);
         let mut view = container.watch();
         let exits = view.borrow().exits;
-        let is_waiting = view.borrow().state.is_restarting();
         // An exit between the look and the order is what was asked for.
-        let signalled = container.order(|reply| Order::Signal { signal, after, reply }).await;
-        if signalled.is_ok() && !is_waiting {
-            self.inner
-                .events
-                .container(container, "kill", &[("signal", signal.to_string())]);
-        }
+        let _ = container.order(|reply| Order::Signal { signal, after, reply }).await;
         let Ok(grace) = u64::try_from(grace) else {
             wait_for_exit(&mut view, exits).await;
             return Ok(());
@@ -212,9 +201,6 @@ impl Engine {
                     reply,
                 })
                 .await;
-            self.inner
-                .events
-                .container(container, "kill", &[("signal", KILL.to_string())]);
             if killed.is_ok() {
                 wait_for_exit(&mut view, exits).await;
             }

@@ -427,6 +427,10 @@ impl Task {
 
     fn settle(&mut self, request: Request, outcome: Result<i32>) {
         if let Some(pending) = self.run.as_mut().and_then(|run| run.pending.remove(&request)) {
+            if let (Pending::Signal { signal, .. }, Ok(_)) = (&pending, &outcome) {
+                let details = [("signal", signal.to_string())];
+                self.engine.events.container(&self.container, "kill", &details);
+            }
             pending.settle(outcome);
         }
     }
@@ -439,6 +443,9 @@ impl Task {
 
     async fn end_run(&mut self, event: Event) {
         let died = matches!(event, Event::Exited(_));
+        if matches!(&event, Event::Exited(exit) if exit.oom_killed) {
+            self.engine.events.container(&self.container, "oom", &[]);
+        }
         let Ok((state, _)) = self.state().on(event) else { return };
         conex_sys::failpoint::hit("exit.before-publish");
         if self.ending.is_none() {
@@ -497,8 +504,9 @@ impl Task {
 
 /// How long a run was, in whole seconds.
 fn seconds(exit: &Exit) -> i64 {
-    let time = |text: &str| text.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH).as_second();
-    (time(&exit.finished_at) - time(&exit.started_at)).max(0)
+    let time = |text: &str| text.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let ran = time(&exit.finished_at).duration_since(time(&exit.started_at));
+    ran.as_secs().max(0)
 }
 
 /// How often clients that wait for a start are looked after.

@@ -4,7 +4,7 @@ use conex_api_types::{EventMessage, Filters};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Filters by name; values of one are alternatives, filters are conditions.
+/// Filters by name; values of one are alternatives, but for labels, of which an object has all. Filters are conditions.
 #[derive(Debug)]
 pub(super) struct Filter(Filters);
 
@@ -40,7 +40,11 @@ impl Filter {
     pub(super) fn matches(&self, event: &EventMessage) -> bool {
         self.0.iter().all(|(filter, values)| {
             // A filter without values asks for nothing.
-            values.is_empty() || values.iter().any(|value| matches(event, filter, value))
+            values.is_empty()
+                || match filter.as_str() {
+                    "label" => values.iter().all(|value| matches(event, filter, value)),
+                    _ => values.iter().any(|value| matches(event, filter, value)),
+                }
         })
     }
 }
@@ -130,6 +134,8 @@ mod tests {
         assert!(passes(&[("type", &["image", "container"])]));
         assert!(!passes(&[("type", &["container"]), ("label", &["other"])]));
         assert!(passes(&[("type", &[])]));
+        assert!(passes(&[("label", &["tier", "name=web"])]));
+        assert!(!passes(&[("label", &["tier", "other"])]));
     }
 
     #[test]

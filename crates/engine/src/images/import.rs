@@ -51,7 +51,7 @@ impl Engine {
         let importing = tokio::spawn(async move {
             let line = match import(&inner, request.source, config, name, &lines).await {
                 Ok(image) => {
-                    inner.events.image("import", &image.id, &image.id);
+                    inner.tell_of_image("import", &image.id, &image.id);
                     Line::Progress(api::ProgressMessage {
                         status: Some(image.id.clone()),
                         ..api::ProgressMessage::default()
@@ -109,7 +109,7 @@ async fn import(
     };
     let image = inner.images.create(creation).await.map_err(refused)?;
     if let Some(name) = name {
-        inner.events.image("tag", &image.id, &name.familiar());
+        inner.tell_of_image("tag", &image.id, &name.familiar());
     }
     Ok(image)
 }

@@ -60,7 +60,7 @@ impl Engine {
                     pruned.space_reclaimed += size;
                 }
                 let deleted = pruned.images_deleted.get_or_insert_default();
-                deleted.push(self.removed(removed));
+                deleted.push(self.removed(removed, Some(image)));
             }
         }
     }

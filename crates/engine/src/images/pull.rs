@@ -43,8 +43,7 @@ impl Engine {
             match outcome {
                 Ok(()) => pull
                     .inner
-                    .events
-                    .image("pull", &reference.familiar(), &reference.familiar_name()),
+                    .tell_of_image("pull", &reference.familiar(), &reference.familiar_name()),
                 Err(error) => {
                     let kind = if error.is_not_found() {
                         ErrorKind::NotFound

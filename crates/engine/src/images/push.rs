@@ -37,7 +37,7 @@ impl Engine {
             let name = reference.familiar();
             match inner.images.push(request, sink).await {
                 Ok(()) => {
-                    inner.events.image("push", &name, &reference.familiar_name());
+                    inner.tell_of_image("push", &name, &reference.familiar_name());
                     tracing::info!(image = %name, "pushed");
                 }
                 Err(error) => {

@@ -29,7 +29,7 @@ impl Engine {
             }
         });
         for id in ids {
-            self.inner.events.image("save", &id, &id);
+            self.inner.tell_of_image("save", &id, &id);
         }
         Ok(body)
     }

@@ -45,6 +45,7 @@ impl Engine {
                 Err(error) => tracing::debug!(%error, network = %network.name, "prune a network"),
             }
         }
+        self.inner.events.pruned("network", 0);
         Ok(api::NetworkPruneResponse {
             networks_deleted: Some(deleted).filter(|deleted| !deleted.is_empty()),
         })

@@ -79,6 +79,13 @@ pub(crate) fn events(call: &Call) -> Answer {
         until: call.query.time("until")?,
         filters: call.query.filters()?,
     };
+    if let (Some(since), Some(until)) = (query.since, query.until)
+        && since > until
+    {
+        let (since, until) = (call.query.text("since"), call.query.text("until"));
+        let text = format!("`since` time ({since}) cannot be after `until` time ({until})");
+        return Err(Failure::bad_request(text));
+    }
     lines(call.engine.events(query)?)
 }
 

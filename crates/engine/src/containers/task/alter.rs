@@ -105,7 +105,7 @@ impl Task {
         if is_waiting {
             return answer(reply, Ok(()));
         }
-        self.ask(Pending::Answer(reply), &[], |request| ToMonitor::Signal {
+        self.ask(Pending::Signal { signal, reply }, &[], |request| ToMonitor::Signal {
             request,
             signal,
         })

@@ -86,6 +86,11 @@ pub(crate) struct ExecOrder {
 /// Who waits for an answer of the monitor.
 pub(super) enum Pending {
     Answer(Reply<()>),
+    /// Of who sends a signal, which is told of once it was sent: before the end that it brings about.
+    Signal {
+        signal: i32,
+        reply: Reply<()>,
+    },
     /// Of a client that attaches: one that comes when the run ends has seen all there is.
     Attach(Reply<()>),
     Exec(Reply<i32>),
@@ -94,7 +99,9 @@ pub(super) enum Pending {
 impl Pending {
     pub(super) fn settle(self, outcome: Result<i32>) {
         match self {
-            Self::Answer(reply) | Self::Attach(reply) => answer(reply, outcome.map(|_| ())),
+            Self::Answer(reply) | Self::Signal { reply, .. } | Self::Attach(reply) => {
+                answer(reply, outcome.map(|_| ()))
+            }
             Self::Exec(reply) => answer(reply, outcome),
         }
     }
