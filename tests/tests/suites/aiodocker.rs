@@ -46,6 +46,8 @@ fn run(stage: &Stage) -> Results {
             "addopts=",
             "-p",
             "no:cacheprovider",
+            "-p",
+            "collected",
             "-v",
             "--timeout",
             "60",
@@ -53,6 +55,7 @@ fn run(stage: &Stage) -> Results {
         .args(["-k", &selected()])
         .arg("--junit-xml")
         .arg(&report)
+        .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suites/aiodocker"))
         // The registries that it starts are reached by their published ports.
         .env("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
         .env("TESTCONTAINERS_HOST_OVERRIDE", "localhost")
