@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::fs;
 use std::io::Write;
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use conex_protocol::fail_points;
@@ -37,7 +40,7 @@ fn what_runs_outlives_the_daemon_and_what_ended_meanwhile_is_known() {
         sandbox.ok(&["ps", "--format", "{{.Names}}"]).contains("tty")
     });
     sandbox.kill();
-    std::thread::sleep(Duration::from_millis(700));
+    thread::sleep(Duration::from_millis(700));
     sandbox.start(&[]);
     assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]).lines().count(), 2);
     assert_eq!(sandbox.ok(&["wait", "short"]), "5");
@@ -142,7 +145,7 @@ fn random_kills_lose_nothing() {
         let name = format!("r{round}");
         let mut client = sandbox.background(&["run", "--name", &name, "busybox", "sh", "-c", "exit 3"]);
         // Another moment of the run in each round.
-        std::thread::sleep(Duration::from_micros(u64::from(round * 7919 % 120) * 1000));
+        thread::sleep(Duration::from_micros(u64::from(round * 7919 % 120) * 1000));
         sandbox.kill();
         client.wait().unwrap();
         sandbox.start(&[]);
@@ -201,7 +204,7 @@ fn an_exec_outlives_the_daemon_and_its_exit_is_known() {
     // One ends while no daemon is there, the other after the new one has come.
     let pid = first_process(&sandbox);
     std::fs::write(format!("/proc/{pid}/root/first"), "").unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     sandbox.start(&[]);
     let state = |id: &str| {
         let (status, answer) = sandbox.request("GET", &format!("/v1.50/exec/{id}/json"), "");
@@ -290,4 +293,29 @@ fn an_image_that_dies_with_the_daemon_while_it_is_made_is_whole_or_not_there() {
     }
     sandbox.ok(&["stop", "-t", "0", "counter"]);
     assert_no_gap(&sandbox.ok(&["logs", "counter"]));
+}
+
+#[test]
+fn a_daemon_that_ends_right_after_a_removal_leaves_nothing() {
+    let mut sandbox = Sandbox::new();
+    sandbox.kill();
+    // The monitor has told the exit, and takes its time to clean up.
+    sandbox.start(&[("CONEX_FAIL_POINT", "stop:monitor.after-exit-told")]);
+    sandbox.ok(&["run", "-d", "--name", "gone", "busybox", "sleep", "1000"]);
+    sandbox.ok(&["rm", "--force", "gone"]);
+    let is_stopped =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "));
+    let stopped = || sandbox.usage().into_iter().map(|usage| usage.pid).find(is_stopped);
+    eventually("a monitor that stopped", || stopped().is_some());
+    let monitor = stopped().unwrap();
+    let goes_on = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(500));
+        Command::new("kill")
+            .args(["-CONT", &monitor.to_string()])
+            .status()
+            .unwrap()
+    });
+    // The sandbox ends its daemon in order and looks for what is left.
+    drop(sandbox);
+    assert!(goes_on.join().unwrap().success());
 }

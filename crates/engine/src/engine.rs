@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) id: String,
     pub(crate) containers: Containers,
     pub(crate) execs: Execs,
+    /// How many monitors of removed containers are still cleaning up.
+    pub(crate) leaving: tokio::sync::watch::Sender<usize>,
     /// Held by a prune of containers: there is one at a time.
     pub(crate) pruning: tokio::sync::Mutex<()>,
     /// Held by a prune of volumes.
@@ -77,6 +79,9 @@ pub(crate) struct Inner {
     /// An empty directory on which containers attach their root, each in its own mount namespace.
     pub(crate) root_mount_point: PathBuf,
 }
+
+/// How long an end in order waits for monitors of removed containers.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Engine {
     /// Opens the stores, finds the containers that run, and collects what crashes left.
@@ -102,6 +107,9 @@ impl Engine {
 
     /// Lets go of the host: containers go on, the bridge goes where none uses it.
     pub async fn close(&self) {
+        let mut leaving = self.inner.leaving.subscribe();
+        // What a monitor leaves after that time the next start collects.
+        let _ = tokio::time::timeout(FAREWELL, leaving.wait_for(|left| *left == 0)).await;
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
             inner.networks.close();
@@ -233,6 +241,7 @@ impl Stores {
             pruning: tokio::sync::Mutex::default(),
             pruning_volumes: tokio::sync::Mutex::default(),
             pruning_images: tokio::sync::Mutex::default(),
+            leaving: tokio::sync::watch::Sender::default(),
         }
     }
 }

@@ -53,4 +53,5 @@ pub const MONITOR: &[&str] = &[
     "monitor.exec-after-fork",
     "monitor.before-exit-record",
     "monitor.after-exit-record",
+    "monitor.after-exit-told",
 ];

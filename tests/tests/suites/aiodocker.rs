@@ -55,7 +55,10 @@ fn run(stage: &Stage) -> Results {
         .args(["-k", &selected()])
         .arg("--junit-xml")
         .arg(&report)
-        .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suites/aiodocker"))
+        .env(
+            "PYTHONPATH",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suites/aiodocker"),
+        )
         // The registries that it starts are reached by their published ports.
         .env("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
         .env("TESTCONTAINERS_HOST_OVERRIDE", "localhost")

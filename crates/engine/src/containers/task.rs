@@ -359,10 +359,12 @@ impl Task {
         }
         if let Some(link) = self.ending.take() {
             let (engine, container, layer) = (self.engine.clone(), self.container.clone(), self.layer.take());
+            engine.leaving.send_modify(|leaving| *leaving += 1);
             tokio::spawn(async move {
                 end_of(Some(&link)).await;
                 drop(layer);
                 recovery::bury(&engine, &container);
+                engine.leaving.send_modify(|leaving| *leaving -= 1);
             });
         }
         self.engine.collect_images().await;

@@ -91,6 +91,7 @@ impl Monitor {
         publish(Path::new(&self.order.exit_file), &to_vec(&record)?)?;
         failpoint::hit("monitor.after-exit-record");
         self.step(Input::Ended(record));
+        failpoint::hit("monitor.after-exit-told");
         self.remove_remains();
         Ok(())
     }
