@@ -1,7 +1,7 @@
 //! The event loop, and the end of the container.
 //!
-//! The order at the end is that of who waits for it: the exit is recorded, the daemon is told, then the container's
-//! remains go, and last the clients, who may be slow.
+//! The order at the end is that of who waits for it: the exit is recorded, clients that have taken everything see the end of
+//! their streams, the daemon is told, then the container's remains go, and last the clients that are slow.
 
 use std::fs;
 use std::io;
@@ -90,6 +90,8 @@ impl Monitor {
         failpoint::hit("monitor.before-exit-record");
         publish(Path::new(&self.order.exit_file), &to_vec(&record)?)?;
         failpoint::hit("monitor.after-exit-record");
+        // Clients that have taken everything see the end before anybody hears of it, as at Docker.
+        self.finish_clients(FIRST);
         self.step(Input::Ended(record));
         failpoint::hit("monitor.after-exit-told");
         self.remove_remains();
