@@ -203,7 +203,7 @@ fn an_exec_outlives_the_daemon_and_its_exit_is_known() {
     sandbox.kill();
     // One ends while no daemon is there, the other after the new one has come.
     let pid = first_process(&sandbox);
-    std::fs::write(format!("/proc/{pid}/root/first"), "").unwrap();
+    fs::write(format!("/proc/{pid}/root/first"), "").unwrap();
     thread::sleep(Duration::from_millis(300));
     sandbox.start(&[]);
     let state = |id: &str| {
@@ -227,13 +227,13 @@ fn an_exec_outlives_the_daemon_and_its_exit_is_known() {
 /// A process of the only container, by its cgroup: no daemon is there to be asked.
 fn first_process(sandbox: &Sandbox) -> String {
     let cgroups = sandbox.cgroups();
-    let processes = std::fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap();
+    let processes = fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap();
     processes.lines().next().unwrap().to_owned()
 }
 
 /// Names in a directory of the data root.
 fn names_in(sandbox: &Sandbox, directory: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(sandbox.dir().join("data").join(directory)).unwrap();
+    let entries = fs::read_dir(sandbox.dir().join("data").join(directory)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
     names.collect()
 }

@@ -10,7 +10,7 @@ pub struct EventMessage {
     /// The action, for clients older than API 1.22; containers and images only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// The object's id, for the same clients.
+    /// The object's id, for the same clients; a prune is of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The container's image, for the same clients.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conex_api_types as api;
 use conex_cgroup::Cgroup;
@@ -81,7 +82,7 @@ pub(crate) struct Inner {
 }
 
 /// How long an end in order waits for monitors of removed containers.
-const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Opens the stores, finds the containers that run, and collects what crashes left.

@@ -155,8 +155,8 @@ impl Events {
 }
 
 impl Engine {
-    /// Past events since `since`, then those to come until `until`. `until` alone asks for all that is past; with `since`
-    /// after it there is nothing.
+    /// Past events since `since`, then those to come until `until`. `until` alone asks for all that is past. A client
+    /// that asks for `since` after `until` is refused by the server, in the client's own words for the times.
     ///
     /// # Errors
     /// 400 for a filter that there is none of, 500 where the journal cannot be opened.

@@ -445,10 +445,11 @@ impl Task {
 
     async fn end_run(&mut self, event: Event) {
         let died = matches!(event, Event::Exited(_));
-        if matches!(&event, Event::Exited(exit) if exit.oom_killed) {
+        let out_of_memory = matches!(&event, Event::Exited(exit) if exit.oom_killed);
+        let Ok((state, _)) = self.state().on(event) else { return };
+        if out_of_memory {
             self.engine.events.container(&self.container, "oom", &[]);
         }
-        let Ok((state, _)) = self.state().on(event) else { return };
         conex_sys::failpoint::hit("exit.before-publish");
         if self.ending.is_none() {
             self.layer = None;

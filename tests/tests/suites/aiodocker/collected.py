@@ -1,4 +1,7 @@
-"""Collects garbage at the end of each test: what a test leaves open is told there, and not in a later one, as chance has it."""
+"""Collects garbage at the end of each test, so that what it leaves open is told at once and not when chance has it.
+
+What pytest itself still holds of a test, as a traceback, is told with the next one.
+"""
 
 import gc
 
