@@ -482,6 +482,47 @@ fn attached_clients_and_their_input_survive_the_daemon() {
     assert_eq!(sandbox.ok(&["logs", "run"]), "before\nbetween\nafter");
 }
 
+#[test]
+fn a_log_that_is_followed_ends_before_its_container_is_gone() {
+    let sandbox = Sandbox::new();
+    for round in 0..10 {
+        let name = format!("one{round}");
+        sandbox.ok(&[
+            "run",
+            "-d",
+            "--name",
+            &name,
+            "busybox",
+            "sh",
+            "-c",
+            "echo up; sleep 1000",
+        ]);
+        let mut follower = UnixStream::connect(sandbox.socket()).unwrap();
+        let question = format!("GET /v1.50/containers/{name}/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+        follower.write_all(question.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"up\n\r\n") {
+            let mut byte = [0];
+            follower.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        let (status, words) = sandbox.request("DELETE", &format!("/v1.50/containers/{name}?force=1"), "");
+        assert_eq!(status, 204, "{words}");
+        follower.set_nonblocking(true).unwrap();
+        let mut rest = [0; 16];
+        let length = follower.read(&mut rest).expect("the end is there");
+        assert_eq!(&rest[..length], b"0\r\n\r\n", "round {round}");
+    }
+    // One that does not read is not waited for.
+    let flood = ["run", "-d", "--name", "flood", "busybox", "yes"];
+    sandbox.ok(&flood);
+    let mut deaf = UnixStream::connect(sandbox.socket()).unwrap();
+    deaf.write_all(b"GET /v1.50/containers/flood/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    sandbox.ok(&["rm", "-f", "flood"]);
+}
+
 /// A client's frame (RFC 6455, section 5.2), masked with zeros.
 fn frame(opcode: u8, bytes: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
@@ -571,6 +612,14 @@ fn a_websocket_carries_input_and_output() {
     });
     assert!(messages(&mut stream) == sent, "what came back is not what was sent");
     writing.join().unwrap();
+    // A client that closes is answered with a close, and the container goes on.
+    sandbox.ok(&["run", "-di", "--name", "closed", "busybox", "cat"]);
+    let mut stream = websocket(&sandbox, "/containers/closed/attach/ws?stream=1&stdin=1&stdout=1");
+    stream.write_all(&frame(8, &1000_u16.to_be_bytes())).unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, [&[0x88, 2], &1000_u16.to_be_bytes()[..]].concat());
+    assert_eq!(sandbox.ok(&["inspect", "-f", "{{.State.Status}}", "closed"]), "running");
     // A client that goes away is let go, one that makes no handshake is refused.
     sandbox.ok(&["run", "-di", "--name", "stays", "busybox", "cat"]);
     let path = "/containers/stays/attach/ws?stream=1&stdout=1";

@@ -36,7 +36,7 @@ const TESTS: [&str; 13] = [
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 17] = [
+const OURS: [(&str, &str); 19] = [
     (
         "nobody_waits_for_a_container_whose_start_hangs",
         "stops a process of ours",
@@ -44,6 +44,10 @@ const OURS: [(&str, &str); 17] = [
     (
         "of_two_starts_one_starts",
         "Docker answers both at times as if each had started",
+    ),
+    (
+        "of_two_removals_one_removes",
+        "Docker answers all at times as if each had removed",
     ),
     (
         "a_copy_of_one_that_does_not_run_leaves_nothing_mounted",
@@ -54,6 +58,7 @@ const OURS: [(&str, &str); 17] = [
         "our reasons for each of them",
     ),
     ("what_is_not_done_is_refused_by_name", "Docker does it"),
+    ("fields_whose_mechanism_is_not_there", "Docker has what they ask for"),
     (
         "what_runs_outlives_the_daemon",
         "Docker's containers die with their daemon",
@@ -72,8 +77,8 @@ const OURS: [(&str, &str); 17] = [
     ("a_pull_that_dies_with_the_daemon", "looks into our layer store"),
     ("an_image_keeps_its_digest", "Docker writes the manifest anew"),
     (
-        "no_signal_that_the_daemon_blocks",
-        "Docker's runtime passes on what is blocked",
+        "no_signal_that_the_daemon",
+        "Docker's runtime passes on what is blocked, and signal 32 where it is ignored",
     ),
 ];
 
@@ -81,6 +86,7 @@ const OURS: [(&str, &str); 17] = [
 pub(crate) fn reference() -> Outcome {
     install()?;
     let reference = fetch()?;
+    unstable::fetch("compose", &["docker-compose"])?;
     let mut test = cargo();
     test.args(["test", "--release", "--locked", "--no-fail-fast", "-p", "conex-tests"]);
     for name in TESTS {
@@ -116,7 +122,8 @@ pub(crate) fn install() -> Outcome {
     packages::install(&packages::RUN)?;
     packages::install(&NEEDED)?;
     packages::install(&packages::REGISTRY)?;
-    packages::install(&packages::TEST)
+    packages::install(&packages::TEST)?;
+    packages::install_docker_client()
 }
 
 /// The reference's packages, unpacked.

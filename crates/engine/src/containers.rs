@@ -35,12 +35,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use conex_container::Config;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::containers::task::{Order, Reply, View};
+use crate::count::Count;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What hardly ever changes about a container, and the way to its owner. A rename or an update puts another value in its
@@ -59,8 +59,10 @@ pub(crate) struct Container {
     pub(crate) config: Config,
     view: watch::Receiver<View>,
     orders: mpsc::UnboundedSender<Order>,
-    /// How many clients were told that they may attach and whose connections are still on their way.
-    arriving: watch::Sender<usize>,
+    /// Clients that were told that they may attach and whose connections are still on their way.
+    pub(crate) arriving: Count,
+    /// Clients that follow its log.
+    pub(crate) followers: Count,
     /// Held by whoever mounts the writable layer: overlayfs must not have the same one twice.
     layer: Arc<Mutex<()>>,
     /// Held by whoever makes an image of it: what one has frozen, another must not let go.
@@ -94,7 +96,8 @@ impl Container {
             config: record.config,
             view,
             orders,
-            arriving: watch::Sender::new(0),
+            arriving: Count::default(),
+            followers: Count::default(),
             layer: Arc::default(),
             capture: Arc::default(),
             removing: Arc::default(),
@@ -133,19 +136,6 @@ impl Container {
         let _ = self.orders.send(order);
     }
 
-    /// A client is told that it may attach; it counts until its connection is handed over.
-    pub(crate) fn expect_client(self: &Arc<Self>) -> Arriving {
-        self.arriving.send_modify(|count| *count += 1);
-        Arriving(self.clone())
-    }
-
-    /// Waits until the clients that were told that they may attach have arrived, so that none misses the first byte.
-    pub(crate) async fn clients_arrived(&self) {
-        let mut arriving = self.arriving.subscribe();
-        // One that was told and does not come holds nobody up for long.
-        let _ = tokio::time::timeout(ARRIVAL, arriving.wait_for(|count| *count == 0)).await;
-    }
-
     /// Begins a client's removal; `None` where another is under way.
     pub(crate) fn begin_removal(&self) -> Option<Removal> {
         let is_first = !self.removing.swap(true, Ordering::AcqRel);
@@ -155,18 +145,6 @@ impl Container {
     /// The first twelve digits.
     pub(crate) fn short_id(&self) -> &str {
         &self.id[..12]
-    }
-}
-
-/// How long a start waits for a client that is on its way.
-const ARRIVAL: Duration = Duration::from_secs(2);
-
-/// A client whose connection is on its way.
-pub(crate) struct Arriving(Arc<Container>);
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        self.0.arriving.send_modify(|count| *count -= 1);
     }
 }
 

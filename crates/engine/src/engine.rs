@@ -21,6 +21,7 @@ use crate::containers::execs::Execs;
 use crate::containers::files::Files;
 use crate::containers::records::Records;
 use crate::containers::{Container, Containers, restore};
+use crate::count::Count;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
 use crate::host::Host;
@@ -69,8 +70,8 @@ pub(crate) struct Inner {
     pub(crate) id: String,
     pub(crate) containers: Containers,
     pub(crate) execs: Execs,
-    /// How many monitors of removed containers are still cleaning up.
-    pub(crate) leaving: tokio::sync::watch::Sender<usize>,
+    /// Monitors of removed containers that are still cleaning up.
+    pub(crate) leaving: Count,
     /// Held by a prune of containers: there is one at a time.
     pub(crate) pruning: tokio::sync::Mutex<()>,
     /// Held by a prune of volumes.
@@ -108,9 +109,8 @@ impl Engine {
 
     /// Lets go of the host: containers go on, the bridge goes where none uses it.
     pub async fn close(&self) {
-        let mut leaving = self.inner.leaving.subscribe();
         // What a monitor leaves after that time the next start collects.
-        let _ = tokio::time::timeout(FAREWELL, leaving.wait_for(|left| *left == 0)).await;
+        self.inner.leaving.none(FAREWELL).await;
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
             inner.networks.close();
@@ -242,7 +242,7 @@ impl Stores {
             pruning: tokio::sync::Mutex::default(),
             pruning_volumes: tokio::sync::Mutex::default(),
             pruning_images: tokio::sync::Mutex::default(),
-            leaving: tokio::sync::watch::Sender::default(),
+            leaving: Count::default(),
         }
     }
 }

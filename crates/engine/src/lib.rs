@@ -13,6 +13,7 @@
 //! `conex-server` maps to a status.
 
 mod containers;
+mod count;
 mod distribution;
 mod engine;
 mod error;

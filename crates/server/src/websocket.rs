@@ -136,8 +136,8 @@ where
             match message.map_err(io::Error::other)? {
                 Message::Binary(bytes) => input.write_all(&bytes).await?,
                 Message::Text(text) => input.write_all(text.as_bytes()).await?,
-                Message::Close(_) => break,
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                // The answer to a close goes out as the end of the messages is read (RFC 6455, section 5.5.1).
+                Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
         Ok(())

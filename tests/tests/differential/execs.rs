@@ -171,7 +171,7 @@ fn impossible_starts() -> Vec<Request> {
         start("{broken}", "{"),
         exec(r#""Cmd":["true"]"#).named("sized"),
         start("{sized}", r#"{"ConsoleSize":[1,1]}"#),
-        exec(r#""Cmd":["true"]"#).named("sized-detached"),
+        exec(r#""Cmd":["sleep","1000"]"#).named("sized-detached"),
         start("{sized-detached}", r#"{"Tty":true,"Detach":true,"ConsoleSize":[1,1]}"#),
         exec(r#""Cmd":["true"]"#).named("held"),
         post("/containers/host/pause", ""),

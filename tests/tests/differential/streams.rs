@@ -116,6 +116,12 @@ fn frame(text: &str) -> Vec<u8> {
     [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
 }
 
+/// A client's frame of a close with a code, masked with zeroes.
+fn close(code: u16) -> Vec<u8> {
+    let [high, low] = code.to_be_bytes();
+    vec![0x88, 0x82, 0, 0, 0, 0, high, low]
+}
+
 fn websocket(name: &str, query: &str) -> Request {
     get(format!("/containers/{name}/attach/ws{query}"))
         .header("Connection", "Upgrade")
@@ -143,6 +149,11 @@ fn websockets() -> Vec<Request> {
         start("web-out"),
         post("/containers/web-out/wait", ""),
         websocket("web-out", "?logs=1&stdout=1&stderr=1").version("/v1.24"),
+        create("web-closed", "cat", ""),
+        start("web-closed"),
+        websocket("web-closed", all).frames(close(1000)),
+        websocket("web-closed", all).frames([frame("x\n"), close(1001)].concat()),
+        post("/containers/web-closed/kill", ""),
         websocket("nosuch", all),
         websocket("web", "?stream=1&detachKeys=nosuch-key"),
         get("/containers/web/attach/ws?stream=1&stdout=1"),

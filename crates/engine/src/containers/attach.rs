@@ -10,7 +10,8 @@ use conex_container::state::State;
 use conex_protocol::message::{Attachment, Framing, Streams};
 
 use crate::containers::task::Order;
-use crate::containers::{Arriving, Container, execs, logs};
+use crate::containers::{Container, execs, logs};
+use crate::count::Counted;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{AttachQuery, ClientConnection, ExecStart};
@@ -20,7 +21,8 @@ pub struct PendingAttach {
     inner: Arc<Inner>,
     container: Arc<Container>,
     query: AttachQuery,
-    arriving: Arriving,
+    /// Counts until the connection is handed over.
+    arriving: Counted,
     /// How many runs had ended when the client asked, where it asked for one that was going on.
     during: Option<u64>,
 }
@@ -48,7 +50,7 @@ impl Engine {
         }
         Ok(PendingAttach {
             inner: self.inner.clone(),
-            arriving: container.expect_client(),
+            arriving: container.arriving.one_more(),
             during: view.state.is_running().then_some(view.exits),
             container,
             query,

@@ -340,25 +340,15 @@ pub(crate) async fn start(
     });
     let exec = ExecOrder {
         exec: id.to_owned(),
+        command: config.cmd.join(" "),
         plan,
         client: client.transpose()?,
         fds,
     };
     let started = container.order(|reply| Order::Exec { exec, reply }).await;
-    match started {
-        Ok(_) => {
-            inner.events.container(
-                &container,
-                &format!("exec_start: {}", config.cmd.join(" ")),
-                &[("execID", id.to_owned())],
-            );
-            Ok(())
-        }
-        Err(error) => {
-            inner.execs.exited(id, super::launch::exit_code_of(&error));
-            Err(error)
-        }
-    }
+    started.map(|_| ()).inspect_err(|error| {
+        inner.execs.exited(id, super::launch::exit_code_of(error));
+    })
 }
 
 /// Forgets an exec that ended, here and in its monitor, once nobody is likely to ask for it.

@@ -17,11 +17,15 @@ use crate::requests::{RemoveRequest, StopRequest, WaitCondition};
 /// Time between the stop signal and SIGKILL when neither client nor container names one; the Engine API documents ten seconds.
 const STOP_GRACE: i64 = 10;
 
+/// How long a start waits for clients that are on their way.
+const ARRIVAL: Duration = Duration::from_secs(2);
+
 impl Engine {
     /// Starts a container; `NotModified` where it runs.
     pub async fn start(&self, id: &str, _detach_keys: Option<String>) -> Result<()> {
         let container = self.inner.containers.find(id)?;
-        container.clients_arrived().await;
+        // None of those who were told that they may attach misses the first byte.
+        container.arriving.none(ARRIVAL).await;
         container.order(|reply| Order::Start { reply }).await
     }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::containers::Container;
 use crate::containers::task::View;
+use crate::count::Counted;
 use crate::engine::{Engine, Inner, Logs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{AttachQuery, ClientConnection, LogsQuery, Timestamp};
@@ -78,6 +79,8 @@ struct Following {
     path: PathBuf,
     changes: Option<Changes>,
     view: watch::Receiver<View>,
+    /// Counts as long as the log is followed.
+    _follower: Option<Counted>,
     /// One more look after the container has ended: what it wrote last is there by then.
     last_look: bool,
 }
@@ -85,6 +88,7 @@ struct Following {
 async fn follow(inner: &Arc<Inner>, container: &Container, query: LogsQuery) -> Result<ByteStream> {
     let path = inner.files.log(&container.id);
     let failed = |error: io::Error| Error::new(ErrorKind::System, format!("read {}: {error}", path.display()));
+    let follower = query.follow.then(|| container.followers.one_more());
     let (view, last_look, tty, file) = (container.watch(), !query.follow, container.config.tty, path.clone());
     let opened = tokio::task::spawn_blocking(move || Cursor::open(file, query, tty)).await;
     let cursor = opened
@@ -97,6 +101,7 @@ async fn follow(inner: &Arc<Inner>, container: &Container, query: LogsQuery) -> 
         path,
         changes: None,
         view,
+        _follower: follower,
         last_look,
     };
     let chunks = stream::try_unfold(following, |mut following| async move {

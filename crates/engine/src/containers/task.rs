@@ -258,7 +258,8 @@ impl Task {
             .map(AsFd::as_fd)
             .collect();
         conex_sys::failpoint::hit("exec.before-send");
-        self.ask(Pending::Exec(reply), &fds, |request| ToMonitor::Exec {
+        let command = exec.command;
+        self.ask(Pending::Exec { command, reply }, &fds, |request| ToMonitor::Exec {
             request,
             exec: exec.exec,
             attachment,
@@ -353,18 +354,19 @@ impl Task {
         self.publish(removing);
         // Clients that attached and never saw a start are let go.
         self.early.clear();
+        self.container.followers.none(LAST_LINES).await;
         if let Err(error) = removal::remove(&self.engine, &self.container, unnamed).await {
             self.publish(before);
             return Err(error);
         }
         if let Some(link) = self.ending.take() {
             let (engine, container, layer) = (self.engine.clone(), self.container.clone(), self.layer.take());
-            engine.leaving.send_modify(|leaving| *leaving += 1);
+            let leaving = engine.leaving.one_more();
             tokio::spawn(async move {
                 end_of(Some(&link)).await;
                 drop(layer);
                 recovery::bury(&engine, &container);
-                engine.leaving.send_modify(|leaving| *leaving -= 1);
+                drop(leaving);
             });
         }
         self.engine.collect_images().await;
@@ -404,6 +406,7 @@ impl Task {
             News::ExecStarted { request, exec, pid } => {
                 conex_sys::failpoint::hit("exec.after-started");
                 self.engine.execs.started(&exec, pid);
+                self.tell_of_exec(request, exec);
                 self.settle(request, Ok(pid));
             }
             News::ExecFailed { request, exec, failure } => {
@@ -424,6 +427,16 @@ impl Task {
             }
             // Learned by whoever launched the run or found it again.
             News::Held { .. } | News::Started { .. } | News::NotStarted(_) => {}
+        }
+    }
+
+    fn tell_of_exec(&self, request: Request, exec: String) {
+        let pending = self.run.as_ref().and_then(|run| run.pending.get(&request));
+        if let Some(Pending::Exec { command, .. }) = pending {
+            let action = format!("exec_start: {command}");
+            self.engine
+                .events
+                .container(&self.container, &action, &[("execID", exec)]);
         }
     }
 
@@ -511,6 +524,10 @@ fn seconds(exit: &Exit) -> i64 {
     let ran = time(&exit.finished_at).duration_since(time(&exit.started_at));
     ran.as_secs().max(0)
 }
+
+/// How long a removal waits for clients that follow the log: it ends for them before the container is gone. One that does
+/// not read has what it has.
+const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// How often clients that wait for a start are looked after.
 const EARLY_REVIEW: Duration = Duration::from_secs(2);

@@ -75,6 +75,8 @@ pub(crate) enum Order {
 pub(crate) struct ExecOrder {
     /// The exec's id.
     pub(crate) exec: String,
+    /// What is told of its start, which is before its end.
+    pub(crate) command: String,
     /// The `ExecPlan` as JSON in a sealed memfd.
     pub(crate) plan: OwnedFd,
     /// Who is attached.
@@ -93,7 +95,10 @@ pub(super) enum Pending {
     },
     /// Of a client that attaches: one that comes when the run ends has seen all there is.
     Attach(Reply<()>),
-    Exec(Reply<i32>),
+    Exec {
+        command: String,
+        reply: Reply<i32>,
+    },
 }
 
 impl Pending {
@@ -102,7 +107,7 @@ impl Pending {
             Self::Answer(reply) | Self::Signal { reply, .. } | Self::Attach(reply) => {
                 answer(reply, outcome.map(|_| ()))
             }
-            Self::Exec(reply) => answer(reply, outcome),
+            Self::Exec { reply, .. } => answer(reply, outcome),
         }
     }
 
