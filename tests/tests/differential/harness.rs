@@ -452,6 +452,8 @@ pub(crate) struct Pair {
     made: usize,
     listed: Vec<Difference>,
     met: Vec<bool>,
+    /// Differences that may be met or not.
+    by_chance: &'static [Difference],
     report: String,
     tally: Tally,
 }
@@ -477,9 +479,16 @@ impl Pair {
             made: 0,
             listed: listed.to_vec(),
             met: vec![false; listed.len()],
+            by_chance: &[],
             report: String::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// What differs at times.
+    pub(crate) fn by_chance(mut self, differences: &'static [Difference]) -> Self {
+        self.by_chance = differences;
+        self
     }
 
     /// Makes known what each engine has for itself: `{name}` in requests.
@@ -587,7 +596,7 @@ impl Pair {
             let is = |(path, part, _): &Difference| is_meant(request, &line, path) && place.contains(part);
             if let Some(index) = self.listed.iter().position(is) {
                 self.met[index] = true;
-            } else if !EVERYWHERE.iter().any(is) {
+            } else if !EVERYWHERE.iter().chain(self.by_chance).any(is) {
                 let _ = writeln!(self.report, "{line} {}\n    {place}: {what}", request.text());
             }
         }

@@ -301,7 +301,8 @@ fn usage() -> Vec<Request> {
         .unseen(),
         post("/containers/writes/start", "").unseen(),
         post("/containers/writes/wait", "").unseen(),
-        df(""),
+        // Docker tells of its end before it has noted it for this.
+        df("").until("Exited (0)"),
         df("?type=volume"),
         df("?type=container"),
         delete("/containers/writes").unseen(),

@@ -239,7 +239,7 @@ fn listings() -> Vec<Request> {
         r#"{"name":["plain"]}"#,
         r#"{"name":["la"]}"#,
         r#"{"name":["^la"]}"#,
-        r#"{"name":["d$","^plain$"]}"#,
+        r#"{"name":["led$","^plain$"]}"#,
         r#"{"name":["("]}"#,
         r#"{"name":[".*"]}"#,
         r#"{"name":[""]}"#,
