@@ -266,6 +266,35 @@ pub struct ContainerState {
     pub started_at: String,
     /// RFC 3339.
     pub finished_at: String,
+    /// What its health checks have shown, where it has some and was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// A container's health.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Health {
+    /// `starting`, `healthy`, `unhealthy`.
+    pub status: String,
+    /// Failures since the last success.
+    pub failing_streak: i64,
+    /// The last results, oldest first.
+    pub log: Vec<HealthcheckResult>,
+}
+
+/// The result of a health check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct HealthcheckResult {
+    /// RFC 3339.
+    pub start: String,
+    /// RFC 3339.
+    pub end: String,
+    /// Exit code; -1 where the check was not carried out to its end.
+    pub exit_code: i64,
+    /// What it wrote.
+    pub output: String,
 }
 
 /// Storage of an image or a container.

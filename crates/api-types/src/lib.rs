@@ -27,7 +27,7 @@ pub use crate::changes::{ChangeKind, FilesystemChange};
 pub use crate::container::{
     ContainerHostConfig, ContainerInspect, ContainerNetworks, ContainerState, ContainerSummary,
     ContainerUpdateResponse, ContainerWaitError, ContainerWaitResponse, EndpointIpamConfig, EndpointSettings,
-    GraphDriver, InspectConfig, MountPoint, NetworkSettings, Port,
+    GraphDriver, Health, HealthcheckResult, InspectConfig, MountPoint, NetworkSettings, Port,
 };
 pub use crate::create::{ContainerCreateRequest, ContainerCreateResponse, HealthConfig, NetworkingConfig};
 pub use crate::distribution::{Descriptor, DistributionInspect, Platform, SearchResult};

@@ -6,6 +6,7 @@
 mod config;
 pub mod detach_keys;
 mod exec;
+pub mod health;
 mod invalid;
 pub mod limits;
 mod merge;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use conex_api_types::HealthConfig;
+
 use crate::config::Config;
+use crate::health;
 use crate::invalid::Invalid;
 use crate::mounts::clean;
 
@@ -29,6 +32,8 @@ pub struct ImageDefaults {
     pub exposed_ports: Vec<String>,
     /// Paths of volumes.
     pub volumes: Vec<String>,
+    /// Health check.
+    pub healthcheck: Option<HealthConfig>,
 }
 
 impl Config {
@@ -76,6 +81,8 @@ impl Config {
         self.stop_timeout = self.stop_timeout.or(image.stop_timeout);
         self.exposed_ports.extend(image.exposed_ports);
         self.volumes.extend(image.volumes);
+        health::inherit(&mut self.healthcheck, image.healthcheck);
+        health::check_label(self)?;
         self.mount_declared_volumes()
     }
 }

@@ -3,39 +3,12 @@
 use conex_api_types::{ContainerCreateRequest, HostConfig};
 
 use crate::invalid::Invalid;
-use crate::restart;
+use crate::{health, restart};
 
 /// Refuses what would otherwise be ignored.
 pub(crate) fn refuse(request: &ContainerCreateRequest) -> Result<(), Invalid> {
-    check_health(request)?;
-    let check = request.healthcheck.as_ref().and_then(|check| check.test.first());
-    if check.is_some_and(|kind| kind != "NONE") {
-        return Err(unsupported("Healthcheck", "a health check"));
-    }
+    health::check(request.healthcheck.as_ref())?;
     refuse_host(&request.host_config)
-}
-
-/// The shortest time that a health check may name, nanoseconds.
-const LEAST_TIME: i64 = 1_000_000;
-
-fn check_health(request: &ContainerCreateRequest) -> Result<(), Invalid> {
-    let Some(check) = &request.healthcheck else {
-        return Ok(());
-    };
-    for (time, name) in [
-        (check.interval, "Interval"),
-        (check.timeout, "Timeout"),
-        (check.start_period, "StartPeriod"),
-        (check.start_interval, "StartInterval"),
-    ] {
-        if time != 0 && time < LEAST_TIME {
-            return Err(Invalid::Field(format!("{name} in Healthcheck cannot be less than 1ms")));
-        }
-    }
-    if check.retries < 0 {
-        return Err(Invalid::field("Retries in Healthcheck cannot be negative"));
-    }
-    Ok(())
 }
 
 fn unsupported(field: &'static str, what: impl Into<String>) -> Invalid {

@@ -82,7 +82,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 14] = [
+const HONOURED: [&str; 15] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -97,6 +97,7 @@ const HONOURED: [&str; 14] = [
     "max-concurrent-downloads",
     "max-concurrent-uploads",
     "max-download-attempts",
+    "health-on-failure",
 ];
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,6 +117,7 @@ struct File {
     max_concurrent_downloads: Option<i64>,
     max_concurrent_uploads: Option<i64>,
     max_download_attempts: Option<i64>,
+    health_on_failure: Option<String>,
 }
 
 /// Reads the file, if there is one, and fills what the flags leave open.
@@ -186,6 +188,7 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("max-concurrent-downloads", options.max_concurrent_downloads.is_some()),
         ("max-concurrent-uploads", options.max_concurrent_uploads.is_some()),
         ("max-download-attempts", options.max_download_attempts.is_some()),
+        ("health-on-failure", options.health_on_failure.is_some()),
     ];
     let both: Vec<&str> = flags
         .iter()
@@ -218,6 +221,7 @@ fn fill(options: &mut Options, file: File) {
     options.max_concurrent_downloads = options.max_concurrent_downloads.or(file.max_concurrent_downloads);
     options.max_concurrent_uploads = options.max_concurrent_uploads.or(file.max_concurrent_uploads);
     options.max_download_attempts = options.max_download_attempts.or(file.max_download_attempts);
+    options.health_on_failure = options.health_on_failure.take().or(file.health_on_failure);
 }
 
 #[cfg(test)]

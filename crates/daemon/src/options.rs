@@ -68,6 +68,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) max_download_attempts: Option<i64>,
 
+    /// What is done with containers that become unhealthy and do not say so themselves by the label
+    /// conex.health-on-failure: none, restart, stop or kill
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) health_on_failure: Option<String>,
+
     /// Leave the caller's session and terminal, and log to <data-root>/conexd.log
     #[arg(long, hide = true)]
     pub(crate) background: bool,

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, Settings};
+use conex_engine::{Build, Engine, OnFailure, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -73,6 +73,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         concurrent_uploads: at_a_time("uploads", options.max_concurrent_uploads)?
             .unwrap_or(Settings::CONCURRENT_UPLOADS),
         transfer_attempts: attempts(options.max_download_attempts)?,
+        health_on_failure: on_failure(options.health_on_failure.as_deref())?,
         shim: find_shim()?,
         hosts,
         debug: options.debug,
@@ -81,6 +82,15 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             time: BUILD_TIME.unwrap_or_default().to_owned(),
         },
     })
+}
+
+/// What is done with unhealthy containers.
+fn on_failure(word: Option<&str>) -> Result<OnFailure> {
+    let Some(word) = word else {
+        return Ok(OnFailure::default());
+    };
+    OnFailure::parse(word)
+        .with_context(|| format!("invalid health-on-failure: {word}: must be one of none, restart, stop, kill"))
 }
 
 /// Transfers at a time; zero is no bound, as in Docker.

@@ -9,6 +9,7 @@ mod commit;
 pub(crate) mod create;
 pub(crate) mod execs;
 pub(crate) mod files;
+pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod launch;
 pub(crate) mod lifecycle;

@@ -107,6 +107,11 @@ impl Engine {
         Ok(Self { inner })
     }
 
+    /// The engine to which its parts belong.
+    pub(crate) fn of(inner: &Arc<Inner>) -> Self {
+        Self { inner: inner.clone() }
+    }
+
     /// Lets go of the host: containers go on, the bridge goes where none uses it.
     pub async fn close(&self) {
         // What a monitor leaves after that time the next start collects.

@@ -45,4 +45,5 @@ pub use crate::requests::{
     StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::{Build, Settings};
+pub use conex_container::health::OnFailure;
 pub use conex_stream::ByteStream;

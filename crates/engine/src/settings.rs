@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use conex_container::health::OnFailure;
+
 /// Settings of one engine; they do not change while it lives.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub concurrent_uploads: usize,
     /// How often a transfer is tried before it is given up.
     pub transfer_attempts: u32,
+    /// What is done with containers that become unhealthy, where their label does not say.
+    pub health_on_failure: OnFailure,
     /// The `conex-shim` program.
     pub shim: PathBuf,
     /// Where the daemon listens, as `info` and clients see it.

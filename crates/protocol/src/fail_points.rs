@@ -42,6 +42,9 @@ pub const IMAGE: &[&str] = &[
 /// In the daemon, while a commit has processes frozen.
 pub const COMMIT: &[&str] = &["commit.held"];
 
+/// In the daemon, where a health check's result is taken.
+pub const HEALTH: &[&str] = &["health.before-note", "health.after-note", "health.unhealthy"];
+
 /// In the template.
 pub const TEMPLATE: &[&str] = &["template.before-fork", "template.after-fork"];
 

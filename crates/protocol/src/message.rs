@@ -189,7 +189,7 @@ pub enum ToMonitor {
     Exec {
         /// Pairs the answer.
         request: Request,
-        /// The exec's id, 64 hexadecimal digits.
+        /// The exec's id.
         exec: String,
         /// The client, `None` for a detached exec.
         attachment: Option<Attachment>,
@@ -198,6 +198,12 @@ pub enum ToMonitor {
     Sync {
         /// Pairs the answer.
         request: Request,
+    },
+    /// Kill an exec's process and those of its session's process group; its end is told as any. Without an answer: one that
+    /// has ended is no error.
+    EndExec {
+        /// The exec's id.
+        exec: String,
     },
     /// Forget an exec that has ended; its exit is known to the daemon.
     ForgetExec {

@@ -148,6 +148,11 @@ pub enum Output {
         /// How its client attaches, if it has one.
         attachment: Option<Attachment>,
     },
+    /// Kill an exec and its process group, where it runs.
+    EndExec {
+        /// The exec's id.
+        exec: String,
+    },
 }
 
 impl Monitor {
@@ -227,6 +232,7 @@ impl Monitor {
                 }
                 Vec::new()
             }
+            (_, ToMonitor::EndExec { exec }) => vec![Output::EndExec { exec }],
             (_, ToMonitor::Sync { request }) => self.answer(request, Ok(())),
             (Phase::Running { .. }, ToMonitor::Signal { request, signal }) => vec![Output::Signal { request, signal }],
             (
@@ -280,7 +286,9 @@ impl Monitor {
             | ToMonitor::Resize { request, .. }
             | ToMonitor::Attach { request, .. }
             | ToMonitor::Sync { request } => self.answer(request, Err((0, words.to_owned()))),
-            ToMonitor::Hello { .. } | ToMonitor::Go | ToMonitor::ForgetExec { .. } => Vec::new(),
+            ToMonitor::Hello { .. } | ToMonitor::Go | ToMonitor::EndExec { .. } | ToMonitor::ForgetExec { .. } => {
+                Vec::new()
+            }
         }
     }
 

@@ -187,6 +187,11 @@ pub fn kill(pid: i32, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::kill_process(to_pid(pid)?, signal)?)
 }
 
+/// Sends a signal to the process group of a leader that cannot have been reaped.
+pub fn kill_group(leader: i32, signal: Signal) -> io::Result<()> {
+    Ok(rustix::process::kill_process_group(to_pid(leader)?, signal)?)
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {

@@ -14,6 +14,7 @@ mod events;
 mod execs;
 mod files;
 mod harness;
+mod health;
 mod images;
 mod lifecycle;
 mod list;

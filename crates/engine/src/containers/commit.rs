@@ -65,7 +65,7 @@ async fn commit(inner: &Arc<Inner>, request: CommitRequest) -> Result<String> {
     require_there(&container)?;
     let base = inner.images.base(&container.image).await;
     let base = base.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("No such image: {}", container.image)))?;
-    let own = run_config(&container, &base.image);
+    let own = run_config(&container);
     let mut run = request.config.map_or_else(|| own.clone(), asked_for);
     changes::apply(&mut run, instructions)?;
     changes::fill_in(&mut run, &own);
@@ -136,11 +136,11 @@ fn config(base: &Image, run: RunConfig, created: String, author: String) -> Imag
     }
 }
 
-/// How a container was made to run, as an image says it. The image's own health check is the container's, too.
-fn run_config(container: &Container, image: &Image) -> RunConfig {
+/// How a container was made to run, as an image says it.
+fn run_config(container: &Container) -> RunConfig {
     let config = &container.config;
     let set = |names: &std::collections::BTreeSet<String>| names.iter().map(|name| (name.clone(), json!({}))).collect();
-    let own = RunConfig {
+    RunConfig {
         user: config.user.clone(),
         exposed_ports: set(&config.exposed_ports),
         env: config.env.clone(),
@@ -155,14 +155,7 @@ fn run_config(container: &Container, image: &Image) -> RunConfig {
         shell: config.shell.clone(),
         on_build: config.on_build.clone(),
         args_escaped: config.args_escaped,
-    };
-    let checked = RunConfig {
-        healthcheck: image.config.config.healthcheck.clone(),
-        ..RunConfig::default()
-    };
-    let mut whole = own;
-    changes::fill_in(&mut whole, &checked);
-    whole
+    }
 }
 
 /// What a client wants the image's configuration to be; what it leaves out is the container's.

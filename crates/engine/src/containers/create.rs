@@ -229,6 +229,18 @@ fn image_defaults(image: &Image) -> ImageDefaults {
         stop_timeout: config.stop_timeout,
         exposed_ports: config.exposed_ports.keys().cloned().collect(),
         volumes: config.volumes.keys().cloned().collect(),
+        healthcheck: config.healthcheck.as_ref().map(health_config),
+    }
+}
+
+fn health_config(check: &conex_image::Healthcheck) -> api::HealthConfig {
+    api::HealthConfig {
+        test: check.test.clone(),
+        interval: check.interval,
+        timeout: check.timeout,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+        retries: check.retries,
     }
 }
 

@@ -78,7 +78,7 @@ impl Execs {
     }
 
     /// Notes what a monitor of an earlier daemon reports.
-    pub(crate) fn adopt(&self, container: &Arc<Container>, states: Vec<ExecState>) {
+    pub(crate) fn adopt(&self, container: &Arc<Container>, states: impl IntoIterator<Item = ExecState>) {
         let mut all = self.lock();
         for state in states {
             let life = match state.code {
@@ -340,7 +340,7 @@ pub(crate) async fn start(
     });
     let exec = ExecOrder {
         exec: id.to_owned(),
-        command: config.cmd.join(" "),
+        told_as: Some(format!("exec_start: {}", config.cmd.join(" "))),
         plan,
         client: client.transpose()?,
         fds,

@@ -8,6 +8,7 @@
 //!       state.json                        StateRecord: what the latest start began with
 //!       exit.json                         ExitRecord: how the latest run ended, written by the monitor
 //!       held                              its processes are frozen for the time of a commit
+//!       health.json                       Health: what its checks have shown
 //!       stopped                           a client ended it, and it is to stay so
 //!   <exec-root>/containers/<id>/          of a run
 //!       control.sock monitor.json         the monitor's
@@ -100,6 +101,11 @@ impl Files {
     /// Present from the stop that a client wants to the next start.
     pub(crate) fn stop_mark(&self, id: &str) -> PathBuf {
         self.data.join(id).join("stopped")
+    }
+
+    /// `Health`.
+    pub(crate) fn health_file(&self, id: &str) -> PathBuf {
+        self.data.join(id).join("health.json")
     }
 
     /// Run-time files of a run.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use conex_api_types as api;
 use conex_container::NetworkChoice;
+use conex_container::health::{Health, Outcome};
 use conex_container::state::{Exit, State};
 use conex_spec::{CgroupVersion, defaults};
 
@@ -142,7 +143,22 @@ fn state(view: &View) -> api::ContainerState {
         },
         started_at,
         finished_at: ended(|exit| &exit.finished_at),
+        health: view.health.as_deref().map(health),
         ..api::ContainerState::default()
+    }
+}
+
+fn health(health: &Health) -> api::Health {
+    let result = |outcome: &Outcome| api::HealthcheckResult {
+        start: outcome.start.clone(),
+        end: outcome.end.clone(),
+        exit_code: i64::from(outcome.exit_code),
+        output: outcome.output.clone(),
+    };
+    api::Health {
+        status: health.status.as_str().to_owned(),
+        failing_streak: i64::from(health.failing_streak),
+        log: health.log.iter().map(result).collect(),
     }
 }
 

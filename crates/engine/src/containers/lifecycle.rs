@@ -103,6 +103,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Sends a signal to a container's first process.
+    pub(crate) async fn signal(&self, id: &str, signal: i32, after: After) -> Result<()> {
+        let container = self.inner.containers.find(id)?;
+        container.order(|reply| Order::Signal { signal, after, reply }).await
+    }
+
     /// Removes a container.
     pub async fn remove(&self, id: &str, request: RemoveRequest) -> Result<()> {
         if request.link {
@@ -220,7 +226,7 @@ async fn carry_on(operation: &'static str, work: impl Future<Output = Result<()>
 }
 
 /// SIGKILL (signal(7)).
-const KILL: i32 = 9;
+pub(crate) const KILL: i32 = 9;
 
 /// SIGTERM.
 const TERM: i32 = 15;

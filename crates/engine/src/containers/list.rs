@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use conex_api_types as api;
+use conex_container::health::Status;
 use conex_container::state::State;
 use conex_container::{BindPropagation, Config, MountChoice};
 
@@ -117,7 +118,7 @@ impl Engine {
                     }
                     "network" => self.is_on(container, value),
                     "status" => view.state.status() == value,
-                    "health" => value == "none",
+                    "health" => value == view.health.as_ref().map_or("none", |health| health.status.as_str()),
                     "is-task" => matches!(value.to_ascii_lowercase().as_str(), "false" | "0"),
                     "expose" => has_port(value, |port| container.config.exposed_ports.contains(port)),
                     "publish" => has_port(value, |port| published.iter().any(|known| known == port)),
@@ -236,7 +237,7 @@ fn summary(engine: &Inner, container: &Container, view: &View) -> api::Container
         ports: networks::ports_of_list(container, view),
         labels: config.labels.clone(),
         state: view.state.status().to_owned(),
-        status: status(&view.state, jiff::Timestamp::now()),
+        status: status(view, jiff::Timestamp::now()),
         host_config: api::ContainerHostConfig {
             network_mode: config.host.network_mode.clone(),
         },
@@ -302,7 +303,8 @@ pub(crate) fn mount(engine: &Inner, choice: &MountChoice) -> api::MountPoint {
 }
 
 /// `Up 2 minutes`, `Exited (0) 5 seconds ago`, `Created`.
-fn status(state: &State, now: jiff::Timestamp) -> String {
+fn status(view: &View, now: jiff::Timestamp) -> String {
+    let state = &view.state;
     let since = |time: &str| {
         let time: jiff::Timestamp = time.parse().unwrap_or(now);
         duration(now.as_second() - time.as_second())
@@ -315,8 +317,14 @@ fn status(state: &State, now: jiff::Timestamp) -> String {
         } => format!("Restarting ({}) {} ago", exit.code, since(&exit.finished_at)),
         State::Created | State::Starting { .. } => "Created".into(),
         State::Running { started_at, paused, .. } => {
-            let paused = if *paused { " (Paused)" } else { "" };
-            format!("Up {}{paused}", since(started_at))
+            let how = match view.health.as_ref().map(|health| health.status) {
+                _ if *paused => " (Paused)",
+                None => "",
+                Some(Status::Starting) => " (health: starting)",
+                Some(Status::Healthy) => " (healthy)",
+                Some(Status::Unhealthy) => " (unhealthy)",
+            };
+            format!("Up {}{how}", since(started_at))
         }
         State::Exited(_) if state.status() == "created" => "Created".into(),
         State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since(&exit.finished_at)),

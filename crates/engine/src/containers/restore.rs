@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 
+use conex_container::health::{Check, Health};
 use conex_container::restart::{Ended, Policy};
 use conex_container::state::{Event, Exit, State};
 use conex_protocol::daemon::{self, News};
-use conex_protocol::message::{FromMonitor, ToMonitor, VERSION};
+use conex_protocol::message::{ExecState, FromMonitor, ToMonitor, VERSION};
 use conex_sys::seqpacket::Socket;
 
 use crate::containers::files::RunRecord;
@@ -16,7 +17,7 @@ use crate::containers::records::ContainerRecord;
 use crate::containers::recovery::{self, Found, Still};
 use crate::containers::removal::Unnamed;
 use crate::containers::task::{Again, Run, Task, View};
-use crate::containers::{Container, pause, removal};
+use crate::containers::{Container, health, pause, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::{connect, dns};
@@ -67,6 +68,7 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()>
             serve_names(engine, &container, &state, &run).await;
             publisher.send_replace(View {
                 restarts,
+                health: known_health(engine, &container),
                 ..View::new(state, run.endpoints.clone())
             });
             let again = Again::found(stays);
@@ -80,11 +82,20 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()>
                 return Ok(());
             }
             let (view, again) = resume(&container, still, stays);
-            publisher.send_replace(view);
+            publisher.send_replace(View {
+                health: known_health(engine, &container),
+                ..view
+            });
             Task::spawn(engine.clone(), container, orders, publisher, None, again);
             Ok(())
         }
     }
+}
+
+/// What checks of a container have shown.
+fn known_health(engine: &Inner, container: &Container) -> Option<Arc<Health>> {
+    Check::of(&container.config)?;
+    health::load(engine, container).map(Arc::new)
 }
 
 /// What a container that does not run waits for: to be started again, where its policy says so.
@@ -181,7 +192,14 @@ async fn try_greet(
         for news in protocol.on(event) {
             match news {
                 News::Started { pid, started_at, execs } => {
+                    let (checks, execs): (Vec<_>, Vec<_>) =
+                        execs.into_iter().partition(|state| health::is_probe(&state.exec));
                     engine.execs.adopt(container, execs);
+                    // Nobody waits for those that the last daemon has begun.
+                    for ExecState { exec, .. } in checks {
+                        link.send(&ToMonitor::EndExec { exec: exec.clone() }, &[]).await?;
+                        link.send(&ToMonitor::ForgetExec { exec }, &[]).await?;
+                    }
                     let paused = engine.cgroup(container).is_frozen();
                     let state = State::Running {
                         pid,

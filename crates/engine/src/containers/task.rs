@@ -5,6 +5,7 @@
 
 mod again;
 mod alter;
+mod health;
 mod networks;
 mod order;
 mod refusal;
@@ -22,12 +23,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conex_container::health::{Healing, Health};
 use conex_container::state::{Event, Exit, Refusal, State};
 use conex_protocol::daemon::{self, News};
 use conex_protocol::message::{Attachment, FromMonitor, Request, ToMonitor};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
+use crate::containers::health::is_probe;
 use crate::containers::launch::{self, StartFailure};
 use crate::containers::link::Link;
 use crate::containers::removal::Unnamed;
@@ -49,6 +52,8 @@ pub(crate) struct View {
     pub(crate) restarts: u32,
     /// Its connections to networks while it runs.
     pub(crate) endpoints: Vec<Endpoint>,
+    /// What its checks have shown, where it has some and has been started.
+    pub(crate) health: Option<Arc<Health>>,
 }
 
 impl View {
@@ -64,6 +69,7 @@ impl View {
             exits: 0,
             restarts: 0,
             endpoints,
+            health: None,
         }
     }
 }
@@ -76,6 +82,8 @@ pub(crate) struct Run {
     pub(crate) endpoints: Vec<Endpoint>,
     protocol: daemon::Run,
     pending: HashMap<Request, Pending>,
+    /// Who waits for the ends of health checks, by their execs.
+    probes: HashMap<String, oneshot::Sender<i32>>,
 }
 
 impl Run {
@@ -86,6 +94,7 @@ impl Run {
             endpoints,
             protocol,
             pending: HashMap::new(),
+            probes: HashMap::new(),
         }
     }
 }
@@ -108,6 +117,8 @@ pub(crate) struct Task {
     ending: Option<Link>,
     /// Whether and when it is started again.
     again: Again,
+    /// Restarts for the sake of its health.
+    healing: Healing,
     /// Clients that attached before the start.
     early: Vec<(Attachment, OwnedFd)>,
     /// The writable layer, from a start to the end of its monitor.
@@ -134,6 +145,7 @@ impl Task {
                 run,
                 ending: None,
                 again,
+                healing: Healing::default(),
                 early: Vec::new(),
                 layer,
             }
@@ -142,6 +154,7 @@ impl Task {
     }
 
     async fn serve(mut self) {
+        self.resume_health();
         while !matches!(self.state(), State::Gone) {
             tokio::select! {
                 order = self.orders.recv() => match order {
@@ -206,13 +219,27 @@ impl Task {
             }
             Order::Attach { reply, .. } => answer(reply, Ok(())),
             Order::Exec { exec, reply } => self.exec(exec, reply).await,
-            Order::ForgetExec { exec } => {
-                if let Some(run) = &self.run
-                    && let Err(error) = run.link.send(&ToMonitor::ForgetExec { exec }, &[]).await
-                {
-                    tracing::debug!(container = %self.container.id, %error, "forget an exec");
-                }
+            Order::Probe { exec, ended, reply } => self.probe(exec, ended, reply).await,
+            Order::Probed {
+                outcome,
+                counts,
+                during,
+                reply,
+            } => {
+                self.probed(outcome, counts, during);
+                answer(reply, Ok(()));
             }
+            Order::EndExec { exec } => self.send(&ToMonitor::EndExec { exec }).await,
+            Order::ForgetExec { exec } => self.send(&ToMonitor::ForgetExec { exec }).await,
+        }
+    }
+
+    /// Tells the monitor what it does not answer; one that is gone is seen elsewhere.
+    async fn send(&self, message: &ToMonitor) {
+        if let Some(run) = &self.run
+            && let Err(error) = run.link.send(message, &[]).await
+        {
+            tracing::debug!(container = %self.container.id, %error, "send to the monitor");
         }
     }
 
@@ -258,8 +285,8 @@ impl Task {
             .map(AsFd::as_fd)
             .collect();
         conex_sys::failpoint::hit("exec.before-send");
-        let command = exec.command;
-        self.ask(Pending::Exec { command, reply }, &fds, |request| ToMonitor::Exec {
+        let told_as = exec.told_as;
+        self.ask(Pending::Exec { told_as, reply }, &fds, |request| ToMonitor::Exec {
             request,
             exec: exec.exec,
             attachment,
@@ -313,6 +340,7 @@ impl Task {
                     self.engine.events.endpoint("connect", endpoint, &self.container.id);
                 }
                 self.engine.events.container(&self.container, "start", &[]);
+                self.begin_health();
                 self.settle_connections().await;
                 Ok(())
             }
@@ -410,9 +438,11 @@ impl Task {
                 self.settle(request, Ok(pid));
             }
             News::ExecFailed { request, exec, failure } => {
+                self.probe_failed(&exec);
                 self.engine.execs.exited(&exec, launch::exit_code(failure.reason));
                 self.settle(request, Err(launch::failure_error(&failure)));
             }
+            News::ExecEnded { exec, code } if is_probe(&exec) => self.probe_ended(exec, code).await,
             News::ExecEnded { exec, code } => {
                 self.engine.execs.exited(&exec, code);
                 execs::forget_later(&self.engine, &self.container, exec.clone());
@@ -432,11 +462,13 @@ impl Task {
 
     fn tell_of_exec(&self, request: Request, exec: String) {
         let pending = self.run.as_ref().and_then(|run| run.pending.get(&request));
-        if let Some(Pending::Exec { command, .. }) = pending {
-            let action = format!("exec_start: {command}");
+        if let Some(Pending::Exec {
+            told_as: Some(action), ..
+        }) = pending
+        {
             self.engine
                 .events
-                .container(&self.container, &action, &[("execID", exec)]);
+                .container(&self.container, action, &[("execID", exec)]);
         }
     }
 
@@ -478,6 +510,7 @@ impl Task {
         launch::let_go_of_volumes(&self.engine, &self.container).await;
         self.engine.events.volumes_unmounted(&self.container);
         self.engine.execs.container_exited(&self.container.id);
+        self.end_health();
         self.after_end(state, died).await;
     }
 

@@ -49,6 +49,7 @@ impl Monitor {
                     exec,
                     attachment,
                 } => self.exec(request, exec, attachment, fds.by_ref().collect()),
+                Output::EndExec { exec } => self.end_exec(&exec),
                 // Newcomers are seen to where they came in, and the first process runs already.
                 Output::TakeOver | Output::SendAway | Output::Keep(_) | Output::Release => {}
             }

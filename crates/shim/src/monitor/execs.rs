@@ -7,7 +7,8 @@ use conex_protocol::message::{Attachment, Failure, FailureReason, Request};
 use conex_protocol::monitor::Input;
 use conex_spec::plan::ExecPlan;
 use conex_sys::process::Status;
-use conex_sys::{failpoint, memfd};
+use conex_sys::{failpoint, memfd, process};
+use rustix::process::Signal;
 
 use crate::monitor::state::{FIRST, Monitor, ProcessKey};
 
@@ -59,6 +60,16 @@ impl Monitor {
             _ => self.end_input(key),
         }
         Ok(execed.pid)
+    }
+
+    /// Kills an exec and what it has started in its process group, where it runs: each is the leader of its session.
+    pub(crate) fn end_exec(&self, exec: &str) {
+        let mut processes = self.processes.values();
+        let Some(process) = processes.find(|process| process.exec.as_deref() == Some(exec)) else {
+            return;
+        };
+        // It is reaped by nobody else, so its number is still its own. One that ends by itself meanwhile is as good.
+        let _ = process::kill_group(process.pid, Signal::KILL);
     }
 
     /// An exec has ended.

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use conex_api_types as api;
+use conex_container::health::Outcome;
 use conex_protocol::message::Attachment;
 use tokio::sync::oneshot;
 
@@ -67,6 +68,22 @@ pub(crate) enum Order {
     Sync { reply: Reply<()> },
     /// Start another process; the answer is its pid.
     Exec { exec: ExecOrder, reply: Reply<i32> },
+    /// Start a health check; its exit code is sent when it ends.
+    Probe {
+        exec: ExecOrder,
+        ended: oneshot::Sender<i32>,
+        reply: Reply<i32>,
+    },
+    /// Take the result of a health check. `counts`: the start period was over; `during`: how many runs had ended before the
+    /// one that it is of.
+    Probed {
+        outcome: Outcome,
+        counts: bool,
+        during: u64,
+        reply: Reply<()>,
+    },
+    /// Kill an exec.
+    EndExec { exec: String },
     /// Let the monitor forget an exec that ended.
     ForgetExec { exec: String },
 }
@@ -75,8 +92,8 @@ pub(crate) enum Order {
 pub(crate) struct ExecOrder {
     /// The exec's id.
     pub(crate) exec: String,
-    /// What is told of its start, which is before its end.
-    pub(crate) command: String,
+    /// The event that tells of its start, which is before its end; none where nobody is told.
+    pub(crate) told_as: Option<String>,
     /// The `ExecPlan` as JSON in a sealed memfd.
     pub(crate) plan: OwnedFd,
     /// Who is attached.
@@ -96,7 +113,7 @@ pub(super) enum Pending {
     /// Of a client that attaches: one that comes when the run ends has seen all there is.
     Attach(Reply<()>),
     Exec {
-        command: String,
+        told_as: Option<String>,
         reply: Reply<i32>,
     },
 }
