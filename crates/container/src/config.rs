@@ -71,8 +71,6 @@ pub struct Config {
     pub limits: Limits,
     /// Limits of the process.
     pub ulimits: Vec<Ulimit>,
-    /// Log.
-    pub log: LogChoice,
     /// Binds, volumes and tmpfs mounts.
     pub mounts: Vec<MountChoice>,
     /// Devices of the host.
@@ -82,17 +80,6 @@ pub struct Config {
     /// The host configuration as it was asked for, with the engine's defaults filled in; for inspection, and for what needs
     /// no interpretation (capabilities, security options, namespaces' modes, DNS).
     pub host: HostConfig,
-}
-
-/// Where output is kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogChoice {
-    /// In a file of JSON lines.
-    #[default]
-    JsonFile,
-    /// Nowhere.
-    None,
 }
 
 impl Config {
@@ -110,7 +97,6 @@ impl Config {
         networking::check_ports(&host, &mut exposed_ports)?;
         let limits = Limits::from_host_config(&host)?;
         let mounts = mounts::from_host_config(&host)?;
-        let log = log(&host)?;
         fill_defaults(&mut host, &network);
         Ok(Self {
             image: request.image,
@@ -142,7 +128,6 @@ impl Config {
             endpoints,
             limits,
             ulimits: host.ulimits.clone().unwrap_or_default(),
-            log,
             mounts,
             devices: host.devices.clone().unwrap_or_default(),
             auto_remove: host.auto_remove,
@@ -158,11 +143,6 @@ impl Config {
             .flatten()
             .cloned()
             .collect()
-    }
-
-    /// Whether output is kept in a file.
-    pub fn logs_to_file(&self) -> bool {
-        self.log == LogChoice::JsonFile
     }
 }
 
@@ -230,51 +210,6 @@ fn check_process(request: &ContainerCreateRequest) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Log drivers of Docker's that are not there yet.
-const LOG_DRIVERS: [&str; 9] = [
-    "awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "local", "splunk", "syslog",
-];
-
-/// Options of `json-file`.
-const FILE_OPTIONS: [&str; 8] = [
-    "compress",
-    "env",
-    "env-regex",
-    "labels",
-    "labels-regex",
-    "max-file",
-    "max-size",
-    "tag",
-];
-
-fn log(host: &HostConfig) -> Result<LogChoice, Invalid> {
-    let choice = match host.log_config.kind.as_str() {
-        "" | "json-file" => LogChoice::JsonFile,
-        "none" => LogChoice::None,
-        other if LOG_DRIVERS.contains(&other) => {
-            return Err(Invalid::Unsupported {
-                field: "LogConfig.Type",
-                what: format!("the log driver {other}"),
-            });
-        }
-        other => {
-            return Err(Invalid::Field(format!(
-                "error looking up logging plugin {other}: plugin {other:?} not found"
-            )));
-        }
-    };
-    match host.log_config.config.keys().next() {
-        Some(option) if choice == LogChoice::JsonFile && !FILE_OPTIONS.contains(&option.as_str()) => Err(
-            Invalid::Field(format!("unknown log opt '{option}' for json-file log driver")),
-        ),
-        Some(option) => Err(Invalid::Unsupported {
-            field: "LogConfig.Config",
-            what: format!("the log option {option}"),
-        }),
-        None => Ok(choice),
-    }
-}
-
 /// What `inspect` shows where the client said nothing.
 fn fill_defaults(host: &mut HostConfig, network: &NetworkChoice) {
     let default = |text: &mut String, value: &str| {
@@ -290,7 +225,6 @@ fn fill_defaults(host: &mut HostConfig, network: &NetworkChoice) {
         network.name().unwrap_or_default().clone_into(&mut host.network_mode);
     }
     default(&mut host.ipc_mode, "private");
-    default(&mut host.log_config.kind, "json-file");
     default(&mut host.restart_policy.name, "no");
     default(&mut host.runtime, "conex");
     if host.shm_size == 0 {
@@ -332,10 +266,6 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_refused_by_name() {
-        assert_eq!(
-            refusal(r#"{"Image":"x","HostConfig":{"LogConfig":{"Type":"syslog"}}}"#),
-            "LogConfig.Type: the log driver syslog is not supported yet"
-        );
         assert!(refusal(r#"{"Image":"x","HostConfig":{"Init":true}}"#).contains("Init"));
         assert!(refusal(r#"{"Image":"x","Healthcheck":{"Test":["CMD"]}}"#).contains("Healthcheck"));
     }

@@ -9,6 +9,7 @@ mod exec;
 pub mod health;
 mod invalid;
 pub mod limits;
+pub mod logging;
 mod merge;
 mod mounts;
 pub mod names;
@@ -19,7 +20,7 @@ pub mod state;
 mod unsupported;
 mod update;
 
-pub use crate::config::{Config, LogChoice};
+pub use crate::config::Config;
 pub use crate::exec::ExecConfig;
 pub use crate::invalid::Invalid;
 pub use crate::limits::Limits;

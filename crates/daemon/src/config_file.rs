@@ -59,10 +59,8 @@ const NOT_YET: &[&str] = &[
     "ipv6",
     "labels",
     "live-restore",
-    "log-driver",
     "log-format",
     "log-level",
-    "log-opts",
     "metrics-addr",
     "min-api-version",
     "mtu",
@@ -82,7 +80,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 15] = [
+const HONOURED: [&str; 17] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -98,6 +96,8 @@ const HONOURED: [&str; 15] = [
     "max-concurrent-uploads",
     "max-download-attempts",
     "health-on-failure",
+    "log-driver",
+    "log-opts",
 ];
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +118,8 @@ struct File {
     max_concurrent_uploads: Option<i64>,
     max_download_attempts: Option<i64>,
     health_on_failure: Option<String>,
+    log_driver: Option<String>,
+    log_opts: BTreeMap<String, String>,
 }
 
 /// Reads the file, if there is one, and fills what the flags leave open.
@@ -189,6 +191,8 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("max-concurrent-uploads", options.max_concurrent_uploads.is_some()),
         ("max-download-attempts", options.max_download_attempts.is_some()),
         ("health-on-failure", options.health_on_failure.is_some()),
+        ("log-driver", options.log_driver.is_some()),
+        ("log-opts", !options.log_opts.is_empty()),
     ];
     let both: Vec<&str> = flags
         .iter()
@@ -221,6 +225,9 @@ fn fill(options: &mut Options, file: File) {
     options.max_concurrent_downloads = options.max_concurrent_downloads.or(file.max_concurrent_downloads);
     options.max_concurrent_uploads = options.max_concurrent_uploads.or(file.max_concurrent_uploads);
     options.max_download_attempts = options.max_download_attempts.or(file.max_download_attempts);
+    options.log_driver = options.log_driver.take().or(file.log_driver);
+    let log_opts = file.log_opts.iter().map(|(name, value)| format!("{name}={value}"));
+    options.log_opts.extend(log_opts);
     options.health_on_failure = options.health_on_failure.take().or(file.health_on_failure);
 }
 

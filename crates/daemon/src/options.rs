@@ -68,6 +68,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) max_download_attempts: Option<i64>,
 
+    /// Driver that keeps containers' output where they name none: json-file, local or none
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) log_driver: Option<String>,
+
+    /// Option of that driver, name=value; may be given several times
+    #[arg(long = "log-opt", value_name = "OPTION")]
+    pub(crate) log_opts: Vec<String>,
+
     /// What is done with containers that become unhealthy and do not say so themselves by the label
     /// conex.health-on-failure: none, restart, stop or kill
     #[arg(long, value_name = "ACTION")]

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, OnFailure, Settings};
+use conex_engine::{Build, Engine, LogConfig, OnFailure, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -73,6 +73,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         concurrent_uploads: at_a_time("uploads", options.max_concurrent_uploads)?
             .unwrap_or(Settings::CONCURRENT_UPLOADS),
         transfer_attempts: attempts(options.max_download_attempts)?,
+        log: logging(options)?,
         health_on_failure: on_failure(options.health_on_failure.as_deref())?,
         shim: find_shim()?,
         hosts,
@@ -82,6 +83,22 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             time: BUILD_TIME.unwrap_or_default().to_owned(),
         },
     })
+}
+
+/// How containers' output is kept where they do not say.
+fn logging(options: &Options) -> Result<LogConfig> {
+    let pairs = options.log_opts.iter().map(|option| {
+        let (name, value) = option
+            .split_once('=')
+            .with_context(|| format!("invalid key/value pair format in driver options: {option}"))?;
+        Ok((name.to_owned(), value.to_owned()))
+    });
+    let config = LogConfig {
+        kind: options.log_driver.clone().unwrap_or_else(|| "json-file".to_owned()),
+        config: pairs.collect::<Result<_>>()?,
+    };
+    Settings::check_log(&config).context("failed to set log opts")?;
+    Ok(config)
 }
 
 /// What is done with unhealthy containers.

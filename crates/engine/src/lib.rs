@@ -45,5 +45,6 @@ pub use crate::requests::{
     StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::{Build, Settings};
+pub use conex_api_types::LogConfig;
 pub use conex_container::health::OnFailure;
 pub use conex_stream::ByteStream;

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use conex_api_types::LogConfig;
+use conex_container::Invalid;
 use conex_container::health::OnFailure;
+use conex_container::logging::Logging;
 
 /// Settings of one engine; they do not change while it lives.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Settings {
     pub concurrent_uploads: usize,
     /// How often a transfer is tried before it is given up.
     pub transfer_attempts: u32,
+    /// How output is kept where a container does not say.
+    pub log: LogConfig,
     /// What is done with containers that become unhealthy, where their label does not say.
     pub health_on_failure: OnFailure,
     /// The `conex-shim` program.
@@ -49,6 +54,14 @@ pub struct Build {
 }
 
 impl Settings {
+    /// Refuses a driver of logs that is none, or options that it does not have.
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub fn check_log(log: &LogConfig) -> Result<(), Invalid> {
+        Logging::of(log).map(|_| ())
+    }
+
     /// Parent of the containers' cgroups where none is asked for.
     pub const CGROUP_PARENT: &str = "/conex";
 

@@ -80,7 +80,7 @@ impl Engine {
             n_events_listener: count(inner.events.listeners()),
             n_goroutines: fs::read_dir("/proc/self/task").map_or(-1, |entries| count(entries.count())),
             system_time: jiff::Timestamp::now().to_string(),
-            logging_driver: "json-file".into(),
+            logging_driver: inner.settings.log.kind.clone(),
             cgroup_driver: "cgroupfs".into(),
             cgroup_version: match host.facts.cgroups {
                 CgroupVersion::V1 => "1".into(),
@@ -190,7 +190,7 @@ fn plugins() -> api::Plugins {
     api::Plugins {
         volume: vec![volumes::DRIVER.to_owned()],
         network: ["bridge", "host", "null"].map(String::from).to_vec(),
-        log: vec!["json-file".to_owned()],
+        log: ["json-file", "local", "none"].map(str::to_owned).to_vec(),
         ..api::Plugins::default()
     }
 }

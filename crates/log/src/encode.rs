@@ -1,22 +1,39 @@
 //! One log line as JSON, escaped as Go's encoder escapes, since readers compare files.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::Stream;
 
-/// Appends the object and its newline.
-pub(crate) fn line(out: &mut Vec<u8>, stream: Stream, bytes: &[u8], time: &str) {
+/// Appends the object and its newline. `attributes` are an object as JSON, or nothing.
+pub(crate) fn line(out: &mut Vec<u8>, stream: Stream, bytes: &[u8], attributes: &str, time: &str) {
     out.extend_from_slice(b"{\"log\":\"");
+    let mut is_text = true;
     for chunk in bytes.utf8_chunks() {
         escape(out, chunk.valid());
         // One replacement character per byte that is no UTF-8.
         for _ in chunk.invalid() {
             out.extend_from_slice(b"\\ufffd");
+            is_text = false;
         }
     }
     out.extend_from_slice(b"\",\"stream\":\"");
     out.extend_from_slice(stream.name().as_bytes());
-    out.extend_from_slice(b"\",\"time\":\"");
+    if !attributes.is_empty() {
+        out.extend_from_slice(b"\",\"attrs\":");
+        out.extend_from_slice(attributes.as_bytes());
+        out.extend_from_slice(b",\"time\":\"");
+    } else {
+        out.extend_from_slice(b"\",\"time\":\"");
+    }
     out.extend_from_slice(time.as_bytes());
-    out.extend_from_slice(b"\"}\n");
+    if is_text {
+        out.extend_from_slice(b"\"}\n");
+    } else {
+        out.extend_from_slice(b"\",\"bytes\":\"");
+        out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+        out.extend_from_slice(b"\"}\n");
+    }
 }
 
 /// Which bytes cannot stand as they are; 0xe2 begins U+2028 and U+2029, among others.
@@ -78,7 +95,7 @@ mod tests {
 
     fn encoded(bytes: &[u8]) -> String {
         let mut out = Vec::new();
-        line(&mut out, Stream::Stdout, bytes, "T");
+        line(&mut out, Stream::Stdout, bytes, "", "T");
         String::from_utf8(out).unwrap()
     }
 
@@ -98,7 +115,13 @@ mod tests {
         );
         assert_eq!(
             encoded(b"\xff"),
-            "{\"log\":\"\\ufffd\",\"stream\":\"stdout\",\"time\":\"T\"}\n"
+            "{\"log\":\"\\ufffd\",\"stream\":\"stdout\",\"time\":\"T\",\"bytes\":\"/w==\"}\n"
+        );
+        let mut out = Vec::new();
+        line(&mut out, Stream::Stderr, b"x", r#"{"tag":"a"}"#, "T");
+        assert_eq!(
+            out,
+            b"{\"log\":\"x\",\"stream\":\"stderr\",\"attrs\":{\"tag\":\"a\"},\"time\":\"T\"}\n"
         );
     }
 

@@ -1,11 +1,14 @@
-//! Reading a log from its beginning or its end, and on as it grows.
+//! Reading a log from its beginning or its end, and on as it grows, through all its files.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
 
 use crate::Stream;
-use crate::decode::Decoded;
+use crate::decode::{Attributes, Decoded};
+use crate::files::{self, Identity, Part};
 
 /// One entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +19,29 @@ pub struct Entry<'a> {
     pub time: &'a str,
     /// The bytes, with their newline unless it is a piece of a line.
     pub line: &'a [u8],
+    /// What it says of its container.
+    pub attributes: &'a Attributes,
 }
 
 /// A log that is open for reading.
 #[derive(Debug)]
 pub struct Reader {
-    file: File,
+    path: PathBuf,
+    source: Source,
+    /// Whether the file was read to its end after another took its name: nothing comes to it any more.
+    is_read: bool,
     /// What was read and not given yet: `buffer[given..]`, of which the end may be a line that was not written to its end.
     buffer: Vec<u8>,
     given: usize,
     /// The entry that was given last.
     decoded: Decoded,
+}
+
+/// A file of the log.
+#[derive(Debug)]
+enum Source {
+    Plain(File),
+    Packed(Box<GzDecoder<File>>),
 }
 
 /// Bytes that are read at once.
@@ -35,11 +50,60 @@ const CHUNK: usize = 256 * 1024;
 /// Bytes that are looked at at once when lines are counted from the end.
 const BLOCK: u64 = 16 * 1024;
 
+/// How often a file is looked for that gets another name at the same moment.
+const ATTEMPTS: u32 = 100;
+
+impl Source {
+    fn open(part: &Part) -> io::Result<Option<Self>> {
+        let Some(file) = part.open()? else { return Ok(None) };
+        Ok(Some(if part.is_packed {
+            Self::Packed(Box::new(GzDecoder::new(file)))
+        } else {
+            Self::Plain(file)
+        }))
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        let file = match self {
+            Self::Plain(file) => file,
+            Self::Packed(decoder) => decoder.get_ref(),
+        };
+        file.metadata().map(|metadata| Identity::of(&metadata))
+    }
+
+    /// Goes to the last of so many entries; how many there are where they are fewer, and then to the beginning.
+    fn seek_tail(&mut self, count: u64) -> io::Result<u64> {
+        match self {
+            Self::Plain(file) => seek_tail(file, count),
+            Self::Packed(decoder) => {
+                let lines = count_lines(decoder)?;
+                let mut file = decoder.get_ref().try_clone()?;
+                file.seek(SeekFrom::Start(0))?;
+                **decoder = GzDecoder::new(file);
+                skip_lines(decoder, lines.saturating_sub(count))?;
+                Ok(lines)
+            }
+        }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Packed(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
 impl Reader {
     /// Opens a log at its beginning.
     pub fn open(path: &Path) -> io::Result<Self> {
+        let source = opened(path, |parts| parts.last())?;
         Ok(Self {
-            file: File::open(path)?,
+            path: path.to_owned(),
+            source: source.ok_or(io::ErrorKind::NotFound)?,
+            is_read: false,
             buffer: Vec::new(),
             given: 0,
             decoded: Decoded::default(),
@@ -50,28 +114,26 @@ impl Reader {
     pub fn seek_tail(&mut self, count: u64) -> io::Result<()> {
         self.buffer.clear();
         self.given = 0;
-        let file = &mut self.file;
-        let length = file.metadata()?.len();
-        let mut end = length;
-        let mut newlines = 0;
-        let mut block = Vec::new();
-        while end > 0 {
-            let start = end.saturating_sub(BLOCK);
-            file.seek(SeekFrom::Start(start))?;
-            block.clear();
-            file.by_ref().take(end - start).read_to_end(&mut block)?;
-            for (at, _) in block.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
-                newlines += 1;
-                // The newline before the first wanted line.
-                if newlines == count + 1 {
-                    self.file.seek(SeekFrom::Start(start + at as u64 + 1))?;
-                    return Ok(());
-                }
+        self.is_read = false;
+        let (mut wanted, mut seen): (u64, Option<Identity>) = (count, None);
+        // From the newest file to the one in which the first wanted entry is.
+        loop {
+            let older = match seen {
+                None => opened(&self.path, |parts| parts.first())?,
+                Some(seen) => opened(&self.path, |parts| {
+                    let at = parts.iter().position(|part| part.identity().is_same_file(&seen));
+                    at.and_then(|at| parts.get(at + 1))
+                })?,
+            };
+            let Some(source) = older else { return Ok(()) };
+            self.source = source;
+            let found = self.source.seek_tail(wanted)?;
+            if found >= wanted {
+                return Ok(());
             }
-            end = start;
+            wanted -= found;
+            seen = Some(self.source.identity()?);
         }
-        self.file.seek(SeekFrom::Start(0))?;
-        Ok(())
     }
 
     /// The next entry; `None` at the present end. May be asked again when the log has grown. A line that is no entry is
@@ -92,6 +154,7 @@ impl Reader {
             stream: self.decoded.stream,
             time: &self.decoded.time,
             line: &self.decoded.bytes,
+            attributes: &self.decoded.attributes,
         }))
     }
 
@@ -108,21 +171,120 @@ impl Reader {
             self.given = 0;
             // A line that is longer than others makes room for itself.
             self.buffer.reserve(CHUNK);
-            if Read::by_ref(&mut self.file)
+            let read = Read::by_ref(&mut self.source)
                 .take(CHUNK as u64)
-                .read_to_end(&mut self.buffer)?
-                == 0
-            {
-                return Ok(None);
+                .read_to_end(&mut self.buffer)?;
+            if read == 0 {
+                if !self.go_on()? {
+                    return Ok(None);
+                }
+                searched = 0;
             }
         }
     }
+
+    /// At the end of a file: whether there is more to be read, of it or of the next.
+    fn go_on(&mut self) -> io::Result<bool> {
+        let own = self.source.identity()?;
+        let parts = files::parts(&self.path)?;
+        if parts.first().is_none_or(|newest| newest.identity().is_same_file(&own)) {
+            return Ok(false);
+        }
+        // What was written before it got another name is read first.
+        if !std::mem::replace(&mut self.is_read, true) {
+            return Ok(true);
+        }
+        let next = opened(&self.path, |parts| {
+            let at = parts.iter().position(|part| part.identity().is_same_file(&own));
+            match at {
+                Some(at) => at.checked_sub(1).and_then(|newer| parts.get(newer)),
+                // It was packed, or is gone: on with what was written after it.
+                None => parts
+                    .iter()
+                    .rev()
+                    .find(|part| part.number == 0 || part.identity().is_newer(&own)),
+            }
+        })?;
+        let Some(next) = next else { return Ok(false) };
+        self.source = next;
+        self.is_read = false;
+        // The beginning of a line that a crash has cut off.
+        self.buffer.clear();
+        Ok(true)
+    }
+}
+
+/// Opens the file that is chosen among those of a log, however they are renamed meanwhile.
+fn opened(path: &Path, choose: impl Fn(&[Part]) -> Option<&Part>) -> io::Result<Option<Source>> {
+    for _ in 0..ATTEMPTS {
+        let parts = match files::parts(path) {
+            Ok(parts) => parts,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(part) = choose(&parts) else { return Ok(None) };
+        if let Some(source) = Source::open(part)? {
+            return Ok(Some(source));
+        }
+    }
+    Err(io::Error::other(
+        "the log's files change faster than they can be opened",
+    ))
+}
+
+/// Goes to the last `count` lines of a file; how many it has where they are fewer.
+fn seek_tail(file: &mut File, count: u64) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut newlines = 0;
+    let mut block = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        file.seek(SeekFrom::Start(start))?;
+        block.clear();
+        file.by_ref().take(end - start).read_to_end(&mut block)?;
+        for (at, _) in block.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            newlines += 1;
+            // The newline before the first wanted line.
+            if newlines == count + 1 {
+                file.seek(SeekFrom::Start(start + at as u64 + 1))?;
+                return Ok(count);
+            }
+        }
+        end = start;
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(newlines)
+}
+
+fn count_lines(source: &mut impl Read) -> io::Result<u64> {
+    let mut block = vec![0; CHUNK];
+    let mut lines = 0;
+    loop {
+        let count = source.read(&mut block)?;
+        if count == 0 {
+            return Ok(lines);
+        }
+        lines += memchr::memchr_iter(b'\n', &block[..count]).count() as u64;
+    }
+}
+
+/// Reads over lines, byte by byte of what is decompressed already.
+fn skip_lines(source: &mut impl Read, mut lines: u64) -> io::Result<()> {
+    let mut byte = [0];
+    while lines > 0 && source.read(&mut byte)? > 0 {
+        lines -= u64::from(byte[0] == b'\n');
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Writer;
+    use crate::{Rotation, Writer};
+
+    fn open(path: &Path) -> Writer {
+        Writer::open(path, Rotation::default(), String::new()).unwrap()
+    }
 
     fn all(reader: &mut Reader) -> Vec<String> {
         let mut lines = Vec::new();
@@ -136,7 +298,7 @@ mod tests {
     fn the_end_of_a_long_log_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = open(&path);
         for number in 0..2_000 {
             writer
                 .write(Stream::Stdout, format!("line {number}\n").as_bytes(), "t")
@@ -155,11 +317,94 @@ mod tests {
     fn a_reader_goes_on_where_the_log_grows() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = open(&path);
         let mut reader = Reader::open(&path).unwrap();
         assert_eq!(reader.next_entry().unwrap(), None);
         writer.write(Stream::Stderr, b"late\n", "t").unwrap();
         let entry = reader.next_entry().unwrap().unwrap();
         assert_eq!((entry.stream, entry.line), (Stream::Stderr, b"late\n".as_slice()));
+    }
+
+    fn bounded(path: &Path) -> Writer {
+        let rotation = Rotation {
+            max_size: Some(1000),
+            max_files: 4,
+            packer: None,
+        };
+        Writer::open(path, rotation, String::new()).unwrap()
+    }
+
+    fn write(writer: &mut Writer, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            writer
+                .write(Stream::Stdout, format!("{number}\n").as_bytes(), "t")
+                .unwrap();
+        }
+    }
+
+    fn numbers(reader: &mut Reader) -> Vec<u32> {
+        all(reader)
+            .iter()
+            .map(|line| line.trim_end().parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn all_files_are_read_in_their_order_and_counted_from_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path);
+        write(&mut writer, 0..200);
+        crate::pack(&dir.path().join("log.2")).unwrap();
+        let whole = numbers(&mut Reader::open(&path).unwrap());
+        let first = whole[0];
+        assert!(first > 0 && whole.len() > 60, "{whole:?}");
+        assert_eq!(whole, (first..200).collect::<Vec<_>>());
+        for count in [0, 1, 10, 30, 40, 50, 60, 1000] {
+            let mut reader = Reader::open(&path).unwrap();
+            reader.seek_tail(count).unwrap();
+            let from = 200 - u32::try_from(count).unwrap().min(200 - first);
+            assert_eq!(numbers(&mut reader), (from..200).collect::<Vec<_>>(), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_reader_goes_on_from_file_to_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path);
+        write(&mut writer, 0..10);
+        let mut reader = Reader::open(&path).unwrap();
+        assert_eq!(numbers(&mut reader), (0..10).collect::<Vec<_>>());
+        // Each step begins a new file, and some are packed under the reader.
+        for step in 1..10 {
+            write(&mut writer, step * 10..step * 10 + 10);
+            if step % 3 == 0 {
+                crate::pack(&dir.path().join("log.1")).unwrap();
+            }
+            write(&mut writer, step * 10 + 1000..step * 10 + 1010);
+            let expected: Vec<u32> = (step * 10..step * 10 + 10)
+                .chain(step * 10 + 1000..step * 10 + 1010)
+                .collect();
+            assert_eq!(numbers(&mut reader), expected, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_too_slow_goes_on_with_what_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path);
+        write(&mut writer, 0..10);
+        let mut reader = Reader::open(&path).unwrap();
+        assert_eq!(numbers(&mut reader).len(), 10);
+        write(&mut writer, 10..500);
+        // The rest of the file that it has, and all that is left.
+        let rest = numbers(&mut reader);
+        let gap = rest.windows(2).position(|pair| pair[1] != pair[0] + 1).unwrap();
+        let (own, left) = rest.split_at(gap + 1);
+        assert_eq!(own, (10..10 + u32::try_from(own.len()).unwrap()).collect::<Vec<_>>());
+        assert_eq!(left, (left[0]..500).collect::<Vec<_>>());
+        assert!(left.len() > 60, "{left:?}");
     }
 }

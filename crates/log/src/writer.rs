@@ -1,25 +1,49 @@
-//! Appending to a log.
+//! Appending to a log, and beginning a new file where one has become too large.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Child;
 
+use crate::files::{self, older, with_suffix};
 use crate::{Stream, encode};
 
 /// Longest piece of a line in one entry, as in Docker.
 const LONGEST: usize = 16 * 1024;
 
+/// How large a log becomes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rotation {
+    /// Bytes after which a new file is begun; `None` for one file without a bound.
+    pub max_size: Option<u64>,
+    /// Files that are kept, the one that is written included; one where it is 0.
+    pub max_files: u32,
+    /// What compresses a file that is not written any more, where that is wanted.
+    pub packer: Option<Packer>,
+}
+
+/// Begins to compress a file, as [`pack`](crate::pack) does, in a process of its own.
+pub type Packer = fn(&Path) -> io::Result<Child>;
+
 /// A log that is open for writing.
 #[derive(Debug)]
 pub struct Writer {
+    path: PathBuf,
     file: File,
+    /// Bytes in it.
+    size: u64,
+    rotation: Rotation,
+    /// The process that compresses the file before this one. No name changes while it is at it.
+    packing: Option<Child>,
+    /// What each entry says of the container: an object as JSON, or nothing.
+    attributes: String,
     /// What has no newline yet, per stream.
     held: [Vec<u8>; 2],
 }
 
 impl Writer {
     /// Opens a log, making it where it is absent, and cuts off what a crash left of a last line.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, rotation: Rotation, attributes: String) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let length = file.metadata()?.len();
         let whole = whole_lines(&mut file, length)?;
@@ -27,7 +51,12 @@ impl Writer {
             file.set_len(whole)?;
         }
         Ok(Self {
+            path: path.to_owned(),
             file,
+            size: whole,
+            rotation,
+            packing: None,
+            attributes,
             held: [Vec::new(), Vec::new()],
         })
     }
@@ -41,25 +70,21 @@ impl Writer {
             while held.len() + piece.len() > LONGEST {
                 let (fits, rest) = piece.split_at(LONGEST - held.len());
                 held.extend_from_slice(fits);
-                encode::line(&mut out, stream, held, time);
+                encode::line(&mut out, stream, held, &self.attributes, time);
                 held.clear();
                 piece = rest;
             }
             if !piece.ends_with(b"\n") {
                 held.extend_from_slice(piece);
             } else if held.is_empty() {
-                encode::line(&mut out, stream, piece, time);
+                encode::line(&mut out, stream, piece, &self.attributes, time);
             } else {
                 held.extend_from_slice(piece);
-                encode::line(&mut out, stream, held, time);
+                encode::line(&mut out, stream, held, &self.attributes, time);
                 *held = Vec::new();
             }
         }
-        if out.is_empty() {
-            Ok(())
-        } else {
-            self.file.write_all(&out)
-        }
+        self.append(&out)
     }
 
     /// Writes what is held without a newline; for the end of the process.
@@ -68,14 +93,60 @@ impl Writer {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let held = std::mem::take(&mut self.held[usize::from(stream.number() - 1)]);
             if !held.is_empty() {
-                encode::line(&mut out, stream, &held, time);
+                encode::line(&mut out, stream, &held, &self.attributes, time);
             }
         }
-        if out.is_empty() {
-            Ok(())
-        } else {
-            self.file.write_all(&out)
+        self.append(&out)
+    }
+
+    /// Appends entries. Where a new file cannot be begun, the old one grows on: nothing is lost for that.
+    fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
         }
+        let is_full = self.rotation.max_size.is_some_and(|most| self.size >= most);
+        let rotated = if is_full { self.rotate() } else { Ok(()) };
+        self.file.write_all(entries)?;
+        self.size += entries.len() as u64;
+        rotated
+    }
+
+    /// Gives every file the next number, and begins a new one.
+    fn rotate(&mut self) -> io::Result<()> {
+        if self.is_packing() {
+            return Ok(());
+        }
+        let kept = self.rotation.max_files.max(1);
+        for part in files::parts(&self.path)?.iter().rev() {
+            let number = part.number + 1;
+            if number >= kept {
+                fs::remove_file(&part.path)?;
+                continue;
+            }
+            let suffix = if part.is_packed { ".gz" } else { "" };
+            fs::rename(&part.path, with_suffix(&older(&self.path, number), suffix))?;
+        }
+        self.file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&self.path)?;
+        self.size = 0;
+        if let Some(packer) = self.rotation.packer.filter(|_| kept > 1) {
+            self.packing = Some(packer(&older(&self.path, 1))?);
+        }
+        Ok(())
+    }
+
+    /// Whether the file before this one is still being compressed.
+    fn is_packing(&mut self) -> bool {
+        // One that somebody else has reaped has ended, too.
+        let is_at_it = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        let packing = self.packing.as_mut().is_some_and(is_at_it);
+        if !packing {
+            self.packing = None;
+        }
+        packing
     }
 }
 
@@ -101,6 +172,10 @@ fn whole_lines(file: &mut File, length: u64) -> io::Result<u64> {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> Writer {
+        Writer::open(path, Rotation::default(), String::new()).unwrap()
+    }
+
     fn lines(path: &Path) -> Vec<String> {
         let text = std::fs::read_to_string(path).unwrap();
         text.lines()
@@ -117,7 +192,7 @@ mod tests {
     fn lines_are_joined_across_writes_and_split_where_they_are_too_long() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = open(&path);
         writer.write(Stream::Stdout, b"one\ntw", "t").unwrap();
         writer.write(Stream::Stderr, b"err\n", "t").unwrap();
         writer.write(Stream::Stdout, b"o\n", "t").unwrap();
@@ -130,20 +205,118 @@ mod tests {
     fn a_torn_line_is_cut_off_and_the_rest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        Writer::open(&path)
-            .unwrap()
-            .write(Stream::Stdout, b"whole\n", "t")
-            .unwrap();
+        open(&path).write(Stream::Stdout, b"whole\n", "t").unwrap();
         OpenOptions::new()
             .append(true)
             .open(&path)
             .unwrap()
             .write_all(b"{\"log\":\"torn")
             .unwrap();
-        Writer::open(&path)
-            .unwrap()
-            .write(Stream::Stdout, b"next\n", "t")
-            .unwrap();
+        open(&path).write(Stream::Stdout, b"next\n", "t").unwrap();
         assert_eq!(lines(&path), ["whole\n", "next\n"]);
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn bounded(path: &Path, max_files: u32, packer: Option<Packer>) -> Writer {
+        let rotation = Rotation {
+            max_size: Some(100),
+            max_files,
+            packer,
+        };
+        Writer::open(path, rotation, String::new()).unwrap()
+    }
+
+    #[test]
+    fn a_log_has_as_many_files_as_it_may_and_each_as_many_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path, 3, None);
+        for number in 0..20 {
+            // Two of them are more than a hundred bytes.
+            writer
+                .write(
+                    Stream::Stdout,
+                    format!("a line with number {number:2}\n").as_bytes(),
+                    "t",
+                )
+                .unwrap();
+        }
+        assert_eq!(names(dir.path()), ["log", "log.1", "log.2"]);
+        let numbers = |name: &str| lines(&dir.path().join(name));
+        assert_eq!(
+            [numbers("log.2"), numbers("log.1"), numbers("log")].concat(),
+            (14..20)
+                .map(|number| format!("a line with number {number:2}\n"))
+                .collect::<Vec<_>>()
+        );
+        // One that is opened again goes on where it was.
+        drop(writer);
+        let mut writer = bounded(&path, 3, None);
+        writer.write(Stream::Stdout, b"next\n", "t").unwrap();
+        assert_eq!(numbers("log"), ["next\n"]);
+    }
+
+    #[test]
+    fn one_file_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path, 1, None);
+        for number in 0..9 {
+            writer
+                .write(
+                    Stream::Stdout,
+                    format!("a line with number {number:2}\n").as_bytes(),
+                    "t",
+                )
+                .unwrap();
+        }
+        assert_eq!(names(dir.path()), ["log"]);
+        assert_eq!(lines(&path), ["a line with number  8\n"]);
+    }
+
+    #[test]
+    fn older_files_are_compressed_and_nothing_is_renamed_meanwhile() {
+        fn now(path: &Path) -> io::Result<Child> {
+            crate::pack(path)?;
+            std::process::Command::new("true").spawn()
+        }
+        fn slowly(_: &Path) -> io::Result<Child> {
+            std::process::Command::new("sleep").arg("1000").spawn()
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path, 3, Some(now));
+        for number in 0..20 {
+            writer
+                .write(
+                    Stream::Stdout,
+                    format!("a line with number {number:2}\n").as_bytes(),
+                    "t",
+                )
+                .unwrap();
+            if let Some(mut child) = writer.packing.take() {
+                child.wait().unwrap();
+            }
+        }
+        assert_eq!(names(dir.path()), ["log", "log.1.gz", "log.2.gz"]);
+        writer.rotation.packer = Some(slowly);
+        for _ in 0..20 {
+            writer
+                .write(Stream::Stdout, b"a line while it is packed\n", "t")
+                .unwrap();
+        }
+        assert_eq!(names(dir.path()), ["log", "log.1", "log.2.gz"]);
+        assert!(lines(&path).len() >= 16);
+        let mut packing = writer.packing.take().unwrap();
+        packing.kill().unwrap();
+        packing.wait().unwrap();
     }
 }

@@ -69,12 +69,27 @@ pub struct MonitorOrder {
     pub container: String,
     /// Where the exit is recorded, by rename: an `ExitRecord` as JSON.
     pub exit_file: String,
-    /// Log file in Docker's `json-file` format, appended to; `None` writes no log.
-    pub log_file: Option<String>,
+    /// The log; `None` writes none.
+    pub log: Option<LogOrder>,
     /// Keep standard input open when the last client that attached to it leaves (`StdinOnce` false).
     pub keep_stdin_open: bool,
     /// The `conex_spec::plan::InitPlan` as JSON.
     pub plan: serde_json::Value,
+}
+
+/// How a monitor keeps its container's output: in files of Docker's `json-file` format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOrder {
+    /// The file that is appended to.
+    pub file: String,
+    /// Bytes after which another is begun; `None` for no bound.
+    pub max_size: Option<u64>,
+    /// Files that are kept.
+    pub max_files: u32,
+    /// Whether older files are compressed.
+    pub compress: bool,
+    /// What each entry says of the container: an object as JSON, or nothing.
+    pub attributes: String,
 }
 
 /// What a monitor publishes about itself once the container's process runs.

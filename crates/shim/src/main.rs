@@ -6,6 +6,7 @@
 mod monitor;
 mod template;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,6 +16,13 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("conex-shim: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        (Some(monitor::PACK), Some(path)) => match conex_log::pack(Path::new(&path)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("conex-shim: compress {path}: {error}");
                 ExitCode::FAILURE
             }
         },

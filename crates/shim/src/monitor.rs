@@ -14,12 +14,15 @@ mod detach;
 mod events;
 mod execs;
 mod finish;
+mod log;
 mod output;
 mod process;
 mod run_dir;
 mod start;
 mod state;
 mod time;
+
+pub(crate) use log::PACK;
 
 use std::os::fd::OwnedFd;
 

@@ -1,4 +1,4 @@
-//! What is promised of our engine as it is, not beside another.
+//! What is promised of our engine as it is.
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,10 @@ pub(crate) const FIGURES: &[Figure] = &[
     Figure {
         name: "running-500",
         measure: find_five_hundred,
+    },
+    Figure {
+        name: "health",
+        measure: crate::health::cost,
     },
 ];
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a benchmark a panic is the report")]
 
 mod alone;
+mod health;
 mod operations;
 
 use std::time::Duration;

@@ -18,6 +18,7 @@ mod health;
 mod images;
 mod lifecycle;
 mod list;
+mod logging;
 mod networks;
 mod normal;
 #[path = "../../../crates/registry/tests/support/registries.rs"]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use conex_api_types as api;
+use conex_container::logging::{self, Logging};
 use conex_container::state::State;
 use conex_container::{Config, ImageDefaults, Invalid, NetworkChoice, VolumesFrom, limits, names};
 use conex_image::Image;
@@ -122,6 +123,9 @@ impl Engine {
         share_volumes(inner, &mut config)?;
         config
             .merge(image_defaults(image))
+            .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
+        logging::fill_in(&mut config.host.log_config, &inner.settings.log);
+        Logging::of(&config.host.log_config)
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
         check_host(inner, &config.host)?;
         resolve_network(inner, &mut config)?;

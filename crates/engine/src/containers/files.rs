@@ -4,7 +4,8 @@
 //!   <data-root>/containers/<id>/          made at the first start (a created container is a record only)
 //!       upper/ work/                      the writable layer (overlayfs)
 //!       hostname hosts resolv.conf        bound into the container
-//!       <id>-json.log                     written by the monitor
+//!       <id>-json.log[.n[.gz]]            the log, written by the monitor
+//!       local-logs/container.log[.n[.gz]] as above, of the driver `local`
 //!       state.json                        StateRecord: what the latest start began with
 //!       exit.json                         ExitRecord: how the latest run ended, written by the monitor
 //!       held                              its processes are frozen for the time of a commit
@@ -78,9 +79,14 @@ impl Files {
         self.data.join(id)
     }
 
-    /// The log.
-    pub(crate) fn log(&self, id: &str) -> PathBuf {
+    /// The newest file of a log that log shippers read, too.
+    pub(crate) fn json_log(&self, id: &str) -> PathBuf {
         self.data.join(id).join(format!("{id}-json.log"))
+    }
+
+    /// The newest file of a log that only the engine reads.
+    pub(crate) fn local_log(&self, id: &str) -> PathBuf {
+        self.data.join(id).join("local-logs/container.log")
     }
 
     /// `StateRecord`.

@@ -28,7 +28,7 @@ use serde::Serialize;
 use crate::containers::files::{NEVER, RunRecord, StateRecord};
 use crate::containers::link::Link;
 use crate::containers::task::Run;
-use crate::containers::{Container, plan, recovery, resolution};
+use crate::containers::{Container, logs, plan, recovery, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::connect::namespace_of;
@@ -231,10 +231,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts
     let order = MonitorOrder {
         container: id.to_owned(),
         exit_file: files.exit_file(id).display().to_string(),
-        log_file: container
-            .config
-            .logs_to_file()
-            .then(|| files.log(id).display().to_string()),
+        log: logs::order(engine, container)?,
         keep_stdin_open: container.config.open_stdin && !container.config.stdin_once,
         plan: serde_json::to_value(&plan)
             .map_err(|error| Error::new(ErrorKind::System, "encode the plan").caused_by(error))?,

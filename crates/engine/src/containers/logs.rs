@@ -1,24 +1,28 @@
 //! `logs`, and the replay of a log before an attach.
 
+mod changes;
+mod keeping;
+
+pub(crate) use keeping::{file, order};
+
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use conex_log::{Entry, Reader, Stream};
+use conex_log::{Attributes, Entry, Reader, Stream};
 use conex_stream::ByteStream;
 use futures_util::StreamExt;
 use futures_util::stream;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::AsyncWriteExt;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::containers::Container;
+use crate::containers::logs::changes::Changes;
 use crate::containers::task::View;
 use crate::count::Counted;
 use crate::engine::{Engine, Inner, Logs};
@@ -35,12 +39,6 @@ impl Engine {
     /// A container's log, on as it grows where that is asked for.
     pub async fn logs(&self, id: &str, query: LogsQuery) -> Result<Logs> {
         let container = self.inner.containers.find(id)?;
-        if !container.config.logs_to_file() {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                "configured logging driver does not support reading",
-            ));
-        }
         let tty = container.config.tty;
         let stream = follow(&self.inner, &container, query).await?;
         Ok(Logs { tty, stream })
@@ -86,7 +84,12 @@ struct Following {
 }
 
 async fn follow(inner: &Arc<Inner>, container: &Container, query: LogsQuery) -> Result<ByteStream> {
-    let path = inner.files.log(&container.id);
+    let path = file(inner, container).ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotImplemented,
+            "configured logging driver does not support reading",
+        )
+    })?;
     let failed = |error: io::Error| Error::new(ErrorKind::System, format!("read {}: {error}", path.display()));
     let follower = query.follow.then(|| container.followers.one_more());
     let (view, last_look, tty, file) = (container.watch(), !query.follow, container.config.tty, path.clone());
@@ -239,9 +242,12 @@ fn time_of(entry: &Entry<'_>) -> Timestamp {
 fn render(out: &mut Vec<u8>, entry: &Entry<'_>, query: &LogsQuery, unframed: bool) {
     let time = if query.timestamps { entry.time } else { "" };
     let after_time = if query.timestamps { " " } else { "" };
-    // Where the attributes of an entry stand; no log option that makes some is there yet.
-    let attributes = if query.details { " " } else { "" };
-    let parts = [time, after_time, attributes].map(str::as_bytes);
+    let attributes = if query.details {
+        details(entry.attributes)
+    } else {
+        String::new()
+    };
+    let parts = [time, after_time, &attributes].map(str::as_bytes);
     if !unframed {
         let length = parts.iter().map(|part| part.len()).sum::<usize>() + entry.line.len();
         out.extend_from_slice(&[entry.stream.number(), 0, 0, 0]);
@@ -251,44 +257,22 @@ fn render(out: &mut Vec<u8>, entry: &Entry<'_>, query: &LogsQuery, unframed: boo
     out.extend_from_slice(entry.line);
 }
 
-/// Tells when a file grows (inotify(7)).
-struct Changes {
-    inotify: AsyncFd<Inotify>,
+/// Attributes as clients see them: pairs in their order, escaped as in a query, and a blank.
+fn details(attributes: &Attributes) -> String {
+    let pairs = attributes
+        .iter()
+        .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+    pairs.collect::<Vec<_>>().join(",") + " "
 }
 
-struct Inotify(OwnedFd);
-
-impl AsRawFd for Inotify {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
-impl Changes {
-    fn watch(path: &Path) -> io::Result<Option<Self>> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        match inotify::add_watch(&inotify, path, WatchFlags::MODIFY) {
-            Ok(_) => {
-                #[expect(
-                    deprecated,
-                    reason = "its successor is unsafe; `Inotify` owns its descriptor and never changes it"
-                )]
-                let inotify = AsyncFd::new(Inotify(inotify))?;
-                Ok(Some(Self { inotify }))
-            }
-            // Not started yet: the owner's next state is waited for.
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn wait(&self) -> io::Result<()> {
-        let mut ready = self.inotify.readable().await?;
-        let mut events = [0; 4096];
-        // How many changes there were does not matter.
-        let _ = ready.try_io(|inotify| Ok(rustix::io::read(inotify.get_ref().0.as_fd(), &mut events)?));
-        Ok(())
-    }
+/// Text as it stands in a query, as Go escapes it.
+fn escaped(text: &str) -> String {
+    let bytes = text.bytes().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => char::from(byte).to_string(),
+        b' ' => "+".to_owned(),
+        byte => format!("%{byte:02X}"),
+    });
+    bytes.collect()
 }
 
 /// The longest that a client is given to read the head of its answer.

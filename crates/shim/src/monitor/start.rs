@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use conex_launch::{Reason, StartError, Started};
-use conex_log::Writer;
 use conex_protocol::message::{Attachment, FromMonitor, MonitorOrder, MonitorRecord, VERSION};
 use conex_protocol::monitor::{self, Input, Output};
 use conex_protocol::{decode, encode};
@@ -17,6 +15,7 @@ use conex_sys::{failpoint, memfd, process};
 
 use crate::monitor::events::{Events, READ, Source};
 use crate::monitor::execs::failure;
+use crate::monitor::log;
 use crate::monitor::run_dir::RunDir;
 use crate::monitor::state::{FIRST, Monitor, Order};
 use crate::monitor::time;
@@ -27,11 +26,7 @@ pub(crate) fn start(order: OwnedFd, channel: Socket, run_dir: RunDir, fds: Vec<O
     let (order, plan) = read_order(order)?;
     // A daemon that has given this run up has removed the directory, and nothing is started.
     let listener = run_dir.listen()?;
-    let log = order
-        .log_file
-        .as_deref()
-        .map(|path| Writer::open(Path::new(path)))
-        .transpose()?;
+    let log = order.log.map(log::open).transpose()?;
     let mut protocol = monitor::Monitor::new(order.container.clone());
     let early = early_clients(&mut protocol, &channel)?;
     // Blocked before there is a child: the signal of one that ends at once must not be lost.

@@ -82,13 +82,18 @@ impl Task {
         if !is_of_now {
             return;
         }
-        let mut change = None;
+        let (mut change, mut is_news) = (None, false);
         self.view.send_modify(|view| {
             let health = Arc::make_mut(view.health.get_or_insert_default());
+            let streak = health.failing_streak;
             change = health.take(outcome, counts, &check);
+            is_news = change.is_some() || health.failing_streak != streak;
         });
         conex_sys::failpoint::hit("health.before-note");
-        self.note_health();
+        // One success after the other is not worth a write to the disk.
+        if is_news {
+            self.note_health();
+        }
         conex_sys::failpoint::hit("health.after-note");
         let Some(status) = change else { return };
         let action = format!("health_status: {}", status.as_str());
