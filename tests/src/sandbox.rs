@@ -229,6 +229,14 @@ impl Sandbox {
         daemon.wait().unwrap();
     }
 
+    /// Asks the daemon to end, and waits until it has.
+    pub fn terminate(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        let pid = daemon.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        daemon.wait().unwrap();
+    }
+
     /// Waits for a daemon that dies by itself.
     pub fn await_death(&mut self) {
         let mut daemon = self.daemon.take().unwrap();

@@ -46,8 +46,12 @@ struct Project {
 
 impl Project {
     fn new() -> Self {
+        Self::of(PROJECT)
+    }
+
+    fn of(text: &str) -> Self {
         let sandbox = Sandbox::new();
-        fs::write(sandbox.dir().join("compose.yaml"), PROJECT).unwrap();
+        fs::write(sandbox.dir().join("compose.yaml"), text).unwrap();
         fs::create_dir(sandbox.dir().join("files")).unwrap();
         fs::write(sandbox.dir().join("files/word"), "of the host").unwrap();
         Self { sandbox }
@@ -235,4 +239,41 @@ volumes: { shared: {} }
     assert!(made, "{out}");
     project.compose(&["down", "--volumes"]);
     eventually("nothing is left", || project.sandbox.remains().is_empty());
+}
+
+/// One service waits for another's health, and one is restarted until it is well.
+const HEALTHY: &str = r#"
+name: healthy
+services:
+  store:
+    image: busybox
+    command: sh -c 'sleep 1; touch /ready; exec sleep 1000'
+    stop_signal: SIGKILL
+    healthcheck: { test: "test -e /ready", interval: 100ms, retries: 100 }
+  front:
+    image: busybox
+    command: sleep 1000
+    stop_signal: SIGKILL
+    depends_on: { store: { condition: service_healthy } }
+  weak:
+    image: busybox
+    command: sh -c 'echo run >> /runs; exec sleep 1000'
+    stop_signal: SIGKILL
+    labels: { conex.health-on-failure: restart }
+    healthcheck: { test: [ "CMD-SHELL", "test $$(wc -l < /runs) -ge 3" ], interval: 50ms, retries: 2 }
+"#;
+
+#[test]
+fn services_wait_for_each_others_health_and_are_restarted_for_their_own() {
+    let project = Project::of(HEALTHY);
+    let sandbox = &project.sandbox;
+    project.compose(&["up", "--detach"]);
+    let health = |name: &str| sandbox.ok(&["inspect", "--format", "{{.State.Health.Status}}", name]);
+    // Compose has waited.
+    assert_eq!(health("healthy-store-1"), "healthy");
+    let started = |name: &str| sandbox.ok(&["inspect", "--format", "{{.State.StartedAt}}", name]);
+    assert!(started("healthy-store-1") < started("healthy-front-1"));
+    eventually("the third run", || health("healthy-weak-1") == "healthy");
+    assert_eq!(project.compose(&["exec", "-T", "weak", "wc", "-l", "/runs"]), "3 /runs");
+    project.compose(&["down"]);
 }

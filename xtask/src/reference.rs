@@ -36,7 +36,7 @@ const TESTS: [&str; 13] = [
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 19] = [
+const OURS: [(&str, &str); 20] = [
     (
         "nobody_waits_for_a_container_whose_start_hangs",
         "stops a process of ours",
@@ -59,6 +59,10 @@ const OURS: [(&str, &str); 19] = [
     ),
     ("what_is_not_done_is_refused_by_name", "Docker does it"),
     ("fields_whose_mechanism_is_not_there", "Docker has what they ask for"),
+    (
+        "services_wait_for_each_others_health",
+        "Docker restarts nothing for its health",
+    ),
     (
         "what_runs_outlives_the_daemon",
         "Docker's containers die with their daemon",

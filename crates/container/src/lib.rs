@@ -4,6 +4,7 @@
 //! validation. `state` is the life of a container as a state machine.
 
 mod config;
+pub mod depends_on;
 pub mod detach_keys;
 mod exec;
 pub mod health;

@@ -58,7 +58,6 @@ const NOT_YET: &[&str] = &[
     "iptables",
     "ipv6",
     "labels",
-    "live-restore",
     "log-format",
     "log-level",
     "metrics-addr",
@@ -74,13 +73,12 @@ const NOT_YET: &[&str] = &[
     "runtimes",
     "seccomp-profile",
     "selinux-enabled",
-    "shutdown-timeout",
     "storage-driver",
     "storage-opts",
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 17] = [
+const HONOURED: [&str; 19] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -98,6 +96,8 @@ const HONOURED: [&str; 17] = [
     "health-on-failure",
     "log-driver",
     "log-opts",
+    "live-restore",
+    "shutdown-timeout",
 ];
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,6 +120,8 @@ struct File {
     health_on_failure: Option<String>,
     log_driver: Option<String>,
     log_opts: BTreeMap<String, String>,
+    live_restore: Option<bool>,
+    shutdown_timeout: Option<i64>,
 }
 
 /// Reads the file, if there is one, and fills what the flags leave open.
@@ -191,6 +193,8 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("max-concurrent-uploads", options.max_concurrent_uploads.is_some()),
         ("max-download-attempts", options.max_download_attempts.is_some()),
         ("health-on-failure", options.health_on_failure.is_some()),
+        ("live-restore", options.live_restore.is_some()),
+        ("shutdown-timeout", options.shutdown_timeout.is_some()),
         ("log-driver", options.log_driver.is_some()),
         ("log-opts", !options.log_opts.is_empty()),
     ];
@@ -225,6 +229,8 @@ fn fill(options: &mut Options, file: File) {
     options.max_concurrent_downloads = options.max_concurrent_downloads.or(file.max_concurrent_downloads);
     options.max_concurrent_uploads = options.max_concurrent_uploads.or(file.max_concurrent_uploads);
     options.max_download_attempts = options.max_download_attempts.or(file.max_download_attempts);
+    options.live_restore = options.live_restore.or(file.live_restore);
+    options.shutdown_timeout = options.shutdown_timeout.or(file.shutdown_timeout);
     options.log_driver = options.log_driver.take().or(file.log_driver);
     let log_opts = file.log_opts.iter().map(|(name, value)| format!("{name}={value}"));
     options.log_opts.extend(log_opts);

@@ -4,6 +4,7 @@
 
 mod config_file;
 mod options;
+mod shutdown;
 mod sockets;
 mod start;
 

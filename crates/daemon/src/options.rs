@@ -68,6 +68,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) max_download_attempts: Option<i64>,
 
+    /// Whether containers go on when the daemon ends [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) live_restore: Option<bool>,
+
+    /// Seconds that containers are given to end where they do not go on; negative for no bound [default: 15]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) shutdown_timeout: Option<i64>,
+
     /// Driver that keeps containers' output where they name none: json-file, local or none
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::config_file;
 use crate::options::{CalledAs, Options};
+use crate::shutdown;
 use crate::sockets::{self, Host, Listener};
 
 /// Threads that serve requests. The work is waiting; two are enough on any machine.
@@ -20,7 +21,7 @@ const WORKERS: usize = 2;
 const BUILD_COMMIT: Option<&str> = option_env!("CONEX_BUILD_COMMIT");
 const BUILD_TIME: Option<&str> = option_env!("CONEX_BUILD_TIME");
 
-/// Runs the daemon until SIGTERM or SIGINT. Containers go on running.
+/// Runs the daemon until SIGTERM or SIGINT. Containers go on running, unless they were told not to or the host goes down.
 pub(crate) fn run(options: Options) -> Result<()> {
     let options = config_file::merge(options)?;
     let called_as = CalledAs::from_program(&env::args().next().unwrap_or_default());
@@ -40,7 +41,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         .enable_all()
         .build()
         .context("start the event loop")?;
-    let outcome = runtime.block_on(serve(settings, options.group.as_deref()));
+    let outcome = runtime.block_on(serve(settings, &options));
     drop(pidfile);
     outcome
 }
@@ -73,6 +74,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         concurrent_uploads: at_a_time("uploads", options.max_concurrent_uploads)?
             .unwrap_or(Settings::CONCURRENT_UPLOADS),
         transfer_attempts: attempts(options.max_download_attempts)?,
+        live_restore: options.live_restore.unwrap_or(true),
         log: logging(options)?,
         health_on_failure: on_failure(options.health_on_failure.as_deref())?,
         shim: find_shim()?,
@@ -172,7 +174,7 @@ fn start_log(options: &Options, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-async fn serve(settings: Settings, group: Option<&str>) -> Result<()> {
+async fn serve(settings: Settings, options: &Options) -> Result<()> {
     let hosts = settings
         .hosts
         .iter()
@@ -181,12 +183,13 @@ async fn serve(settings: Settings, group: Option<&str>) -> Result<()> {
     // Sockets are bound first: two daemons on one socket is the commonest mistake, and must not touch any state.
     let mut listeners = Vec::new();
     for host in &hosts {
-        listeners.push(sockets::bind(host, group).await?);
+        listeners.push(sockets::bind(host, options.group.as_deref()).await?);
     }
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
 
+    let outlive = settings.live_restore;
     let engine = Engine::open(settings).await.context("open the engine")?;
     let (stop, stopped) = watch::channel(false);
     let mut paths = Vec::new();
@@ -213,11 +216,21 @@ async fn serve(settings: Settings, group: Option<&str>) -> Result<()> {
             _ = hangup.recv() => tracing::info!("SIGHUP: the configuration is not reloaded yet"),
         }
     }
-    tracing::info!("the daemon ends; containers go on");
     for path in paths {
         remove(&path);
     }
     let _ = stop.send(true);
+    if outlive && !shutdown::host_goes_down().await {
+        tracing::info!("the daemon ends; containers go on");
+    } else {
+        tokio::select! {
+            () = engine.stop_containers(shutdown::bound(options.shutdown_timeout)) => {}
+            // Whoever asks again does not want to wait.
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("the daemon ends, and its containers with it");
+    }
     for server in servers {
         server.abort();
     }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub concurrent_uploads: usize,
     /// How often a transfer is tried before it is given up.
     pub transfer_attempts: u32,
+    /// Whether containers outlive the daemon's end.
+    pub live_restore: bool,
     /// How output is kept where a container does not say.
     pub log: LogConfig,
     /// What is done with containers that become unhealthy, where their label does not say.

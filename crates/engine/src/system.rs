@@ -106,7 +106,7 @@ impl Engine {
             )]),
             default_runtime: "conex".into(),
             swarm: serde_json::json!({ "LocalNodeState": "inactive", "NodeID": "", "NodeAddr": "", "ControlAvailable": false, "Error": "", "RemoteManagers": null }),
-            live_restore_enabled: true,
+            live_restore_enabled: inner.settings.live_restore,
             security_options: security_options(self),
             firewall_backend: Some(api::FirewallBackend {
                 driver: "nftables".into(),

@@ -182,7 +182,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn stop_running(&self, container: &Container, request: &StopRequest, after: After) -> Result<()> {
+    /// Ends a container by its stop signal, or by SIGKILL after the grace period.
+    pub(crate) async fn stop_running(&self, container: &Container, request: &StopRequest, after: After) -> Result<()> {
         let config = &container.config;
         let signal = parse_signal(
             request

@@ -17,7 +17,7 @@ use crate::containers::records::ContainerRecord;
 use crate::containers::recovery::{self, Found, Still};
 use crate::containers::removal::Unnamed;
 use crate::containers::task::{Again, Run, Task, View};
-use crate::containers::{Container, health, pause, removal};
+use crate::containers::{Container, boot, health, pause, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::{connect, dns};
@@ -26,9 +26,11 @@ use crate::networks::{connect, dns};
 pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<()> {
     let records = engine.records.load()?;
     let known: HashSet<String> = records.iter().map(|record| record.id.clone()).collect();
+    let mut waiting = Vec::new();
     for record in records {
-        restore_one(engine, record).await?;
+        waiting.extend(restore_one(engine, record).await?);
     }
+    boot::start(engine, waiting);
     engine.collect_images().await;
     engine.networks.collect();
     let idle = engine.clone();
@@ -36,7 +38,8 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<()> {
     collect(engine, &known)
 }
 
-async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()> {
+/// Restores a container; gives it back where its policy wants it started.
+async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<Option<Arc<Container>>> {
     let (container, (orders, publisher)) = Container::new(record, View::new(State::Created, Vec::new()));
     engine.containers.add(container.clone());
     if let Err(error) = pause::let_go_after_crash(engine, &container) {
@@ -73,21 +76,22 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<()>
             });
             let again = Again::found(stays);
             Task::spawn(engine.clone(), container, orders, publisher, Some(run), again);
-            Ok(())
+            Ok(None)
         }
         Err(still) => {
             if matches!(still.state, State::Exited(_)) && container.config.auto_remove {
                 publisher.send_replace(View::new(still.state, Vec::new()));
                 removal::remove(engine, &container, Unnamed::Go).await?;
-                return Ok(());
+                return Ok(None);
             }
             let (view, again) = resume(&container, still, stays);
             publisher.send_replace(View {
                 health: known_health(engine, &container),
                 ..view
             });
-            Task::spawn(engine.clone(), container, orders, publisher, None, again);
-            Ok(())
+            let waits = publisher.borrow().state.is_restarting();
+            Task::spawn(engine.clone(), container.clone(), orders, publisher, None, again);
+            Ok(waits.then_some(container))
         }
     }
 }
@@ -131,7 +135,7 @@ fn resume(container: &Container, still: Still, stays: bool) -> (View, Again) {
         restarts,
         ..View::new(waiting, Vec::new())
     };
-    (view, Again::now())
+    (view, Again::default())
 }
 
 /// Serves the names of a running container's networks again: the sockets of the daemon before are gone.

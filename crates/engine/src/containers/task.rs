@@ -182,6 +182,8 @@ impl Task {
     async fn carry_out(&mut self, order: Order) {
         match order {
             Order::Start { reply } => answer(reply, self.start(Cause::Client).await),
+            Order::StartAgain if self.state().is_restarting() => self.start_again().await,
+            Order::StartAgain => {}
             Order::Remove { force, unnamed, reply } => answer(reply, self.remove(force, unnamed).await),
             Order::Rename { name, reply } => answer(reply, self.rename(&name).await),
             Order::Networks { change, reply } => answer(reply, self.change_networks(change).await),

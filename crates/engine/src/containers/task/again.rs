@@ -41,14 +41,6 @@ impl Again {
         }
     }
 
-    /// Of a container that is to be started at once.
-    pub(crate) fn now() -> Self {
-        Self {
-            due: Some(Instant::now()),
-            ..Self::default()
-        }
-    }
-
     /// Of a run that a client begins.
     pub(super) fn reset(&mut self) {
         *self = Self::default();

@@ -20,6 +20,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 pub(crate) enum Order {
     /// Start it.
     Start { reply: Reply<()> },
+    /// Start it, where it waits for that.
+    StartAgain,
     /// Remove it, killing it first where `force` is set.
     Remove {
         force: bool,
