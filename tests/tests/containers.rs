@@ -277,7 +277,10 @@ fn what_is_not_done_is_refused_by_name() {
     let sandbox = Sandbox::new();
     for (options, words) in [
         (["-p", "80:80/sctp"], "publishing ports of SCTP is not supported yet"),
-        (["--log-driver", "syslog"], "the log driver syslog is not supported yet"),
+        (
+            ["--log-driver", "journald"],
+            "the log driver journald is not supported yet",
+        ),
     ] {
         let said = sandbox.docker(&["create", options[0], options[1], "busybox", "true"]);
         assert!(said.err.contains(words) && said.code == 1, "{options:?}: {said:?}");

@@ -1,8 +1,9 @@
 //! Debian packages, installed where they are missing.
 
+use std::fs;
 use std::process::Command;
 
-use crate::run::{Outcome, run};
+use crate::run::{Outcome, root, run};
 
 /// What running containers needs: nft(8) for the bridge.
 pub(crate) const RUN: [(&str, &str); 1] = [("/usr/sbin/nft", "nftables")];
@@ -36,6 +37,27 @@ pub(crate) const VM: [(&str, &str); 4] = [
     ("/sbin/depmod", "kmod"),
     ("/bin/busybox", "busybox-static"),
 ];
+
+/// Receivers of logs. They are unpacked and not installed, because what is installed is started.
+pub(crate) const RECEIVERS: [&str; 5] = ["rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4", "liblognorm5"];
+
+/// Unpacks packages of this machine's own suite below `target/<name>/root`.
+pub(crate) fn unpack(name: &str, packages: &[&str]) -> Outcome {
+    let dir = root().join("target").join(name);
+    if dir.join("complete").exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&dir).map_err(|error| format!("create {}: {error}", dir.display()))?;
+    run(Command::new("apt-get").arg("update"))?;
+    run(Command::new("apt-get").arg("download").args(packages).current_dir(&dir))?;
+    let entries = fs::read_dir(&dir).map_err(|error| format!("read {}: {error}", dir.display()))?;
+    for package in entries.flatten().map(|entry| entry.path()) {
+        if package.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&package).arg(dir.join("root")))?;
+        }
+    }
+    fs::write(dir.join("complete"), "").map_err(|error| error.to_string())
+}
 
 /// Installs the packages whose file is not there.
 pub(crate) fn install(wanted: &[(&str, &str)]) -> Outcome {

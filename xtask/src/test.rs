@@ -13,6 +13,7 @@ pub(crate) fn test() -> Outcome {
     packages::install_docker_client()?;
     // Where the tests look for it.
     unstable::fetch("compose", &["docker-compose"])?;
+    packages::unpack("receivers", &packages::RECEIVERS)?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     for small in ["conex-shim", "conex-runtime"] {
         let tree = output(cargo().args(["tree", "--locked", "-p", small, "-e", "normal"]))?;

@@ -3,6 +3,7 @@
 //! Drivers and options have Docker's names; so have the words of refusals, which come at the creation and not, as some of
 //! Docker's, at the first start.
 
+mod remote;
 mod size;
 mod tag;
 
@@ -13,6 +14,7 @@ use regex_lite::Regex;
 
 use crate::config::Config;
 use crate::invalid::Invalid;
+pub use remote::{Address, Format, Remote, Syslog, Tls};
 use tag::Tag;
 pub use tag::TagFacts;
 
@@ -25,6 +27,8 @@ pub enum Driver {
     Local,
     /// Nowhere.
     None,
+    /// To a receiver elsewhere, by way of files that only the engine reads.
+    Remote,
 }
 
 /// How output is kept.
@@ -38,6 +42,10 @@ pub struct Logging {
     pub max_files: u32,
     /// Whether older files are compressed.
     pub compress: bool,
+    /// Who gets it, where it goes elsewhere.
+    pub remote: Option<Remote>,
+    /// Whether clients can read it.
+    pub is_readable: bool,
     labels: Choice,
     env: Choice,
     tag: Option<Tag>,
@@ -82,9 +90,10 @@ const JSON_FILE: [&str; 8] = [
 const LOCAL: [&str; 3] = ["compress", "max-file", "max-size"];
 
 /// Drivers of Docker's that are not there yet.
-const NOT_YET: [&str; 8] = [
-    "awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk", "syslog",
-];
+const NOT_YET: [&str; 7] = ["awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk"];
+
+/// The tag of entries that go elsewhere, where none is named.
+const REMOTE_TAG: &str = "{{.ID}}";
 
 impl Logging {
     /// What a configuration means; that of the daemon's default where it names no driver.
@@ -93,6 +102,7 @@ impl Logging {
             "" | "json-file" => Driver::JsonFile,
             "local" => Driver::Local,
             "none" => Driver::None,
+            "syslog" => Driver::Remote,
             other if NOT_YET.contains(&other) => {
                 return Err(Invalid::Unsupported {
                     field: "LogConfig.Type",
@@ -111,17 +121,36 @@ impl Logging {
             Driver::JsonFile => options.refuse_others(&JSON_FILE, "json-file log driver")?,
             Driver::Local => options.refuse_others(&LOCAL, "log driver local")?,
             Driver::None => options.refuse_others(&[], "none log driver")?,
+            Driver::Remote => options.refuse_others(&remote::SYSLOG, "syslog log driver")?,
         }
         let max_size = options.max_size(driver)?;
+        let remote = match driver {
+            Driver::Remote if options.get("cache-compress").and_then(flag) == Some(true) => {
+                return Err(Invalid::Unsupported {
+                    field: "LogConfig.Config",
+                    what: "compressing what waits to be sent".to_owned(),
+                });
+            }
+            Driver::Remote => Some(Remote::Syslog(Syslog::of(&options)?)),
+            _ => None,
+        };
         Ok(Self {
             driver,
             max_files: options.max_files(driver)?,
             compress: options.flag("compress", driver)?.unwrap_or(driver == Driver::Local),
             max_size,
+            is_readable: driver != Driver::None && options.get("cache-disabled").and_then(flag) != Some(true),
+            remote,
             labels: options.choice("labels")?,
             env: options.choice("env")?,
             tag: options.get("tag").map(Tag::parse).transpose()?,
         })
+    }
+
+    /// The name under which entries of a container go elsewhere.
+    pub fn remote_tag(&self, facts: &TagFacts) -> String {
+        let usual = Tag::parse(REMOTE_TAG).map(|tag| tag.of(facts)).unwrap_or_default();
+        self.tag.as_ref().map_or(usual, |tag| tag.of(facts))
     }
 
     /// What each entry of a container says of it: chosen labels, chosen variables and the tag.
@@ -214,6 +243,11 @@ impl Options<'_> {
     }
 
     fn max_size(&self, driver: Driver) -> Result<Option<u64>, Invalid> {
+        if driver == Driver::Remote {
+            return Ok(Some(
+                self.get("cache-max-size").and_then(size::binary).unwrap_or(MAX_SIZE),
+            ));
+        }
         let Some(text) = self.get("max-size") else {
             return Ok(Some(MAX_SIZE));
         };
@@ -233,6 +267,10 @@ impl Options<'_> {
 
     /// As in Docker, a size alone is that of one file.
     fn max_files(&self, driver: Driver) -> Result<u32, Invalid> {
+        if driver == Driver::Remote {
+            let files = self.get("cache-max-file").and_then(|text| text.parse().ok());
+            return Ok(files.unwrap_or(MAX_FILES));
+        }
         let Some(text) = self.get("max-file") else {
             let is_alone = driver == Driver::JsonFile && self.get("max-size").is_some();
             return Ok(if is_alone { 1 } else { MAX_FILES });
@@ -330,6 +368,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a flat table")]
     fn what_cannot_be_is_refused_in_dockers_words() {
         let refusal =
             |kind: &str, options: &[(&str, &str)]| Logging::of(&config(kind, options)).unwrap_err().to_string();
@@ -388,7 +427,11 @@ mod tests {
             "error parsing option max-buffer-size: invalid size: 'x'"
         );
         assert!(refusal("json-file", &[("labels-regex", "(")]).starts_with("error parsing regexp: "));
-        assert!(refusal("syslog", &[]).contains("syslog"));
+        assert!(refusal("gelf", &[]).contains("gelf"));
+        assert_eq!(
+            refusal("syslog", &[("nosuch", "x")]),
+            "unknown log opt 'nosuch' for syslog log driver"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Installed as `dockerd` it takes the same flags and listens on Docker's socket by default.
 
 mod config_file;
+mod forward;
 mod options;
 mod shutdown;
 mod sockets;
@@ -18,7 +19,8 @@ use crate::options::Options;
 fn main() -> ExitCode {
     let options = Options::parse();
     let settled = conex_sys::signal::settle().context("unblock the signals");
-    match settled.and_then(|()| start::run(options)) {
+    let run = if options.forward_logs { forward::run } else { start::run };
+    match settled.and_then(|()| run(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("failed to start daemon: {error:#}");

@@ -89,6 +89,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ACTION")]
     pub(crate) health_on_failure: Option<String>,
 
+    /// Be the process that forwards logs for a daemon
+    #[arg(long, hide = true)]
+    pub(crate) forward_logs: bool,
+
     /// Leave the caller's session and terminal, and log to <data-root>/conexd.log
     #[arg(long, hide = true)]
     pub(crate) background: bool,

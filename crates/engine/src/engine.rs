@@ -24,6 +24,7 @@ use crate::containers::{Container, Containers, restore};
 use crate::count::Count;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
+use crate::forwarder::Forwarder;
 use crate::host::Host;
 use crate::identity;
 use crate::networks::Networks;
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) seccomp: Filters,
     pub(crate) template: Template,
     pub(crate) events: Events,
+    pub(crate) forwarder: Forwarder,
     /// The engine's own id.
     pub(crate) id: String,
     pub(crate) containers: Containers,
@@ -238,6 +240,7 @@ impl Stores {
             networks: self.networks,
             volumes: self.volumes,
             root_mount_point: self.root_mount_point,
+            forwarder: Forwarder::open(&settings.data_root),
             settings,
             template,
             events: self.events,

@@ -18,6 +18,7 @@ mod distribution;
 mod engine;
 mod error;
 mod events;
+mod forwarder;
 mod host;
 mod identity;
 mod images;
@@ -38,6 +39,7 @@ pub use crate::containers::attach::{PendingAttach, PendingExec};
 pub use crate::containers::stats::StatsKind;
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
 pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::forwarder::FORWARD_LOGS;
 pub use crate::networks::list::Connected;
 pub use crate::requests::{
     AttachQuery, ClientConnection, CommitRequest, ContainersQuery, CopyRequest, DataUsageQuery, EventsQuery, ExecStart,

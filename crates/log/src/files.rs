@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// A file of a log.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -16,12 +18,12 @@ pub(crate) struct Part {
 }
 
 /// What a file is known by, whatever its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     device: u64,
     inode: u64,
-    /// When it was written last, nanoseconds; a packed file has the time of what it was packed from.
-    written: i128,
+    /// When it was written last, nanoseconds since 1970; a packed file has the time of what it was packed from.
+    written: i64,
 }
 
 impl Identity {
@@ -29,7 +31,10 @@ impl Identity {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
-            written: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            written: metadata
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.mtime_nsec()),
         }
     }
 

@@ -21,7 +21,7 @@ mod writer;
 
 pub use crate::decode::Attributes;
 pub use crate::pack::pack;
-pub use crate::reader::{Entry, Reader};
+pub use crate::reader::{Entry, Position, Reader};
 pub use crate::writer::{Packer, Rotation, Writer};
 
 /// Which output a line came from.

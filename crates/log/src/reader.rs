@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use serde::{Deserialize, Serialize};
 
 use crate::Stream;
 use crate::decode::{Attributes, Decoded};
@@ -23,11 +24,21 @@ pub struct Entry<'a> {
     pub attributes: &'a Attributes,
 }
 
+/// A place in a log, between two entries; it means the same to whoever opens the log later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    file: Identity,
+    /// Bytes before it in that file, as it was before it was packed.
+    offset: u64,
+}
+
 /// A log that is open for reading.
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
     source: Source,
+    /// Bytes of the file that were read, given or not.
+    taken: u64,
     /// Whether the file was read to its end after another took its name: nothing comes to it any more.
     is_read: bool,
     /// What was read and not given yet: `buffer[given..]`, of which the end may be a line that was not written to its end.
@@ -103,11 +114,58 @@ impl Reader {
         Ok(Self {
             path: path.to_owned(),
             source: source.ok_or(io::ErrorKind::NotFound)?,
+            taken: 0,
             is_read: false,
             buffer: Vec::new(),
             given: 0,
             decoded: Decoded::default(),
         })
+    }
+
+    /// Opens a log at a place that was read to. What is gone since is passed over: the oldest that was written after it is the
+    /// next.
+    pub fn open_at(path: &Path, position: &Position) -> io::Result<Self> {
+        let is_it = |part: &&Part| part.identity().is_same_file(&position.file);
+        let source = opened(path, |parts| parts.iter().find(is_it))?;
+        let (mut source, mut offset) = match source {
+            Some(source) => (source, position.offset),
+            None => {
+                let newer = opened(path, |parts| {
+                    let is_newer = |part: &&Part| part.number == 0 || part.identity().is_newer(&position.file);
+                    parts.iter().rev().find(is_newer)
+                })?;
+                (newer.ok_or(io::ErrorKind::NotFound)?, 0)
+            }
+        };
+        if let Source::Plain(file) = &mut source {
+            // One that was begun anew under the same number is shorter.
+            offset = offset.min(file.metadata()?.len());
+            file.seek(SeekFrom::Start(offset))?;
+        } else {
+            offset = io::copy(&mut Read::by_ref(&mut source).take(offset), &mut io::sink())?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            taken: offset,
+            is_read: false,
+            buffer: Vec::new(),
+            given: 0,
+            decoded: Decoded::default(),
+        })
+    }
+
+    /// The place after the entry that was given last; not known after `seek_tail`.
+    pub fn position(&self) -> io::Result<Position> {
+        Ok(Position {
+            file: self.source.identity()?,
+            offset: self.taken - (self.buffer.len() - self.given) as u64,
+        })
+    }
+
+    /// The log has been moved to another directory.
+    pub fn moved(&mut self, path: &Path) {
+        path.clone_into(&mut self.path);
     }
 
     /// Goes to the last `count` entries, in memory that does not depend on the log's size.
@@ -174,6 +232,7 @@ impl Reader {
             let read = Read::by_ref(&mut self.source)
                 .take(CHUNK as u64)
                 .read_to_end(&mut self.buffer)?;
+            self.taken += read as u64;
             if read == 0 {
                 if !self.go_on()? {
                     return Ok(None);
@@ -207,6 +266,7 @@ impl Reader {
         })?;
         let Some(next) = next else { return Ok(false) };
         self.source = next;
+        self.taken = 0;
         self.is_read = false;
         // The beginning of a line that a crash has cut off.
         self.buffer.clear();
@@ -388,6 +448,30 @@ mod tests {
                 .collect();
             assert_eq!(numbers(&mut reader), expected, "{step}");
         }
+    }
+
+    #[test]
+    fn a_place_in_a_log_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path);
+        write(&mut writer, 0..10);
+        let mut reader = Reader::open(&path).unwrap();
+        for _ in 0..5 {
+            reader.next_entry().unwrap().unwrap();
+        }
+        let position = reader.position().unwrap();
+        let position: Position = serde_json::from_str(&serde_json::to_string(&position).unwrap()).unwrap();
+        let from_there = || numbers(&mut Reader::open_at(&path, &position).unwrap());
+        assert_eq!(from_there(), (5..10).collect::<Vec<_>>());
+        // In a file that has another name by now.
+        write(&mut writer, 10..40);
+        assert_eq!(from_there(), (5..40).collect::<Vec<_>>());
+        // In one that is gone.
+        write(&mut writer, 40..500);
+        let rest = from_there();
+        assert_eq!(rest, (rest[0]..500).collect::<Vec<_>>());
+        assert!(rest.len() > 60);
     }
 
     #[test]

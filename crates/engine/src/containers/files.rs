@@ -5,7 +5,8 @@
 //!       upper/ work/                      the writable layer (overlayfs)
 //!       hostname hosts resolv.conf        bound into the container
 //!       <id>-json.log[.n[.gz]]            the log, written by the monitor
-//!       local-logs/container.log[.n[.gz]] as above, of the driver `local`
+//!       local-logs/container.log[.n[.gz]] as above, of the driver `local` and of those that send it elsewhere
+//!       local-logs/cursor.json            Position: what has arrived elsewhere
 //!       state.json                        StateRecord: what the latest start began with
 //!       exit.json                         ExitRecord: how the latest run ended, written by the monitor
 //!       held                              its processes are frozen for the time of a commit

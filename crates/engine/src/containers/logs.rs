@@ -1,9 +1,8 @@
 //! `logs`, and the replay of a log before an attach.
 
-mod changes;
 mod keeping;
 
-pub(crate) use keeping::{file, order};
+pub(crate) use keeping::{file, forwarding, order};
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conex_log::{Attributes, Entry, Reader, Stream};
-use conex_stream::ByteStream;
+use conex_stream::{ByteStream, Changes};
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::io::AsyncWriteExt;
@@ -22,7 +21,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::containers::Container;
-use crate::containers::logs::changes::Changes;
 use crate::containers::task::View;
 use crate::count::Counted;
 use crate::engine::{Engine, Inner, Logs};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use conex_metadata::Changes;
 
-use crate::containers::Container;
+use crate::containers::{Container, logs};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::volumes::Going;
@@ -43,6 +43,12 @@ pub(crate) async fn remove(engine: &Arc<Inner>, container: &Container, unnamed: 
         && let Err(error) = tokio::task::spawn_blocking(move || going.discard()).await
     {
         tracing::error!(%error, container = %container.id, "discard the volumes of a container");
+    }
+    // What of its log has not arrived goes on without it.
+    if let Some(follow) = logs::forwarding(engine, container, false)
+        && let Err(error) = engine.forwarder.inherit(follow)
+    {
+        tracing::warn!(container = %container.id, %error, "keep the log of a removed container for its receiver");
     }
     // A container that was never started has no directory, which is no error.
     engine

@@ -17,7 +17,7 @@ use crate::containers::records::ContainerRecord;
 use crate::containers::recovery::{self, Found, Still};
 use crate::containers::removal::Unnamed;
 use crate::containers::task::{Again, Run, Task, View};
-use crate::containers::{Container, boot, health, pause, removal};
+use crate::containers::{Container, boot, health, logs, pause, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::{connect, dns};
@@ -58,6 +58,9 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<Opt
         Found::Still(still) => Err(still),
     };
     let stays = recovery::is_stopped(engine, &container);
+    if let Some(follow) = logs::forwarding(engine, &container, greeted.is_ok()).filter(|follow| follow.log.exists()) {
+        engine.forwarder.follow(follow);
+    }
     engine.volumes.adopt(&container, greeted.is_ok());
     match greeted {
         Ok((mut run, state, restarts)) => {

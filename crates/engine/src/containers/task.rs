@@ -34,7 +34,7 @@ use crate::containers::health::is_probe;
 use crate::containers::launch::{self, StartFailure};
 use crate::containers::link::Link;
 use crate::containers::removal::Unnamed;
-use crate::containers::{Container, execs, recovery, removal};
+use crate::containers::{Container, execs, logs, recovery, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::Endpoint;
@@ -343,6 +343,9 @@ impl Task {
                 }
                 self.engine.events.container(&self.container, "start", &[]);
                 self.begin_health();
+                if let Some(follow) = logs::forwarding(&self.engine, &self.container, true) {
+                    self.engine.forwarder.follow(follow);
+                }
                 self.settle_connections().await;
                 Ok(())
             }
@@ -513,6 +516,7 @@ impl Task {
         self.engine.events.volumes_unmounted(&self.container);
         self.engine.execs.container_exited(&self.container.id);
         self.end_health();
+        self.engine.forwarder.ended(&self.container.id);
         self.after_end(state, died).await;
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use conex_container::logging::{Driver, Logging, TagFacts};
+use conex_forward::{About, Follow};
 use conex_protocol::message::LogOrder;
 
 use crate::containers::Container;
@@ -17,36 +18,63 @@ fn logging(container: &Container) -> Result<Logging> {
         .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))
 }
 
-/// The log's newest file; `None` where there is no log.
+/// The log's newest file; `None` where there is no log, or none for clients.
 pub(crate) fn file(engine: &Inner, container: &Container) -> Option<PathBuf> {
-    match logging(container).ok()?.driver {
+    let logging = logging(container).ok().filter(|logging| logging.is_readable)?;
+    newest(engine, container, logging.driver)
+}
+
+fn newest(engine: &Inner, container: &Container, driver: Driver) -> Option<PathBuf> {
+    match driver {
         Driver::JsonFile => Some(engine.files.json_log(&container.id)),
-        Driver::Local => Some(engine.files.local_log(&container.id)),
+        Driver::Local | Driver::Remote => Some(engine.files.local_log(&container.id)),
         Driver::None => None,
     }
 }
 
-/// What the monitor of a start is told.
-pub(crate) fn order(engine: &Inner, container: &Container) -> Result<Option<LogOrder>> {
-    let logging = logging(container)?;
-    let Some(file) = file(engine, container) else {
-        return Ok(None);
-    };
-    if logging.driver == Driver::Local
-        && let Some(dir) = file.parent()
-    {
-        fs::create_dir_all(dir).map_err(system(format!("create {}", dir.display())))?;
-    }
-    let facts = TagFacts {
+/// What the forwarder is told of a log that goes elsewhere; `None` of others.
+pub(crate) fn forwarding(engine: &Inner, container: &Container, live: bool) -> Option<Follow> {
+    let logging = logging(container).ok()?;
+    let log = newest(engine, container, logging.driver)?;
+    Some(Follow {
+        name: container.id.clone(),
+        number: 0,
+        cursor: log.with_file_name("cursor.json"),
+        log,
+        live,
+        about: About {
+            tag: logging.remote_tag(&facts(engine, container)),
+            hostname: engine.host.name.clone(),
+        },
+        to: logging.remote?,
+    })
+}
+
+fn facts(engine: &Inner, container: &Container) -> TagFacts {
+    TagFacts {
         id: container.id.clone(),
         name: container.name.clone(),
         image_id: container.image.clone(),
         image_name: container.config.image.clone(),
         command: container.config.argv().join(" "),
         hostname: engine.host.name.clone(),
+    }
+}
+
+/// What the monitor of a start is told.
+pub(crate) fn order(engine: &Inner, container: &Container) -> Result<Option<LogOrder>> {
+    let logging = logging(container)?;
+    let Some(file) = newest(engine, container, logging.driver) else {
+        return Ok(None);
     };
-    let attributes = logging.attributes(&container.config, &facts);
-    let attributes = if attributes.is_empty() {
+    if logging.driver != Driver::JsonFile
+        && let Some(dir) = file.parent()
+    {
+        fs::create_dir_all(dir).map_err(system(format!("create {}", dir.display())))?;
+    }
+    let attributes = logging.attributes(&container.config, &facts(engine, container));
+    // A receiver elsewhere is told by the forwarder.
+    let attributes = if attributes.is_empty() || logging.driver == Driver::Remote {
         String::new()
     } else {
         serde_json::to_string(&attributes)

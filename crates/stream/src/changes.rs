@@ -1,4 +1,4 @@
-//! Waiting for a log to grow (inotify(7)).
+//! Waiting for files to grow (inotify(7)).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -7,11 +7,13 @@ use std::path::Path;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
-/// Tells when something changes in a log's directory: a new file may have taken the place of the one that is read.
-pub(super) struct Changes {
+/// Tells when something changes in the directory of a file that is read: another may have taken its place.
+#[derive(Debug)]
+pub struct Changes {
     inotify: AsyncFd<Inotify>,
 }
 
+#[derive(Debug)]
 struct Inotify(OwnedFd);
 
 impl AsRawFd for Inotify {
@@ -21,10 +23,13 @@ impl AsRawFd for Inotify {
 }
 
 impl Changes {
-    /// Watches the directory of a log; `None` where it is not there yet.
-    pub(super) fn watch(log: &Path) -> io::Result<Option<Self>> {
+    /// Watches the directory of a file; `None` where it is not there yet.
+    ///
+    /// # Errors
+    /// Of inotify(7).
+    pub fn watch(file: &Path) -> io::Result<Option<Self>> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let dir = log.parent().unwrap_or(log);
+        let dir = file.parent().unwrap_or(file);
         match inotify::add_watch(&inotify, dir, WatchFlags::MODIFY | WatchFlags::CREATE) {
             Ok(_) => {
                 #[expect(
@@ -40,7 +45,11 @@ impl Changes {
         }
     }
 
-    pub(super) async fn wait(&self) -> io::Result<()> {
+    /// Waits for a change. Cancel-safe.
+    ///
+    /// # Errors
+    /// Of read(2).
+    pub async fn wait(&self) -> io::Result<()> {
         let mut ready = self.inotify.readable().await?;
         let mut events = [0; 4096];
         // How many changes there were does not matter.

@@ -1,0 +1,203 @@
+//! One log on its way: read from its spool, sent, and noted as arrived.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use conex_container::logging::{Address, Remote};
+use conex_log::{Position, Reader};
+use conex_stream::Changes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::channel::Channel;
+use crate::order::{Follow, News};
+use crate::syslog;
+
+/// Messages that are sent at once.
+const BATCH: usize = 128;
+
+/// How long a connection has to live on after messages were taken, so that they count as arrived.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Waits between two attempts: twice as long each time.
+const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A log, and what is known of it.
+pub(crate) struct Delivery {
+    orders: watch::Receiver<Follow>,
+    /// What has arrived.
+    cursor: Option<Position>,
+}
+
+/// What was sent and has not arrived for sure.
+#[derive(Default)]
+struct Underway {
+    sent: VecDeque<(Position, Instant)>,
+}
+
+impl Underway {
+    /// The place up to which all has arrived by now, where that is further than before.
+    fn arrived(&mut self, is_taken: bool) -> Option<Position> {
+        let mut arrived = None;
+        while let Some((position, _)) = self
+            .sent
+            .front()
+            .filter(|(_, since)| is_taken && since.elapsed() >= SETTLED)
+        {
+            arrived = Some(*position);
+            self.sent.pop_front();
+        }
+        arrived
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(orders: watch::Receiver<Follow>) -> Self {
+        let loaded = {
+            let follow = orders.borrow();
+            load(&follow.cursor).unwrap_or_else(|error| {
+                tracing::warn!(log = follow.name, %error, "read what has arrived; all is sent again");
+                None
+            })
+        };
+        Self { orders, cursor: loaded }
+    }
+
+    /// Delivers the log until it has ended and all of it has arrived, which is told.
+    pub(crate) async fn serve(mut self, tell: mpsc::UnboundedSender<News>) {
+        let mut wait = WAITS.0;
+        loop {
+            let before = self.cursor;
+            match self.deliver().await {
+                Ok(News::Done { name, number }) => {
+                    // The error means that the forwarder ends.
+                    let _ = tell.send(News::Done { name, number });
+                    // It may be ordered anew before that is heard.
+                    if self.orders.wait_for(|follow| follow.number != number).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let log = self.orders.borrow().name.clone();
+                    tracing::warn!(log, %error, "forward a log; it is tried again");
+                    if self.cursor != before {
+                        wait = WAITS.0;
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(WAITS.1);
+                }
+            }
+        }
+    }
+
+    /// Delivers over one connection, from what has arrived on, to the end.
+    async fn deliver(&mut self) -> io::Result<News> {
+        let mut follow = self.orders.borrow_and_update().clone();
+        let done = |follow: &Follow| News::Done {
+            name: follow.name.clone(),
+            number: follow.number,
+        };
+        let opened = Changes::watch(&follow.log)?.zip(self.open(&follow.log)?);
+        let Some((changes, mut reader)) = opened else {
+            // Not written yet, or removed.
+            return if follow.live {
+                Err(io::ErrorKind::NotFound.into())
+            } else {
+                Ok(done(&follow))
+            };
+        };
+        let mut channel = None;
+        let mut underway = Underway::default();
+        loop {
+            // Looked at before the log, so that what was written last is not missed.
+            if self.orders.has_changed().is_ok_and(|has| has) {
+                self.orders.borrow_and_update().clone_into(&mut follow);
+                reader.moved(&follow.log);
+            }
+            let batch = read(&mut reader, &follow)?;
+            let is_empty = batch.is_empty();
+            if !is_empty {
+                if channel.is_none() {
+                    channel = Some(Channel::connect(address(&follow.to)).await?);
+                }
+                if let Some(channel) = &mut channel {
+                    channel.send(&batch).await?;
+                }
+                underway.sent.push_back((reader.position()?, Instant::now()));
+            }
+            if let Some(position) = underway.arrived(channel.as_ref().is_some_and(Channel::is_taken)) {
+                save(&follow.cursor, &position)?;
+                self.cursor = Some(position);
+            }
+            if !is_empty {
+                continue;
+            }
+            if !follow.live && underway.sent.is_empty() {
+                return Ok(done(&follow));
+            }
+            tokio::select! {
+                changed = changes.wait() => changed?,
+                // The error means that the order was taken back, and that this ends.
+                _ = self.orders.changed() => self.orders.mark_changed(),
+                () = tokio::time::sleep(SETTLED / 4), if !underway.sent.is_empty() => {}
+                error = broken(channel.as_mut()) => return Err(error),
+            }
+        }
+    }
+
+    fn open(&self, log: &Path) -> io::Result<Option<Reader>> {
+        let opened = match &self.cursor {
+            Some(position) => Reader::open_at(log, position),
+            None => Reader::open(log),
+        };
+        match opened {
+            Ok(reader) => Ok(Some(reader)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The next messages; none at the log's present end.
+fn read(reader: &mut Reader, follow: &Follow) -> io::Result<Vec<Vec<u8>>> {
+    let mut batch = Vec::new();
+    while batch.len() < BATCH {
+        let Some(entry) = reader.next_entry()? else { break };
+        batch.push(match &follow.to {
+            Remote::Syslog(to) => syslog::message(to, &follow.about, &entry),
+        });
+    }
+    Ok(batch)
+}
+
+/// The end of a connection, where there is one.
+async fn broken(channel: Option<&mut Channel>) -> io::Error {
+    match channel {
+        Some(channel) => channel.broken().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn address(to: &Remote) -> &Address {
+    match to {
+        Remote::Syslog(to) => &to.address,
+    }
+}
+
+fn load(path: &Path) -> io::Result<Option<Position>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Visible only when it is whole.
+fn save(path: &Path, position: &Position) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, serde_json::to_vec(position)?)?;
+    fs::rename(&temporary, path)
+}

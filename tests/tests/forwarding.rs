@@ -1,0 +1,357 @@
+//! Logs that go elsewhere: to the real receivers, over every transport, while those are down for a time and programs of ours
+//! are killed.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use conex_tests::{Sandbox, eventually};
+
+/// Lines of a test, some before the receiver goes away, some while it is away, some after.
+const LINES: u32 = 3000;
+
+/// How long the receiver is away.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// A syslog server of Debian's, in the sandbox's network namespace.
+struct Receiver<'a> {
+    sandbox: &'a Sandbox,
+    dir: PathBuf,
+    process: Option<Child>,
+}
+
+impl<'a> Receiver<'a> {
+    /// Starts one that listens on every transport and writes messages to a file.
+    fn start(sandbox: &'a Sandbox) -> Self {
+        let dir = sandbox.dir().join("receiver");
+        fs::create_dir(&dir).unwrap();
+        certificates(&dir);
+        let root = Self::root();
+        let at = |name: &str| dir.join(name).display().to_string();
+        let config = format!(
+            r#"global(workDirectory="{work}" maxMessageSize="64k"
+                DefaultNetstreamDriverCAFile="{ca}" DefaultNetstreamDriverCertFile="{cert}" DefaultNetstreamDriverKeyFile="{key}")
+            module(load="imudp") input(type="imudp" rcvbufSize="4m" address="127.0.0.1" port="5140" ruleset="keep")
+            module(load="imptcp") input(type="imptcp" address="127.0.0.1" port="5141" ruleset="keep")
+            input(type="imptcp" path="{stream}" ruleset="keep" unlink="on")
+            module(load="imtcp" StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon")
+            input(type="imtcp" address="127.0.0.1" port="5142" ruleset="keep")
+            module(load="imuxsock" SysSock.Use="off")
+            input(type="imuxsock" Socket="{datagrams}" CreatePath="on" RateLimit.Interval="0" ruleset="keep")
+            template(name="kept" type="string" string="%pri-text% %syslogtag%%msg:::sp-if-no-1st-sp%%msg%\n")
+            ruleset(name="keep") {{ action(type="omfile" file="{kept}" template="kept") }}
+            "#,
+            work = dir.display(),
+            ca = at("ca.pem"),
+            cert = at("server.pem"),
+            key = at("server.key"),
+            stream = at("stream.sock"),
+            datagrams = at("datagrams.sock"),
+            kept = at("kept"),
+        );
+        fs::write(dir.join("rsyslog.conf"), config).unwrap();
+        let mut receiver = Self {
+            sandbox,
+            dir,
+            process: None,
+        };
+        assert!(
+            root.join("usr/sbin/rsyslogd").exists(),
+            "cargo xtask test unpacks the receivers"
+        );
+        receiver.resume();
+        receiver
+    }
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/receivers/root")
+    }
+
+    fn resume(&mut self) {
+        let libraries = Self::root().join("usr/lib/x86_64-linux-gnu");
+        let process = Command::new("nsenter")
+            .arg(self.sandbox.namespace_option())
+            .arg(Self::root().join("usr/sbin/rsyslogd"))
+            .args(["-n", "-C", "-i", "NONE", "-f"])
+            .arg(self.dir.join("rsyslog.conf"))
+            .arg("-M")
+            .arg(libraries.join("rsyslog"))
+            .env("LD_LIBRARY_PATH", &libraries)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        eventually("the receiver listens", || self.at("datagrams.sock").exists());
+    }
+
+    /// Takes it away at once, as a host that loses its power.
+    fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let _ = fs::remove_file(self.at("datagrams.sock"));
+        let _ = fs::remove_file(self.at("stream.sock"));
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn kept(&self) -> String {
+        fs::read_to_string(self.at("kept")).unwrap_or_default()
+    }
+
+    /// The numbers of the lines `<name> <number>` that it has of a container.
+    fn numbers(&self, name: &str) -> BTreeSet<u32> {
+        let kept = self.kept();
+        let mine = kept.lines().filter_map(|line| line.split_once(&format!(" {name} ")));
+        mine.map(|(_, number)| number.parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Receiver<'_> {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// An authority, and a certificate of it for this host.
+fn certificates(dir: &Path) {
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl")
+            .current_dir(dir)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let key = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ];
+    let authority = ["req", "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca"];
+    openssl(&[&authority[..], &key].concat());
+    let own = [
+        "req",
+        "-x509",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.pem",
+        "-subj",
+        "/CN=server",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ];
+    openssl(&[&own[..], &key].concat());
+}
+
+/// Runs a container that writes its lines in thirds, each when a file is there.
+fn run(sandbox: &Sandbox, name: &str, address: &str, more: &[&str]) {
+    let third = LINES / 3;
+    let say = |part: u32| {
+        let (from, to) = (part * third + 1, (part + 1) * third);
+        format!(
+            "for i in $(seq {from} {to}); do echo {name} $i; done; while ! test -e /go{part}; do sleep 0.05; done; "
+        )
+    };
+    let script: String = (0..3).map(say).collect();
+    let address = format!("syslog-address={address}");
+    let options = [
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        &address,
+        "--log-opt",
+        "tag={{.Name}}",
+    ];
+    let fixed = ["run", "-d", "--name", name, "--network", "none"];
+    sandbox.ok(&[&fixed[..], &options, more, &["busybox", "sh", "-c", &script]].concat());
+}
+
+fn go(sandbox: &Sandbox, name: &str, part: u32) {
+    sandbox.ok(&["exec", name, "touch", &format!("/go{part}")]);
+}
+
+/// Every line, and none twice as often as anything was sent again.
+fn has_all(receiver: &Receiver<'_>, name: &str) -> bool {
+    receiver.numbers(name) == (1..=LINES).collect()
+}
+
+#[test]
+fn every_line_arrives_over_every_transport_though_the_receiver_is_down_for_a_while() {
+    let mut sandbox = Sandbox::new();
+    let address = |receiver: &Receiver<'_>, name: &str| match name {
+        "udp" => "udp://127.0.0.1:5140".to_owned(),
+        "tcp" => "tcp://127.0.0.1:5141".to_owned(),
+        "tls" => "tcp+tls://127.0.0.1:5142".to_owned(),
+        "stream" => format!("unix://{}", receiver.at("stream.sock").display()),
+        _ => format!("unixgram://{}", receiver.at("datagrams.sock").display()),
+    };
+    let names = ["udp", "tcp", "tls", "stream", "datagrams"];
+    let pid;
+    {
+        let mut receiver = Receiver::start(&sandbox);
+        let ca = format!("syslog-tls-ca-cert={}", receiver.at("ca.pem").display());
+        for name in names {
+            let more: &[&str] = match name {
+                "tls" => &["--log-opt", &ca, "--log-opt", "syslog-format=rfc5424"],
+                "tcp" => &["--log-opt", "syslog-format=rfc3164"],
+                _ => &[],
+            };
+            run(&sandbox, name, &address(&receiver, name), more);
+        }
+        for name in names {
+            eventually(name, || receiver.numbers(name).len() >= 1000);
+        }
+        receiver.kill();
+        for name in names {
+            go(&sandbox, name, 0);
+        }
+        // Nothing waits for the receiver: containers write on, and their logs can be read.
+        for name in names {
+            eventually(name, || {
+                sandbox.ok(&["logs", "--tail", "1", name]) == format!("{name} 2000")
+            });
+        }
+        thread::sleep(AWAY);
+        receiver.resume();
+        for name in names {
+            eventually(name, || receiver.numbers(name).len() >= 2000);
+            go(&sandbox, name, 1);
+            go(&sandbox, name, 2);
+        }
+        for name in names {
+            assert_eq!(sandbox.ok(&["wait", name]), "0");
+            eventually(&format!("all lines of {name}"), || has_all(&receiver, name));
+        }
+        let kept = receiver.kept();
+        assert!(
+            kept.contains("daemon.info udp[") && kept.contains("]: udp 1\n"),
+            "{}",
+            &kept[..200]
+        );
+        pid = receiver.process.as_ref().unwrap().id();
+    }
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    sandbox.kill();
+    sandbox.start(&[]);
+}
+
+/// The forwarders of a sandbox.
+fn forwarders(sandbox: &Sandbox) -> Vec<u32> {
+    let all = sandbox.usage().into_iter();
+    all.filter(|usage| usage.command.contains("--forward-logs"))
+        .map(|usage| usage.pid)
+        .collect()
+}
+
+#[test]
+fn every_line_arrives_though_forwarder_and_daemon_are_killed() {
+    let mut sandbox = Sandbox::new();
+    let dir = sandbox.dir().to_owned();
+    assert!(forwarders(&sandbox).is_empty());
+    run(&sandbox, "box", "tcp://127.0.0.1:5141", &[]);
+    run(&sandbox, "gone", "tcp://127.0.0.1:5141", &[]);
+    eventually("a forwarder", || forwarders(&sandbox).len() == 1);
+    // Nobody is there yet; one container is removed meanwhile.
+    sandbox.ok(&["rm", "-f", "gone"]);
+    let spools = || fs::read_dir(dir.join("data/spools")).map_or(0, Iterator::count);
+    assert_eq!(spools(), 1);
+    let kill = |sandbox: &Sandbox| {
+        for pid in forwarders(sandbox) {
+            assert!(
+                Command::new("kill")
+                    .args(["-9", &pid.to_string()])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+    };
+    kill(&sandbox);
+    eventually("another one", || forwarders(&sandbox).len() == 1);
+    sandbox.kill();
+    eventually("it ends with its daemon", || forwarders(&sandbox).is_empty());
+    sandbox.start(&[]);
+    let receiver = Receiver::start(&sandbox);
+    eventually("the first lines", || receiver.numbers("box").len() >= 1000);
+    kill(&sandbox);
+    go(&sandbox, "box", 0);
+    eventually("the second lines", || receiver.numbers("box").len() >= 2000);
+    go(&sandbox, "box", 1);
+    go(&sandbox, "box", 2);
+    assert_eq!(sandbox.ok(&["wait", "box"]), "0");
+    eventually("all lines", || has_all(&receiver, "box"));
+    eventually("those of the one that is gone", || {
+        receiver.numbers("gone").len() == 1000
+    });
+    eventually("nothing is left to be sent", || spools() == 0);
+    eventually("the forwarder ends", || forwarders(&sandbox).is_empty());
+    // What has arrived is not sent again.
+    let firsts = || receiver.kept().matches(" box 1\n").count();
+    let before = firsts();
+    sandbox.ok(&["start", "box"]);
+    assert_eq!(sandbox.ok(&["wait", "box"]), "0");
+    eventually("the forwarder ends again", || forwarders(&sandbox).is_empty());
+    assert_eq!(firsts(), before + 1);
+}
+
+#[test]
+fn what_goes_elsewhere_can_be_read_unless_that_is_not_wanted() {
+    let sandbox = Sandbox::new();
+    let receiver = Receiver::start(&sandbox);
+    let options = [
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        "syslog-address=tcp://127.0.0.1:5141",
+        "--log-opt",
+        "syslog-facility=local5",
+    ];
+    let once = |name: &str, more: &[&str]| {
+        let fixed = ["run", "--name", name, "--network", "none"];
+        sandbox.ok(&[
+            &fixed[..],
+            &options,
+            more,
+            &["busybox", "sh", "-c", "echo out; echo err >&2"],
+        ]
+        .concat())
+    };
+    once("read", &[]);
+    assert_eq!(sandbox.ok(&["logs", "read"]), "out");
+    once("unread", &["--log-opt", "cache-disabled=true"]);
+    let said = sandbox.docker(&["logs", "unread"]);
+    assert!(said.err.contains("does not support reading"), "{said:?}");
+    // A container that removes itself has its lines delivered all the same.
+    once("short", &["--rm", "--log-opt", "tag=short"]);
+    eventually("all lines", || receiver.kept().lines().count() == 6);
+    let kept = receiver.kept();
+    assert!(
+        kept.contains("local5.info short[") && kept.contains("local5.err short["),
+        "{kept}"
+    );
+    let id = sandbox.ok(&["inspect", "--format", "{{slice .Id 0 12}}", "read"]);
+    assert!(kept.contains(&format!("local5.info {id}[")), "{kept}");
+}
