@@ -18,20 +18,22 @@ const LINES: u32 = 3000;
 /// How long the receiver is away.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// A syslog server of Debian's, in the sandbox's network namespace.
+/// A receiver in the sandbox's network namespace, which writes what it gets to a file.
 struct Receiver<'a> {
     sandbox: &'a Sandbox,
     dir: PathBuf,
+    /// Its command, and the file that says that it listens.
+    command: Vec<String>,
+    listens: &'static str,
     process: Option<Child>,
 }
 
 impl<'a> Receiver<'a> {
-    /// Starts one that listens on every transport and writes messages to a file.
-    fn start(sandbox: &'a Sandbox) -> Self {
+    /// Debian's syslog server, on every transport.
+    fn syslog(sandbox: &'a Sandbox) -> Self {
         let dir = sandbox.dir().join("receiver");
         fs::create_dir(&dir).unwrap();
         certificates(&dir);
-        let root = Self::root();
         let at = |name: &str| dir.join(name).display().to_string();
         let config = format!(
             r#"global(workDirectory="{work}" maxMessageSize="64k"
@@ -55,40 +57,60 @@ impl<'a> Receiver<'a> {
             kept = at("kept"),
         );
         fs::write(dir.join("rsyslog.conf"), config).unwrap();
+        let program = receivers().join("usr/sbin/rsyslogd");
+        let modules = receivers().join("usr/lib/x86_64-linux-gnu/rsyslog");
+        let words = [
+            &program.display().to_string(),
+            "-n",
+            "-C",
+            "-i",
+            "NONE",
+            "-f",
+            &at("rsyslog.conf"),
+            "-M",
+            modules.to_str().unwrap(),
+        ];
+        let command = words.map(str::to_owned).to_vec();
+        Self::start(sandbox, dir, command, "datagrams.sock")
+    }
+
+    /// One for Graylog's format and Fluentd's protocol, in Python, with Debian's MessagePack.
+    fn python(sandbox: &'a Sandbox) -> Self {
+        let dir = sandbox.dir().join("receiver");
+        fs::create_dir(&dir).unwrap();
+        let at = |name: &str| dir.join(name).display().to_string();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/forwarding/receiver.py");
+        let words = ["/usr/bin/python3", script, &at("kept"), &at("listens")];
+        let command = words.map(str::to_owned).to_vec();
+        Self::start(sandbox, dir, command, "listens")
+    }
+
+    fn start(sandbox: &'a Sandbox, dir: PathBuf, command: Vec<String>, listens: &'static str) -> Self {
+        assert!(receivers().exists(), "cargo xtask test unpacks the receivers");
         let mut receiver = Self {
             sandbox,
             dir,
+            command,
+            listens,
             process: None,
         };
-        assert!(
-            root.join("usr/sbin/rsyslogd").exists(),
-            "cargo xtask test unpacks the receivers"
-        );
         receiver.resume();
         receiver
     }
 
-    fn root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/receivers/root")
-    }
-
     fn resume(&mut self) {
-        let libraries = Self::root().join("usr/lib/x86_64-linux-gnu");
         let process = Command::new("nsenter")
             .arg(self.sandbox.namespace_option())
-            .arg(Self::root().join("usr/sbin/rsyslogd"))
-            .args(["-n", "-C", "-i", "NONE", "-f"])
-            .arg(self.dir.join("rsyslog.conf"))
-            .arg("-M")
-            .arg(libraries.join("rsyslog"))
-            .env("LD_LIBRARY_PATH", &libraries)
+            .args(&self.command)
+            .env("LD_LIBRARY_PATH", receivers().join("usr/lib/x86_64-linux-gnu"))
+            .env("PYTHONPATH", receivers().join("usr/lib/python3/dist-packages"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         self.process = Some(process);
-        eventually("the receiver listens", || self.at("datagrams.sock").exists());
+        eventually("the receiver listens", || self.at(self.listens).exists());
     }
 
     /// Takes it away at once, as a host that loses its power.
@@ -96,8 +118,9 @@ impl<'a> Receiver<'a> {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
-        let _ = fs::remove_file(self.at("datagrams.sock"));
-        let _ = fs::remove_file(self.at("stream.sock"));
+        for name in [self.listens, "stream.sock"] {
+            let _ = fs::remove_file(self.at(name));
+        }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -111,9 +134,16 @@ impl<'a> Receiver<'a> {
     /// The numbers of the lines `<name> <number>` that it has of a container.
     fn numbers(&self, name: &str) -> BTreeSet<u32> {
         let kept = self.kept();
-        let mine = kept.lines().filter_map(|line| line.split_once(&format!(" {name} ")));
-        mine.map(|(_, number)| number.parse().unwrap()).collect()
+        let mine = kept.lines().filter_map(|line| line.rsplit_once(' '));
+        mine.filter(|(head, _)| head.ends_with(&format!(" {name}")))
+            .map(|(_, number)| number.parse().unwrap())
+            .collect()
     }
+}
+
+/// Where receivers are unpacked.
+fn receivers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/receivers/root")
 }
 
 impl Drop for Receiver<'_> {
@@ -167,7 +197,7 @@ fn certificates(dir: &Path) {
 }
 
 /// Runs a container that writes its lines in thirds, each when a file is there.
-fn run(sandbox: &Sandbox, name: &str, address: &str, more: &[&str]) {
+fn run(sandbox: &Sandbox, name: &str, driver: &str, options: &[&str]) {
     let third = LINES / 3;
     let say = |part: u32| {
         let (from, to) = (part * third + 1, (part + 1) * third);
@@ -176,17 +206,21 @@ fn run(sandbox: &Sandbox, name: &str, address: &str, more: &[&str]) {
         )
     };
     let script: String = (0..3).map(say).collect();
-    let address = format!("syslog-address={address}");
-    let options = [
+    let mut arguments = vec![
+        "run",
+        "-d",
+        "--name",
+        name,
+        "--network",
+        "none",
+        "--label",
+        "kind=k",
         "--log-driver",
-        "syslog",
-        "--log-opt",
-        &address,
-        "--log-opt",
-        "tag={{.Name}}",
+        driver,
     ];
-    let fixed = ["run", "-d", "--name", name, "--network", "none"];
-    sandbox.ok(&[&fixed[..], &options, more, &["busybox", "sh", "-c", &script]].concat());
+    arguments.extend(options.iter().flat_map(|option| ["--log-opt", option]));
+    arguments.extend(["--log-opt", "tag={{.Name}}", "busybox", "sh", "-c", &script]);
+    sandbox.ok(&arguments);
 }
 
 fn go(sandbox: &Sandbox, name: &str, part: u32) {
@@ -198,64 +232,93 @@ fn has_all(receiver: &Receiver<'_>, name: &str) -> bool {
     receiver.numbers(name) == (1..=LINES).collect()
 }
 
-#[test]
-fn every_line_arrives_over_every_transport_though_the_receiver_is_down_for_a_while() {
-    let mut sandbox = Sandbox::new();
-    let address = |receiver: &Receiver<'_>, name: &str| match name {
-        "udp" => "udp://127.0.0.1:5140".to_owned(),
-        "tcp" => "tcp://127.0.0.1:5141".to_owned(),
-        "tls" => "tcp+tls://127.0.0.1:5142".to_owned(),
-        "stream" => format!("unix://{}", receiver.at("stream.sock").display()),
-        _ => format!("unixgram://{}", receiver.at("datagrams.sock").display()),
-    };
-    let names = ["udp", "tcp", "tls", "stream", "datagrams"];
-    let pid;
-    {
-        let mut receiver = Receiver::start(&sandbox);
-        let ca = format!("syslog-tls-ca-cert={}", receiver.at("ca.pem").display());
-        for name in names {
-            let more: &[&str] = match name {
-                "tls" => &["--log-opt", &ca, "--log-opt", "syslog-format=rfc5424"],
-                "tcp" => &["--log-opt", "syslog-format=rfc3164"],
-                _ => &[],
-            };
-            run(&sandbox, name, &address(&receiver, name), more);
-        }
-        for name in names {
-            eventually(name, || receiver.numbers(name).len() >= 1000);
-        }
-        receiver.kill();
-        for name in names {
-            go(&sandbox, name, 0);
-        }
-        // Nothing waits for the receiver: containers write on, and their logs can be read.
-        for name in names {
-            eventually(name, || {
-                sandbox.ok(&["logs", "--tail", "1", name]) == format!("{name} 2000")
-            });
-        }
-        thread::sleep(AWAY);
-        receiver.resume();
-        for name in names {
-            eventually(name, || receiver.numbers(name).len() >= 2000);
-            go(&sandbox, name, 1);
-            go(&sandbox, name, 2);
-        }
-        for name in names {
-            assert_eq!(sandbox.ok(&["wait", name]), "0");
-            eventually(&format!("all lines of {name}"), || has_all(&receiver, name));
-        }
-        let kept = receiver.kept();
-        assert!(
-            kept.contains("daemon.info udp[") && kept.contains("]: udp 1\n"),
-            "{}",
-            &kept[..200]
-        );
-        pid = receiver.process.as_ref().unwrap().id();
+/// Containers that write while their receiver is there, while it is away, and when it is back: all of it arrives.
+fn arrives(sandbox: &Sandbox, receiver: &mut Receiver<'_>, containers: &[(&str, &str, Vec<&str>)]) {
+    for (name, driver, options) in containers {
+        run(sandbox, name, driver, options);
     }
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    sandbox.kill();
-    sandbox.start(&[]);
+    let names: Vec<&str> = containers.iter().map(|(name, ..)| *name).collect();
+    let third = LINES as usize / 3;
+    for name in &names {
+        eventually(name, || receiver.numbers(name).len() >= third);
+    }
+    receiver.kill();
+    for name in &names {
+        go(sandbox, name, 0);
+    }
+    // Nothing waits for the receiver: containers write on, and their logs can be read.
+    for name in &names {
+        eventually(name, || {
+            sandbox.ok(&["logs", "--tail", "1", name]) == format!("{name} {}", 2 * third)
+        });
+    }
+    thread::sleep(AWAY);
+    receiver.resume();
+    for name in &names {
+        eventually(name, || receiver.numbers(name).len() >= 2 * third);
+        go(sandbox, name, 1);
+        go(sandbox, name, 2);
+    }
+    for name in &names {
+        assert_eq!(sandbox.ok(&["wait", name]), "0");
+        eventually(&format!("all lines of {name}"), || has_all(receiver, name));
+    }
+}
+
+#[test]
+fn every_line_arrives_over_every_transport_of_syslog() {
+    let sandbox = Sandbox::new();
+    let mut receiver = Receiver::syslog(&sandbox);
+    let at = |name: &str| receiver.at(name).display().to_string();
+    let ca = format!("syslog-tls-ca-cert={}", at("ca.pem"));
+    let stream = format!("syslog-address=unix://{}", at("stream.sock"));
+    let datagrams = format!("syslog-address=unixgram://{}", at("datagrams.sock"));
+    let (tcp, tls) = (
+        "syslog-address=tcp://127.0.0.1:5141",
+        "syslog-address=tcp+tls://127.0.0.1:5142",
+    );
+    let containers = [
+        ("udp", "syslog", vec!["syslog-address=udp://127.0.0.1:5140"]),
+        ("tcp", "syslog", vec![tcp, "syslog-format=rfc3164"]),
+        ("tls", "syslog", vec![tls, ca.as_str(), "syslog-format=rfc5424"]),
+        ("stream", "syslog", vec![stream.as_str(), "syslog-format=rfc5424micro"]),
+        ("datagrams", "syslog", vec![datagrams.as_str()]),
+    ];
+    arrives(&sandbox, &mut receiver, &containers);
+    let kept = receiver.kept();
+    assert!(kept.contains("daemon.info udp["), "{}", &kept[..200]);
+}
+
+#[test]
+fn every_line_arrives_at_graylog_and_fluentd() {
+    let sandbox = Sandbox::new();
+    let mut receiver = Receiver::python(&sandbox);
+    let udp = "gelf-address=udp://127.0.0.1:12201";
+    let containers = [
+        ("gelf-udp", "gelf", vec![udp, "labels=kind"]),
+        (
+            "gelf-zlib",
+            "gelf",
+            vec![udp, "gelf-compression-type=zlib", "gelf-compression-level=9"],
+        ),
+        ("gelf-tcp", "gelf", vec!["gelf-address=tcp://127.0.0.1:12201"]),
+        ("fluentd", "fluentd", vec!["fluentd-sub-second-precision=true"]),
+        (
+            "fluentd-ack",
+            "fluentd",
+            vec!["fluentd-address=127.0.0.1", "fluentd-request-ack=true", "labels=kind"],
+        ),
+    ];
+    arrives(&sandbox, &mut receiver, &containers);
+    let kept = receiver.kept();
+    for line in [
+        "gelf gelf-udp 6 gelf-udp k: gelf-udp 1\n",
+        "gelf gelf-tcp 6 gelf-tcp -: gelf-tcp 1\n",
+        "fluentd fluentd precise stdout -: fluentd 1\n",
+        "fluentd fluentd-ack seconds stdout k: fluentd-ack 1\n",
+    ] {
+        assert!(kept.contains(line), "{line}");
+    }
 }
 
 /// The forwarders of a sandbox.
@@ -271,8 +334,9 @@ fn every_line_arrives_though_forwarder_and_daemon_are_killed() {
     let mut sandbox = Sandbox::new();
     let dir = sandbox.dir().to_owned();
     assert!(forwarders(&sandbox).is_empty());
-    run(&sandbox, "box", "tcp://127.0.0.1:5141", &[]);
-    run(&sandbox, "gone", "tcp://127.0.0.1:5141", &[]);
+    let address = ["syslog-address=tcp://127.0.0.1:5141"];
+    run(&sandbox, "box", "syslog", &address);
+    run(&sandbox, "gone", "syslog", &address);
     eventually("a forwarder", || forwarders(&sandbox).len() == 1);
     // Nobody is there yet; one container is removed meanwhile.
     sandbox.ok(&["rm", "-f", "gone"]);
@@ -294,7 +358,7 @@ fn every_line_arrives_though_forwarder_and_daemon_are_killed() {
     sandbox.kill();
     eventually("it ends with its daemon", || forwarders(&sandbox).is_empty());
     sandbox.start(&[]);
-    let receiver = Receiver::start(&sandbox);
+    let receiver = Receiver::syslog(&sandbox);
     eventually("the first lines", || receiver.numbers("box").len() >= 1000);
     kill(&sandbox);
     go(&sandbox, "box", 0);
@@ -320,7 +384,7 @@ fn every_line_arrives_though_forwarder_and_daemon_are_killed() {
 #[test]
 fn what_goes_elsewhere_can_be_read_unless_that_is_not_wanted() {
     let sandbox = Sandbox::new();
-    let receiver = Receiver::start(&sandbox);
+    let receiver = Receiver::syslog(&sandbox);
     let options = [
         "--log-driver",
         "syslog",

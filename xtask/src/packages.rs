@@ -39,12 +39,20 @@ pub(crate) const VM: [(&str, &str); 4] = [
 ];
 
 /// Receivers of logs. They are unpacked and not installed, because what is installed is started.
-pub(crate) const RECEIVERS: [&str; 5] = ["rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4", "liblognorm5"];
+pub(crate) const RECEIVERS: [&str; 6] = [
+    "rsyslog",
+    "rsyslog-gnutls",
+    "libestr0",
+    "libfastjson4",
+    "liblognorm5",
+    "python3-msgpack",
+];
 
 /// Unpacks packages of this machine's own suite below `target/<name>/root`.
 pub(crate) fn unpack(name: &str, packages: &[&str]) -> Outcome {
     let dir = root().join("target").join(name);
-    if dir.join("complete").exists() {
+    let (complete, list) = (dir.join("complete"), packages.join(" "));
+    if fs::read_to_string(&complete).is_ok_and(|known| known == list) {
         return Ok(());
     }
     fs::create_dir_all(&dir).map_err(|error| format!("create {}: {error}", dir.display()))?;
@@ -56,7 +64,7 @@ pub(crate) fn unpack(name: &str, packages: &[&str]) -> Outcome {
             run(Command::new("dpkg").arg("-x").arg(&package).arg(dir.join("root")))?;
         }
     }
-    fs::write(dir.join("complete"), "").map_err(|error| error.to_string())
+    fs::write(complete, list).map_err(|error| error.to_string())
 }
 
 /// Installs the packages whose file is not there.

@@ -14,7 +14,7 @@ use regex_lite::Regex;
 
 use crate::config::Config;
 use crate::invalid::Invalid;
-pub use remote::{Address, Format, Remote, Syslog, Tls};
+pub use remote::{Address, Compression, Fluentd, Format, Gelf, Remote, Syslog, Tls};
 use tag::Tag;
 pub use tag::TagFacts;
 
@@ -90,7 +90,7 @@ const JSON_FILE: [&str; 8] = [
 const LOCAL: [&str; 3] = ["compress", "max-file", "max-size"];
 
 /// Drivers of Docker's that are not there yet.
-const NOT_YET: [&str; 7] = ["awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "splunk"];
+const NOT_YET: [&str; 5] = ["awslogs", "etwlogs", "gcplogs", "journald", "splunk"];
 
 /// The tag of entries that go elsewhere, where none is named.
 const REMOTE_TAG: &str = "{{.ID}}";
@@ -102,7 +102,7 @@ impl Logging {
             "" | "json-file" => Driver::JsonFile,
             "local" => Driver::Local,
             "none" => Driver::None,
-            "syslog" => Driver::Remote,
+            "fluentd" | "gelf" | "syslog" => Driver::Remote,
             other if NOT_YET.contains(&other) => {
                 return Err(Invalid::Unsupported {
                     field: "LogConfig.Type",
@@ -121,7 +121,7 @@ impl Logging {
             Driver::JsonFile => options.refuse_others(&JSON_FILE, "json-file log driver")?,
             Driver::Local => options.refuse_others(&LOCAL, "log driver local")?,
             Driver::None => options.refuse_others(&[], "none log driver")?,
-            Driver::Remote => options.refuse_others(&remote::SYSLOG, "syslog log driver")?,
+            Driver::Remote => options.refuse_others(of_remote(&config.kind), &format!("{} log driver", config.kind))?,
         }
         let max_size = options.max_size(driver)?;
         let remote = match driver {
@@ -131,7 +131,11 @@ impl Logging {
                     what: "compressing what waits to be sent".to_owned(),
                 });
             }
-            Driver::Remote => Some(Remote::Syslog(Syslog::of(&options)?)),
+            Driver::Remote => Some(match config.kind.as_str() {
+                "fluentd" => Remote::Fluentd(Fluentd::of(&options)?),
+                "gelf" => Remote::Gelf(Gelf::of(&options)?),
+                _ => Remote::Syslog(Syslog::of(&options)?),
+            }),
             _ => None,
         };
         Ok(Self {
@@ -165,6 +169,15 @@ impl Logging {
         let tag = self.tag.as_ref().map(|tag| tag.of(facts)).filter(|tag| !tag.is_empty());
         attributes.extend(tag.map(|tag| ("tag".to_owned(), tag)));
         attributes
+    }
+}
+
+/// Options of a driver that sends entries elsewhere, besides those of all.
+fn of_remote(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "fluentd" => &remote::fluentd::OPTIONS,
+        "gelf" => &remote::gelf::OPTIONS,
+        _ => &remote::syslog::OPTIONS,
     }
 }
 
@@ -427,7 +440,7 @@ mod tests {
             "error parsing option max-buffer-size: invalid size: 'x'"
         );
         assert!(refusal("json-file", &[("labels-regex", "(")]).starts_with("error parsing regexp: "));
-        assert!(refusal("gelf", &[]).contains("gelf"));
+        assert!(refusal("splunk", &[]).contains("splunk"));
         assert_eq!(
             refusal("syslog", &[("nosuch", "x")]),
             "unknown log opt 'nosuch' for syslog log driver"

@@ -89,6 +89,29 @@ impl Channel {
         .await
     }
 
+    /// Waits until the other end has answered with these bytes.
+    pub(crate) async fn expect(&mut self, answer: &[u8]) -> io::Result<()> {
+        if answer.is_empty() {
+            return Ok(());
+        }
+        let mut said = vec![0; answer.len()];
+        within(async {
+            match self {
+                Self::Udp(_) | Self::Datagrams(_) => return Ok(()),
+                Self::Tcp(stream) => stream.read_exact(&mut said).await.map(drop)?,
+                Self::Tls(stream) => stream.read_exact(&mut said).await.map(drop)?,
+                Self::Unix(stream) => stream.read_exact(&mut said).await.map(drop)?,
+            }
+            Ok(())
+        })
+        .await?;
+        if said == answer {
+            Ok(())
+        } else {
+            Err(io::Error::other("the receiver does not acknowledge what was sent"))
+        }
+    }
+
     /// Waits until the other end is gone. Cancel-safe: what it says is not of interest.
     pub(crate) async fn broken(&mut self) -> io::Error {
         let mut said = [0; 512];

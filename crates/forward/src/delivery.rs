@@ -4,17 +4,17 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use conex_container::logging::{Address, Remote};
 use conex_log::{Position, Reader};
 use conex_stream::Changes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::batch::Batch;
 use crate::channel::Channel;
 use crate::order::{Follow, News};
-use crate::syslog;
 
 /// Messages that are sent at once.
 const BATCH: usize = 128;
@@ -35,18 +35,16 @@ pub(crate) struct Delivery {
 /// What was sent and has not arrived for sure.
 #[derive(Default)]
 struct Underway {
-    sent: VecDeque<(Position, Instant)>,
+    /// Places, and since when what is before them is underway; nothing where the receiver has said that it has it.
+    sent: VecDeque<(Position, Option<Instant>)>,
 }
 
 impl Underway {
     /// The place up to which all has arrived by now, where that is further than before.
     fn arrived(&mut self, is_taken: bool) -> Option<Position> {
         let mut arrived = None;
-        while let Some((position, _)) = self
-            .sent
-            .front()
-            .filter(|(_, since)| is_taken && since.elapsed() >= SETTLED)
-        {
+        let is_there = |since: Option<Instant>| since.is_none_or(|since| is_taken && since.elapsed() >= SETTLED);
+        while let Some((position, _)) = self.sent.front().filter(|(_, since)| is_there(*since)) {
             arrived = Some(*position);
             self.sent.pop_front();
         }
@@ -118,15 +116,17 @@ impl Delivery {
                 reader.moved(&follow.log);
             }
             let batch = read(&mut reader, &follow)?;
-            let is_empty = batch.is_empty();
+            let is_empty = batch.entries == 0;
             if !is_empty {
                 if channel.is_none() {
-                    channel = Some(Channel::connect(address(&follow.to)).await?);
+                    channel = Some(Channel::connect(follow.to.address()).await?);
                 }
                 if let Some(channel) = &mut channel {
-                    channel.send(&batch).await?;
+                    channel.send(&batch.messages).await?;
+                    channel.expect(&batch.answer).await?;
                 }
-                underway.sent.push_back((reader.position()?, Instant::now()));
+                let since = (batch.answer.is_empty()).then(Instant::now);
+                underway.sent.push_back((reader.position()?, since));
             }
             if let Some(position) = underway.arrived(channel.as_ref().is_some_and(Channel::is_taken)) {
                 save(&follow.cursor, &position)?;
@@ -161,16 +161,25 @@ impl Delivery {
     }
 }
 
-/// The next messages; none at the log's present end.
-fn read(reader: &mut Reader, follow: &Follow) -> io::Result<Vec<Vec<u8>>> {
-    let mut batch = Vec::new();
-    while batch.len() < BATCH {
+/// What is sent next; nothing at the log's present end.
+fn read(reader: &mut Reader, follow: &Follow) -> io::Result<Batch> {
+    let mut batch = Batch::default();
+    while batch.entries < BATCH {
+        let number = number();
         let Some(entry) = reader.next_entry()? else { break };
-        batch.push(match &follow.to {
-            Remote::Syslog(to) => syslog::message(to, &follow.about, &entry),
-        });
+        batch.add(follow, &entry, number)?;
     }
-    Ok(batch)
+    Ok(batch.finish(follow, number()))
+}
+
+/// A number that no other message of this forwarder has, nor one of the forwarder before.
+fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let nanoseconds = jiff::Timestamp::now().as_nanosecond();
+    // The first from the clock, the others by counting on.
+    let first = u64::try_from(nanoseconds).unwrap_or_default();
+    let _ = NEXT.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The end of a connection, where there is one.
@@ -178,12 +187,6 @@ async fn broken(channel: Option<&mut Channel>) -> io::Error {
     match channel {
         Some(channel) => channel.broken().await,
         None => std::future::pending().await,
-    }
-}
-
-fn address(to: &Remote) -> &Address {
-    match to {
-        Remote::Syslog(to) => &to.address,
     }
 }
 

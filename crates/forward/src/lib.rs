@@ -11,11 +11,16 @@
 //! receiver that is down, a forwarder that is killed and a daemon that is away cost a container nothing; entries wait in the
 //! spool, as many as it holds.
 //!
-//! No protocol of these tells what has been stored. Entries count as arrived when the receiver's host has taken them and
-//! the connection has lived on for a moment; when it breaks, all that have not are sent again. So each arrives at least once.
+//! Few protocols tell what has been stored. Where none does, entries count as arrived when the receiver's host has taken them
+//! and the connection has lived on for a moment; when it breaks, all that have not are sent again. So each arrives at least
+//! once.
 
+mod batch;
 mod channel;
 mod delivery;
+mod fluentd;
+mod gelf;
+mod msgpack;
 mod order;
 mod syslog;
 mod tls;

@@ -1,5 +1,6 @@
 //! What the daemon and the forwarder say to each other.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use conex_container::logging::Remote;
@@ -63,4 +64,18 @@ pub struct About {
     pub tag: String,
     /// The host's name.
     pub hostname: String,
+    /// The container's id.
+    pub container_id: String,
+    /// Its name, without a slash.
+    pub container_name: String,
+    /// The id of its image.
+    pub image_id: String,
+    /// The name that the image was asked for by.
+    pub image_name: String,
+    /// Its program and arguments.
+    pub command: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// Labels and variables that were chosen.
+    pub attributes: BTreeMap<String, String>,
 }

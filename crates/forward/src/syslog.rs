@@ -66,6 +66,7 @@ mod tests {
         let about = About {
             tag: "box".into(),
             hostname: "host".into(),
+            ..About::default()
         };
         let entry = Entry {
             stream: Stream::Stderr,

@@ -42,12 +42,27 @@ pub(crate) fn forwarding(engine: &Inner, container: &Container, live: bool) -> O
         cursor: log.with_file_name("cursor.json"),
         log,
         live,
-        about: About {
-            tag: logging.remote_tag(&facts(engine, container)),
-            hostname: engine.host.name.clone(),
-        },
+        about: about(engine, container, &logging),
         to: logging.remote?,
     })
+}
+
+fn about(engine: &Inner, container: &Container, logging: &Logging) -> About {
+    let facts = facts(engine, container);
+    // The tag has a field of its own.
+    let mut attributes = logging.attributes(&container.config, &facts);
+    attributes.remove("tag");
+    About {
+        tag: logging.remote_tag(&facts),
+        attributes,
+        created: container.created.clone(),
+        hostname: facts.hostname,
+        container_id: facts.id,
+        container_name: facts.name,
+        image_id: facts.image_id,
+        image_name: facts.image_name,
+        command: facts.command,
+    }
 }
 
 fn facts(engine: &Inner, container: &Container) -> TagFacts {
