@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use conex_tests::{Sandbox, eventually};
+use serde_json::Value;
 
 /// Lines of a test, some before the receiver goes away, some while it is away, some after.
 const LINES: u32 = 3000;
@@ -24,7 +25,9 @@ struct Receiver<'a> {
     dir: PathBuf,
     /// Its command, and the file that says that it listens.
     command: Vec<String>,
-    listens: &'static str,
+    listens: PathBuf,
+    /// Whether it is the journal, which is asked for what it has.
+    is_journal: bool,
     process: Option<Child>,
 }
 
@@ -71,7 +74,8 @@ impl<'a> Receiver<'a> {
             modules.to_str().unwrap(),
         ];
         let command = words.map(str::to_owned).to_vec();
-        Self::start(sandbox, dir, command, "datagrams.sock")
+        let listens = dir.join("datagrams.sock");
+        Self::start(sandbox, dir, command, listens)
     }
 
     /// One for Graylog's format and Fluentd's protocol, in Python, with Debian's MessagePack.
@@ -82,16 +86,29 @@ impl<'a> Receiver<'a> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/forwarding/receiver.py");
         let words = ["/usr/bin/python3", script, &at("kept"), &at("listens")];
         let command = words.map(str::to_owned).to_vec();
-        Self::start(sandbox, dir, command, "listens")
+        let listens = dir.join("listens");
+        Self::start(sandbox, dir, command, listens)
     }
 
-    fn start(sandbox: &'a Sandbox, dir: PathBuf, command: Vec<String>, listens: &'static str) -> Self {
+    /// systemd's journal, in the daemon's own `/run`.
+    fn journal(sandbox: &'a Sandbox) -> Self {
+        let mut command = in_mounts_of_daemon(sandbox);
+        command.push(receivers().join("lib/systemd/systemd-journald").display().to_string());
+        let pid = sandbox.daemon_usage().pid;
+        let listens = PathBuf::from(format!("/proc/{pid}/root/run/systemd/journal/socket"));
+        let mut receiver = Self::start(sandbox, sandbox.dir().to_owned(), command, listens);
+        receiver.is_journal = true;
+        receiver
+    }
+
+    fn start(sandbox: &'a Sandbox, dir: PathBuf, command: Vec<String>, listens: PathBuf) -> Self {
         assert!(receivers().exists(), "cargo xtask test unpacks the receivers");
         let mut receiver = Self {
             sandbox,
             dir,
             command,
             listens,
+            is_journal: false,
             process: None,
         };
         receiver.resume();
@@ -102,7 +119,7 @@ impl<'a> Receiver<'a> {
         let process = Command::new("nsenter")
             .arg(self.sandbox.namespace_option())
             .args(&self.command)
-            .env("LD_LIBRARY_PATH", receivers().join("usr/lib/x86_64-linux-gnu"))
+            .env("LD_LIBRARY_PATH", libraries())
             .env("PYTHONPATH", receivers().join("usr/lib/python3/dist-packages"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
@@ -110,7 +127,7 @@ impl<'a> Receiver<'a> {
             .spawn()
             .unwrap();
         self.process = Some(process);
-        eventually("the receiver listens", || self.at(self.listens).exists());
+        eventually("the receiver listens", || self.listens.exists());
     }
 
     /// Takes it away at once, as a host that loses its power.
@@ -118,8 +135,8 @@ impl<'a> Receiver<'a> {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
-        for name in [self.listens, "stream.sock"] {
-            let _ = fs::remove_file(self.at(name));
+        for path in [self.listens.clone(), self.at("stream.sock")] {
+            let _ = fs::remove_file(path);
         }
     }
 
@@ -128,7 +145,38 @@ impl<'a> Receiver<'a> {
     }
 
     fn kept(&self) -> String {
+        if self.is_journal {
+            return self.journal_entries();
+        }
         fs::read_to_string(self.at("kept")).unwrap_or_default()
+    }
+
+    /// The journal's entries of containers, as a line each.
+    fn journal_entries(&self) -> String {
+        let command = in_mounts_of_daemon(self.sandbox);
+        let id = fs::read_to_string("/etc/machine-id").unwrap();
+        let output = Command::new(&command[0])
+            .args(&command[1..])
+            .arg(receivers().join("bin/journalctl"))
+            .args([
+                "-q",
+                "-o",
+                "json",
+                "-D",
+                &format!("/run/log/journal/{}", id.trim()),
+                "CONTAINER_TAG=journal",
+            ])
+            .env("LD_LIBRARY_PATH", libraries())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let word = |entry: &Value, name: &str| entry[name].as_str().unwrap_or("-").to_owned();
+        let line = |entry: Value| {
+            let words = ["CONTAINER_NAME", "PRIORITY", "SYSLOG_IDENTIFIER", "KIND", "MESSAGE"];
+            words.map(|name| word(&entry, name)).join(" ") + "\n"
+        };
+        entries.map(line).collect()
     }
 
     /// The numbers of the lines `<name> <number>` that it has of a container.
@@ -139,6 +187,23 @@ impl<'a> Receiver<'a> {
             .map(|(_, number)| number.parse().unwrap())
             .collect()
     }
+}
+
+/// A command that begins so runs where the daemon's mounts are.
+fn in_mounts_of_daemon(sandbox: &Sandbox) -> Vec<String> {
+    let mounts = format!("--mount=/proc/{}/ns/mnt", sandbox.daemon_usage().pid);
+    vec!["nsenter".to_owned(), mounts]
+}
+
+/// Where their libraries are.
+fn libraries() -> String {
+    let below = [
+        "usr/lib/x86_64-linux-gnu",
+        "lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu/systemd",
+        "lib/x86_64-linux-gnu/systemd",
+    ];
+    below.map(|dir| receivers().join(dir).display().to_string()).join(":")
 }
 
 /// Where receivers are unpacked.
@@ -290,10 +355,11 @@ fn every_line_arrives_over_every_transport_of_syslog() {
 }
 
 #[test]
-fn every_line_arrives_at_graylog_and_fluentd() {
+fn every_line_arrives_at_graylog_fluentd_and_splunk() {
     let sandbox = Sandbox::new();
     let mut receiver = Receiver::python(&sandbox);
     let udp = "gelf-address=udp://127.0.0.1:12201";
+    let (url, token) = ("splunk-url=http://127.0.0.1:8088", "splunk-token=secret");
     let containers = [
         ("gelf-udp", "gelf", vec![udp, "labels=kind"]),
         (
@@ -308,6 +374,12 @@ fn every_line_arrives_at_graylog_and_fluentd() {
             "fluentd",
             vec!["fluentd-address=127.0.0.1", "fluentd-request-ack=true", "labels=kind"],
         ),
+        ("splunk", "splunk", vec![url, token, "labels=kind", "splunk-index=i"]),
+        (
+            "splunk-raw",
+            "splunk",
+            vec![url, token, "splunk-format=raw", "splunk-gzip=true"],
+        ),
     ];
     arrives(&sandbox, &mut receiver, &containers);
     let kept = receiver.kept();
@@ -316,9 +388,22 @@ fn every_line_arrives_at_graylog_and_fluentd() {
         "gelf gelf-tcp 6 gelf-tcp -: gelf-tcp 1\n",
         "fluentd fluentd precise stdout -: fluentd 1\n",
         "fluentd fluentd-ack seconds stdout k: fluentd-ack 1\n",
+        "splunk i splunk stdout k: splunk 1\n",
+        "splunk - raw: splunk-raw splunk-raw 1\n",
     ] {
         assert!(kept.contains(line), "{line}");
     }
+}
+
+#[test]
+fn every_line_arrives_in_the_journal() {
+    // A `/run` of the daemon's own, so that it is not this machine's journal.
+    let script = "mount -t tmpfs run /run && mkdir -p /run/systemd/journal /run/log && exec \"$@\"";
+    let sandbox = Sandbox::started_by(&["unshare", "--mount", "sh", "-c", script, "sh"]);
+    let mut receiver = Receiver::journal(&sandbox);
+    arrives(&sandbox, &mut receiver, &[("journal", "journald", vec!["labels=kind"])]);
+    let kept = receiver.kept();
+    assert!(kept.contains("journal 6 journal k journal 1\n"), "{}", &kept[..200]);
 }
 
 /// The forwarders of a sandbox.

@@ -178,7 +178,7 @@ fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
     );
     let device = r#"[{"Path":"/dev/null","Rate":1000000}]"#;
     for (field, value) in [
-        ("LogConfig", r#"{"Type":"journald"}"#),
+        ("LogConfig", r#"{"Type":"awslogs"}"#),
         ("StorageOpt", r#"{"size":"1G"}"#),
         ("UsernsMode", r#""container:x""#),
         ("Runtime", r#""crun""#),

@@ -39,13 +39,16 @@ pub(crate) const VM: [(&str, &str); 4] = [
 ];
 
 /// Receivers of logs. They are unpacked and not installed, because what is installed is started.
-pub(crate) const RECEIVERS: [&str; 6] = [
+pub(crate) const RECEIVERS: [&str; 9] = [
     "rsyslog",
     "rsyslog-gnutls",
     "libestr0",
     "libfastjson4",
     "liblognorm5",
     "python3-msgpack",
+    "systemd",
+    "libsystemd-shared",
+    "libseccomp2",
 ];
 
 /// Unpacks packages of this machine's own suite below `target/<name>/root`.

@@ -14,7 +14,7 @@ use regex_lite::Regex;
 
 use crate::config::Config;
 use crate::invalid::Invalid;
-pub use remote::{Address, Compression, Fluentd, Format, Gelf, Remote, Syslog, Tls};
+pub use remote::{Address, Compression, Fluentd, Form, Format, Gelf, Remote, Splunk, Syslog, Tls};
 use tag::Tag;
 pub use tag::TagFacts;
 
@@ -89,8 +89,8 @@ const JSON_FILE: [&str; 8] = [
 /// Options of `local` besides.
 const LOCAL: [&str; 3] = ["compress", "max-file", "max-size"];
 
-/// Drivers of Docker's that are not there yet.
-const NOT_YET: [&str; 5] = ["awslogs", "etwlogs", "gcplogs", "journald", "splunk"];
+/// Drivers of Docker's for services of one vendor, and for Windows.
+const ELSEWHERE: [&str; 3] = ["awslogs", "etwlogs", "gcplogs"];
 
 /// The tag of entries that go elsewhere, where none is named.
 const REMOTE_TAG: &str = "{{.ID}}";
@@ -102,8 +102,8 @@ impl Logging {
             "" | "json-file" => Driver::JsonFile,
             "local" => Driver::Local,
             "none" => Driver::None,
-            "fluentd" | "gelf" | "syslog" => Driver::Remote,
-            other if NOT_YET.contains(&other) => {
+            "fluentd" | "gelf" | "journald" | "splunk" | "syslog" => Driver::Remote,
+            other if ELSEWHERE.contains(&other) => {
                 return Err(Invalid::Unsupported {
                     field: "LogConfig.Type",
                     what: format!("the log driver {other}"),
@@ -134,6 +134,8 @@ impl Logging {
             Driver::Remote => Some(match config.kind.as_str() {
                 "fluentd" => Remote::Fluentd(Fluentd::of(&options)?),
                 "gelf" => Remote::Gelf(Gelf::of(&options)?),
+                "journald" => Remote::journald(),
+                "splunk" => Remote::Splunk(Splunk::of(&options)?),
                 _ => Remote::Syslog(Syslog::of(&options)?),
             }),
             _ => None,
@@ -177,6 +179,8 @@ fn of_remote(kind: &str) -> &'static [&'static str] {
     match kind {
         "fluentd" => &remote::fluentd::OPTIONS,
         "gelf" => &remote::gelf::OPTIONS,
+        "journald" => &remote::journald::OPTIONS,
+        "splunk" => &remote::splunk::OPTIONS,
         _ => &remote::syslog::OPTIONS,
     }
 }
@@ -440,7 +444,7 @@ mod tests {
             "error parsing option max-buffer-size: invalid size: 'x'"
         );
         assert!(refusal("json-file", &[("labels-regex", "(")]).starts_with("error parsing regexp: "));
-        assert!(refusal("splunk", &[]).contains("splunk"));
+        assert!(refusal("awslogs", &[]).contains("awslogs"));
         assert_eq!(
             refusal("syslog", &[("nosuch", "x")]),
             "unknown log opt 'nosuch' for syslog log driver"

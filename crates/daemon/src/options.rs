@@ -76,7 +76,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) shutdown_timeout: Option<i64>,
 
-    /// Driver that keeps containers' output where they name none: json-file, local, none, syslog, gelf or fluentd
+    /// Driver that keeps containers' output where they name none: json-file, local, none, syslog, journald, gelf, fluentd or splunk
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,
 

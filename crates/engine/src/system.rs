@@ -190,9 +190,18 @@ fn plugins() -> api::Plugins {
     api::Plugins {
         volume: vec![volumes::DRIVER.to_owned()],
         network: ["bridge", "host", "null"].map(String::from).to_vec(),
-        log: ["fluentd", "gelf", "json-file", "local", "none", "syslog"]
-            .map(str::to_owned)
-            .to_vec(),
+        log: [
+            "fluentd",
+            "gelf",
+            "journald",
+            "json-file",
+            "local",
+            "none",
+            "splunk",
+            "syslog",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         ..api::Plugins::default()
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::channel::Channel;
+use crate::connection::Connection;
 use crate::order::{Follow, News};
 
 /// Messages that are sent at once.
@@ -107,7 +107,7 @@ impl Delivery {
                 Ok(done(&follow))
             };
         };
-        let mut channel = None;
+        let mut connection = None;
         let mut underway = Underway::default();
         loop {
             // Looked at before the log, so that what was written last is not missed.
@@ -118,17 +118,15 @@ impl Delivery {
             let batch = read(&mut reader, &follow)?;
             let is_empty = batch.entries == 0;
             if !is_empty {
-                if channel.is_none() {
-                    channel = Some(Channel::connect(follow.to.address()).await?);
-                }
-                if let Some(channel) = &mut channel {
-                    channel.send(&batch.messages).await?;
-                    channel.expect(&batch.answer).await?;
-                }
-                let since = (batch.answer.is_empty()).then(Instant::now);
+                let connection = match &mut connection {
+                    Some(connection) => connection,
+                    none => none.insert(Connection::open(&follow.to).await?),
+                };
+                let is_there = connection.send(batch).await?;
+                let since = (!is_there).then(Instant::now);
                 underway.sent.push_back((reader.position()?, since));
             }
-            if let Some(position) = underway.arrived(channel.as_ref().is_some_and(Channel::is_taken)) {
+            if let Some(position) = underway.arrived(connection.as_ref().is_some_and(Connection::is_taken)) {
                 save(&follow.cursor, &position)?;
                 self.cursor = Some(position);
             }
@@ -143,7 +141,7 @@ impl Delivery {
                 // The error means that the order was taken back, and that this ends.
                 _ = self.orders.changed() => self.orders.mark_changed(),
                 () = tokio::time::sleep(SETTLED / 4), if !underway.sent.is_empty() => {}
-                error = broken(channel.as_mut()) => return Err(error),
+                error = broken(connection.as_mut()) => return Err(error),
             }
         }
     }
@@ -169,7 +167,7 @@ fn read(reader: &mut Reader, follow: &Follow) -> io::Result<Batch> {
         let Some(entry) = reader.next_entry()? else { break };
         batch.add(follow, &entry, number)?;
     }
-    Ok(batch.finish(follow, number()))
+    batch.finish(follow, number())
 }
 
 /// A number that no other message of this forwarder has, nor one of the forwarder before.
@@ -183,9 +181,9 @@ fn number() -> u64 {
 }
 
 /// The end of a connection, where there is one.
-async fn broken(channel: Option<&mut Channel>) -> io::Error {
-    match channel {
-        Some(channel) => channel.broken().await,
+async fn broken(connection: Option<&mut Connection>) -> io::Error {
+    match connection {
+        Some(connection) => connection.broken().await,
         None => std::future::pending().await,
     }
 }

@@ -17,11 +17,14 @@
 
 mod batch;
 mod channel;
+mod connection;
 mod delivery;
 mod fluentd;
 mod gelf;
+mod journald;
 mod msgpack;
 mod order;
+mod splunk;
 mod syslog;
 mod tls;
 

@@ -1,6 +1,7 @@
-"""Takes GELF and Fluentd's forward protocol as their specifications say, and writes what it was told, a line each."""
+"""Takes GELF, Fluentd's forward protocol and events of Splunk as their specifications say, and writes what it was told, a line each."""
 
 import gzip
+import http.server
 import json
 import socket
 import sys
@@ -74,7 +75,42 @@ def fluentd(client):
                 client.sendall(msgpack.packb({"ack": option[0]["chunk"]}))
 
 
-for target, arguments in [(gelf_datagrams, ()), (serve, (12201, gelf_stream)), (serve, (24224, fluentd))]:
+class Splunk(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Encoding"] == "gzip":
+            body = gzip.decompress(body)
+        is_known = self.headers["Authorization"] == "Splunk secret" and self.path == "/services/collector/event/1.0"
+        events, text = [], body.decode()
+        while text:
+            event, end = json.JSONDecoder().raw_decode(text)
+            events.append(event)
+            text = text[end:]
+        for one in events if is_known else []:
+            assert float(one["time"]) > 1e9 and one["host"], one
+            said = one["event"]
+            if isinstance(said, str):
+                keep("splunk", one.get("index", "-"), "raw:", said)
+            else:
+                attributes = said.get("attrs", {})
+                keep("splunk", one.get("index", "-"), said["tag"], said["source"], attributes.get("kind", "-") + ":", said["line"])
+        answer = b'{"text":"Success","code":0}' if is_known else b'{"text":"Invalid token","code":4}'
+        self.send_response(200 if is_known else 403)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def splunk():
+    http.server.ThreadingHTTPServer(("127.0.0.1", 8088), Splunk).serve_forever()
+
+
+for target, arguments in [(splunk, ()), (gelf_datagrams, ()), (serve, (12201, gelf_stream)), (serve, (24224, fluentd))]:
     threading.Thread(target=target, args=arguments, daemon=True).start()
 open(sys.argv[2], "w").close()
 threading.Event().wait()
