@@ -10,6 +10,7 @@ pub(crate) fn test() -> Outcome {
     packages::install(&packages::RUN)?;
     packages::install(&packages::REGISTRY)?;
     packages::install(&packages::TEST)?;
+    packages::install(&packages::FILE_SYSTEM)?;
     packages::install_docker_client()?;
     // Where the tests look for it.
     unstable::fetch("compose", &["docker-compose"])?;
