@@ -278,8 +278,8 @@ fn what_is_not_done_is_refused_by_name() {
     for (options, words) in [
         (["-p", "80:80/sctp"], "publishing ports of SCTP is not supported yet"),
         (
-            ["--log-driver", "journald"],
-            "the log driver journald is not supported yet",
+            ["--log-driver", "awslogs"],
+            "the log driver awslogs is not supported yet",
         ),
     ] {
         let said = sandbox.docker(&["create", options[0], options[1], "busybox", "true"]);
@@ -356,4 +356,26 @@ fn a_signal_is_told_before_the_end_that_it_brings_about() {
         arguments.extend(["--filter", filter]);
     }
     assert_eq!(sandbox.ok(&arguments), "kill\ndie\nkill\ndie\nkill\ndie\noom\ndie");
+}
+
+#[test]
+fn a_container_that_removes_itself_is_restarted_and_not_removed() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "box",
+        "--stop-timeout",
+        "0",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    sandbox.ok(&["exec", "box", "touch", "/kept"]);
+    sandbox.ok(&["restart", "box"]);
+    assert_eq!(sandbox.ok(&["exec", "box", "ls", "/kept"]), "/kept");
+    sandbox.ok(&["stop", "box"]);
+    eventually("it removes itself", || sandbox.docker(&["inspect", "box"]).code == 1);
 }

@@ -109,6 +109,7 @@ impl Delivery {
         };
         let mut connection = None;
         let mut underway = Underway::default();
+        let (mut saved, mut unsaved) = (Instant::now(), false);
         loop {
             // Looked at before the log, so that what was written last is not missed.
             if self.orders.has_changed().is_ok_and(|has| has) {
@@ -127,8 +128,16 @@ impl Delivery {
                 underway.sent.push_back((reader.position()?, since));
             }
             if let Some(position) = underway.arrived(connection.as_ref().is_some_and(Connection::is_taken)) {
-                save(&follow.cursor, &position)?;
                 self.cursor = Some(position);
+                unsaved = true;
+            }
+            let is_over = is_empty && underway.sent.is_empty();
+            if let Some(position) = self
+                .cursor
+                .filter(|_| unsaved && (is_over || saved.elapsed() >= SETTLED))
+            {
+                save(&follow.cursor, &position)?;
+                (saved, unsaved) = (Instant::now(), false);
             }
             if !is_empty {
                 continue;
@@ -165,7 +174,10 @@ fn read(reader: &mut Reader, follow: &Follow) -> io::Result<Batch> {
     while batch.entries < BATCH {
         let number = number();
         let Some(entry) = reader.next_entry()? else { break };
-        batch.add(follow, &entry, number)?;
+        if let Err(error) = batch.add(follow, &entry, number) {
+            // Those after it are not to wait for it.
+            tracing::warn!(log = follow.name, %error, "leave out an entry that its receiver cannot have");
+        }
     }
     batch.finish(follow, number())
 }

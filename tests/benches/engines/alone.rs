@@ -62,7 +62,21 @@ fn time_of(sandbox: &Sandbox, id: &str, query: &str) -> f64 {
 fn capture() -> String {
     let sandbox = Sandbox::with_busybox(Engine::Conex);
     let script = format!("yes 0123456789 | head -n {LINES} > /t/lines; cat /t/lines");
-    let id = made(&sandbox, &["sh", "-c", &script], "none");
+    // All of it is counted afterwards.
+    let whole = [
+        "create",
+        "--network",
+        "none",
+        "--tmpfs",
+        "/t",
+        "--log-opt",
+        "max-size=-1",
+        "busybox",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let id = sandbox.ok(&whole);
     started(&sandbox, &id);
     ended(&sandbox, &id);
     let path = sandbox.ok(&["inspect", "--format", "{{.LogPath}}", &id]);

@@ -53,7 +53,7 @@ impl Engine {
         carry_on("restart", async move {
             let within = |error: Error| error.within(&format!("Cannot restart container {id}"));
             if container.view().state.is_up() {
-                let stopped = engine.stop_running(&container, &request, After::Asker).await;
+                let stopped = engine.stop_running(&container, &request, After::Starts).await;
                 stopped.map_err(within)?;
                 engine.inner.events.container(&container, "stop", &[]);
             }

@@ -545,6 +545,7 @@ impl Task {
             };
         });
         if self.container.config.auto_remove
+            && !self.again.starts
             && let Ok((removing, _)) = self.state().on(Event::Remove { force: false })
             && let Err(error) = self.delete(removing, Unnamed::Go).await
         {

@@ -18,6 +18,8 @@ pub(crate) enum After {
     Stays,
     /// Whoever asked for the end goes on with the container.
     Asker,
+    /// Whoever asked for the end starts it again: it is not removed in between.
+    Starts,
 }
 
 /// What an owner knows of its container's restarts.
@@ -25,6 +27,8 @@ pub(crate) enum After {
 pub(crate) struct Again {
     /// Whether the end of this run was asked for.
     pub(super) stays: bool,
+    /// Whether whoever asked for it starts it again.
+    pub(super) starts: bool,
     /// When it is started again, where it waits for that.
     pub(super) due: Option<Instant>,
     /// Whether this run was begun by the policy.
@@ -64,6 +68,7 @@ impl Task {
             tracing::warn!(container = %self.container.id, %error, "note that the container is stopped");
         }
         self.again.stays = true;
+        self.again.starts = after == After::Starts;
         self.again.due = None;
         if let Ok((exited, _)) = self.state().on(Event::GiveUp) {
             self.publish(exited);
