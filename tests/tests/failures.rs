@@ -110,6 +110,13 @@ fn goes_on(seen: &Path) {
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
 }
 
+/// The container goes on, and is listed and entered.
+fn works(sandbox: &Sandbox, seen: &Path) {
+    goes_on(seen);
+    assert_eq!(sandbox.ok(&["exec", "counter", "echo", "here"]), "here");
+    assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]), "counter");
+}
+
 #[test]
 fn a_disk_that_fills_stops_no_container() {
     let mut sandbox = Sandbox::empty();
@@ -120,9 +127,7 @@ fn a_disk_that_fills_stops_no_container() {
     let _ = Command::new("dd")
         .args(["if=/dev/zero", &format!("of={}", filler.display()), "bs=64k"])
         .output();
-    goes_on(&seen);
-    assert_eq!(sandbox.ok(&["exec", "counter", "echo", "here"]), "here");
-    assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]), "counter");
+    works(&sandbox, &seen);
     let said = sandbox.docker(&["create", "--name", "another", "busybox", "true"]);
     if said.code != 0 {
         assert!(said.err.to_lowercase().contains("no space left on device"), "{said:?}");
@@ -153,9 +158,7 @@ fn a_data_root_that_becomes_read_only_stops_no_container() {
     // What the kernel does when it finds the file system damaged.
     let trigger = format!("/sys/fs/ext4/{}/trigger_fs_error", disk.device());
     fs::write(trigger, "a test").unwrap();
-    goes_on(&seen);
-    assert_eq!(sandbox.ok(&["exec", "counter", "echo", "here"]), "here");
-    assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]), "counter");
+    works(&sandbox, &seen);
     assert!(sandbox.ok(&["logs", "--tail", "1", "counter"]).parse::<u32>().unwrap() > 0);
     let said = sandbox.docker(&["create", "busybox", "true"]);
     assert_ne!(said.code, 0);

@@ -145,7 +145,11 @@ impl Logging {
             max_files: options.max_files(driver)?,
             compress: options.flag("compress", driver)?.unwrap_or(driver == Driver::Local),
             max_size,
-            is_readable: driver != Driver::None && options.get("cache-disabled").and_then(flag) != Some(true),
+            is_readable: match driver {
+                Driver::JsonFile | Driver::Local => true,
+                Driver::Remote => options.get("cache-disabled").and_then(flag) != Some(true),
+                Driver::None => false,
+            },
             remote,
             labels: options.choice("labels")?,
             env: options.choice("env")?,
@@ -475,6 +479,14 @@ mod tests {
             logging.attributes(&container, &facts),
             pairs(&[("B", "4=5"), ("MAX", "7"), ("a", "1"), ("com.x", "3"), ("tag", "box")])
         );
+    }
+
+    #[test]
+    fn what_is_kept_here_can_be_read_and_a_cache_unless_it_is_not_wanted() {
+        let readable = |kind: &str, options: &[(&str, &str)]| Logging::of(&config(kind, options)).unwrap().is_readable;
+        let disabled = [("cache-disabled", "true")];
+        assert!(readable("json-file", &disabled) && readable("local", &disabled));
+        assert!(readable("syslog", &[]) && !readable("syslog", &disabled) && !readable("none", &[]));
     }
 
     #[test]

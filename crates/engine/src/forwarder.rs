@@ -204,7 +204,6 @@ impl Keeper {
                     follow.live = false;
                 }
             }
-            Order::Forget { name } => drop(self.followed.remove(name)),
         }
     }
 

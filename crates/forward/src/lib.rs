@@ -106,6 +106,5 @@ fn carry_out(order: Order, followed: &mut HashMap<String, Followed>, tell: &mpsc
                 one.follow.send_modify(|follow| follow.live = false);
             }
         }
-        Order::Forget { name } => drop(followed.remove(&name)),
     }
 }

@@ -17,11 +17,6 @@ pub enum Order {
         /// Its name.
         name: String,
     },
-    /// Give a log up.
-    Forget {
-        /// Its name.
-        name: String,
-    },
 }
 
 /// Forwarder to daemon.

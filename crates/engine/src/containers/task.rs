@@ -9,6 +9,7 @@ mod health;
 mod networks;
 mod order;
 mod refusal;
+mod run;
 
 pub(crate) use again::{After, Again};
 pub(crate) use networks::NetworkChange;
@@ -16,8 +17,9 @@ pub(crate) use order::{ExecOrder, Order, Reply};
 use order::{Pending, answer};
 use refusal::refused;
 pub(crate) use refusal::{not_running, restarting};
+pub(crate) use run::Run;
+use run::{end_of, receive};
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use conex_container::health::{Healing, Health};
 use conex_container::state::{Event, Exit, Refusal, State};
 use conex_protocol::daemon::{self, News};
-use conex_protocol::message::{Attachment, FromMonitor, Request, ToMonitor};
+use conex_protocol::message::{Attachment, Request, ToMonitor};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
@@ -70,31 +72,6 @@ impl View {
             restarts: 0,
             endpoints,
             health: None,
-        }
-    }
-}
-
-/// A container's running monitor.
-pub(crate) struct Run {
-    /// Connection to the monitor.
-    pub(crate) link: Link,
-    /// Released when the run ends.
-    pub(crate) endpoints: Vec<Endpoint>,
-    protocol: daemon::Run,
-    pending: HashMap<Request, Pending>,
-    /// Who waits for the ends of health checks, by their execs.
-    probes: HashMap<String, oneshot::Sender<i32>>,
-}
-
-impl Run {
-    /// A run that nothing was asked of yet.
-    pub(crate) fn new(link: Link, protocol: daemon::Run, endpoints: Vec<Endpoint>) -> Self {
-        Self {
-            link,
-            endpoints,
-            protocol,
-            pending: HashMap::new(),
-            probes: HashMap::new(),
         }
     }
 }
@@ -545,7 +522,7 @@ impl Task {
             };
         });
         if self.container.config.auto_remove
-            && !self.again.starts
+            && self.again.asked != Some(After::Starts)
             && let Ok((removing, _)) = self.state().on(Event::Remove { force: false })
             && let Err(error) = self.delete(removing, Unnamed::Go).await
         {
@@ -580,27 +557,4 @@ fn has_vanished(client: &OwnedFd) -> bool {
     looked.is_ok()
         && polled[0].revents().intersects(gone)
         && rustix::io::ioctl_fionread(client).is_ok_and(|left| left == 0)
-}
-
-/// What the run's channel says next; nothing ever where there is no run. Cancel-safe.
-async fn receive(run: Option<&Run>, container: &str) -> daemon::Event {
-    let Some(run) = run else {
-        return std::future::pending().await;
-    };
-    match run.link.receive::<FromMonitor>().await {
-        Ok(Some((message, _))) => daemon::Event::Message(message),
-        Ok(None) => daemon::Event::ChannelEnded,
-        Err(error) => {
-            tracing::error!(container, %error, "read from the monitor");
-            daemon::Event::ChannelEnded
-        }
-    }
-}
-
-/// The end of a monitor that has nothing to say any more. Cancel-safe.
-async fn end_of(link: Option<&Link>) {
-    let Some(link) = link else {
-        return std::future::pending().await;
-    };
-    while let Ok(Some(_)) = link.receive::<FromMonitor>().await {}
 }

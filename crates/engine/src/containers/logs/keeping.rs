@@ -35,6 +35,7 @@ fn newest(engine: &Inner, container: &Container, driver: Driver) -> Option<PathB
 /// What the forwarder is told of a log that goes elsewhere; `None` of others.
 pub(crate) fn forwarding(engine: &Inner, container: &Container, live: bool) -> Option<Follow> {
     let logging = logging(container).ok()?;
+    let to = logging.remote.clone()?;
     let log = newest(engine, container, logging.driver)?;
     Some(Follow {
         name: container.id.clone(),
@@ -43,7 +44,7 @@ pub(crate) fn forwarding(engine: &Inner, container: &Container, live: bool) -> O
         log,
         live,
         about: about(engine, container, &logging),
-        to: logging.remote?,
+        to,
     })
 }
 

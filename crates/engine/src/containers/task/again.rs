@@ -25,10 +25,8 @@ pub(crate) enum After {
 /// What an owner knows of its container's restarts.
 #[derive(Debug, Default)]
 pub(crate) struct Again {
-    /// Whether the end of this run was asked for.
-    pub(super) stays: bool,
-    /// Whether whoever asked for it starts it again.
-    pub(super) starts: bool,
+    /// What comes after the end of this run, where that was asked for.
+    pub(super) asked: Option<After>,
     /// When it is started again, where it waits for that.
     pub(super) due: Option<Instant>,
     /// Whether this run was begun by the policy.
@@ -40,7 +38,7 @@ impl Again {
     /// Of a container that was found, whose end was asked for or not.
     pub(crate) fn found(stays: bool) -> Self {
         Self {
-            stays,
+            asked: stays.then_some(After::Stays),
             ..Self::default()
         }
     }
@@ -67,8 +65,7 @@ impl Task {
         {
             tracing::warn!(container = %self.container.id, %error, "note that the container is stopped");
         }
-        self.again.stays = true;
-        self.again.starts = after == After::Starts;
+        self.again.asked = Some(after);
         self.again.due = None;
         if let Ok((exited, _)) = self.state().on(Event::GiveUp) {
             self.publish(exited);
@@ -84,7 +81,7 @@ impl Task {
         let ended = Ended {
             code: exit.code,
             restarts: self.view.borrow().restarts,
-            stopped: self.again.stays,
+            stopped: self.again.asked.is_some(),
         };
         let run = if died { seconds(exit) } else { 0 };
         Policy::of(&self.container.config.host.restart_policy)

@@ -1,0 +1,59 @@
+//! A run of a container as its owner holds it: the channel to its monitor, and who waits for what.
+
+use std::collections::HashMap;
+
+use conex_protocol::daemon;
+use conex_protocol::message::{FromMonitor, Request};
+use tokio::sync::oneshot;
+
+use super::order::Pending;
+use crate::containers::link::Link;
+use crate::networks::Endpoint;
+
+/// A container's running monitor.
+pub(crate) struct Run {
+    /// Connection to the monitor.
+    pub(crate) link: Link,
+    /// Released when the run ends.
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(super) protocol: daemon::Run,
+    pub(super) pending: HashMap<Request, Pending>,
+    /// Who waits for the ends of health checks, by their execs.
+    pub(super) probes: HashMap<String, oneshot::Sender<i32>>,
+}
+
+impl Run {
+    /// A run that nothing was asked of yet.
+    pub(crate) fn new(link: Link, protocol: daemon::Run, endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            link,
+            endpoints,
+            protocol,
+            pending: HashMap::new(),
+            probes: HashMap::new(),
+        }
+    }
+}
+
+/// What the run's channel says next; nothing ever where there is no run. Cancel-safe.
+pub(super) async fn receive(run: Option<&Run>, container: &str) -> daemon::Event {
+    let Some(run) = run else {
+        return std::future::pending().await;
+    };
+    match run.link.receive::<FromMonitor>().await {
+        Ok(Some((message, _))) => daemon::Event::Message(message),
+        Ok(None) => daemon::Event::ChannelEnded,
+        Err(error) => {
+            tracing::error!(container, %error, "read from the monitor");
+            daemon::Event::ChannelEnded
+        }
+    }
+}
+
+/// The end of a monitor that has nothing to say any more. Cancel-safe.
+pub(super) async fn end_of(link: Option<&Link>) {
+    let Some(link) = link else {
+        return std::future::pending().await;
+    };
+    while let Ok(Some(_)) = link.receive::<FromMonitor>().await {}
+}
