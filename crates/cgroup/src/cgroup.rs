@@ -117,6 +117,17 @@ impl Cgroup {
         }
     }
 
+    /// The control group that `directories` and `later` were told of, with doors to join it by.
+    pub fn reopen(directories: Vec<PathBuf>, later: Vec<PathBuf>) -> Result<Self, CgroupError> {
+        let cgroup = Self::open(directories).with_doors()?;
+        Ok(Self { later, ..cgroup })
+    }
+
+    /// Directories that `update` may still make.
+    pub fn later(&self) -> &[PathBuf] {
+        &self.later
+    }
+
     /// Takes in what `update` has made since: who joins from now on joins that as well.
     pub fn catch_up(&mut self) -> Result<(), CgroupError> {
         let made: Vec<PathBuf> = self.later.extract_if(.., |directory| directory.exists()).collect();

@@ -33,6 +33,7 @@ pub(crate) mod stats;
 pub(crate) mod task;
 mod top;
 pub(crate) mod update;
+pub(crate) mod upgrade;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

@@ -20,7 +20,7 @@ use futures_util::stream::BoxStream;
 use crate::containers::execs::Execs;
 use crate::containers::files::Files;
 use crate::containers::records::Records;
-use crate::containers::{Container, Containers, restore};
+use crate::containers::{Container, Containers, restore, upgrade};
 use crate::count::Count;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
@@ -97,6 +97,7 @@ impl Engine {
         let template = Template::open(settings.shim.clone()).map_err(failed("start the template"))?;
         let inner = Arc::new(stores.with(settings, template));
         restore::restore(&inner).await?;
+        upgrade::start(&inner);
         let prepared = inner.clone();
         // In the background: requests that need no network do not wait for it, the first that does waits for the lock.
         tokio::task::spawn_blocking(move || {

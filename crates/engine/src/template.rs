@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use conex_protocol::message::{FromTemplate, Request, ToTemplate, VERSION};
 use conex_sys::seqpacket;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::containers::link::Link;
 
@@ -28,6 +28,15 @@ pub(crate) enum Forked {
     Unknown,
 }
 
+/// What a template runs, and the monitors that it forks.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Tells it from any other.
+    pub(crate) build: String,
+    /// It, sealed in memory.
+    pub(crate) copy: OwnedFd,
+}
+
 struct Fork {
     order: Arc<OwnedFd>,
     channel: OwnedFd,
@@ -39,15 +48,25 @@ struct Fork {
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     forks: mpsc::UnboundedSender<Fork>,
+    program: watch::Receiver<Option<Arc<Program>>>,
 }
 
 impl Template {
     /// Starts the template and the task that owns it. The task ends, and the template with it, when all handles are gone.
     pub(crate) fn open(program: PathBuf) -> io::Result<Self> {
         let (forks, queue) = mpsc::unbounded_channel();
+        let (told, program_of_it) = watch::channel(None);
         let live = Live::spawn(&program)?;
-        tokio::spawn(serve(program, live, queue));
-        Ok(Self { forks })
+        tokio::spawn(serve(program, live, queue, told));
+        Ok(Self {
+            forks,
+            program: program_of_it,
+        })
+    }
+
+    /// What the template runs, as soon as it has said so. A template that is older than this says nothing.
+    pub(crate) fn program(&self) -> watch::Receiver<Option<Arc<Program>>> {
+        self.program.clone()
     }
 
     /// Asks for a monitor; the answer arrives on the receiver, which errs only when the engine ends.
@@ -68,6 +87,9 @@ impl Template {
         answer
     }
 }
+
+/// Where it is published what the template runs.
+type Told = watch::Sender<Option<Arc<Program>>>;
 
 struct Live {
     link: Link,
@@ -105,10 +127,13 @@ impl Live {
         self.link.send(&ToTemplate::Fork { request }, &fds).await
     }
 
-    fn on(&mut self, message: FromTemplate) {
+    fn on(&mut self, message: FromTemplate, fds: Vec<OwnedFd>, told: &Told) {
         let (request, outcome) = match message {
-            FromTemplate::Hello { version, pid } => {
-                tracing::debug!(version, pid, "template is ready");
+            FromTemplate::Hello { version, pid, build } => {
+                tracing::debug!(version, pid, build, "template is ready");
+                if let Some(copy) = fds.into_iter().next() {
+                    told.send_replace(Some(Arc::new(Program { build, copy })));
+                }
                 return;
             }
             FromTemplate::Forked { request, .. } => (request, Forked::Yes),
@@ -132,7 +157,7 @@ impl Live {
     }
 }
 
-async fn serve(program: PathBuf, live: Live, mut queue: mpsc::UnboundedReceiver<Fork>) {
+async fn serve(program: PathBuf, live: Live, mut queue: mpsc::UnboundedReceiver<Fork>, told: Told) {
     let mut current = Some(live);
     if let Some(live) = &mut current {
         greet(live).await;
@@ -155,7 +180,7 @@ async fn serve(program: PathBuf, live: Live, mut queue: mpsc::UnboundedReceiver<
                 }
             }
             message = receive(&current) => match message {
-                Ok(Some((message, _pidfd))) => if let Some(live) = &mut current { live.on(message) },
+                Ok(Some((message, fds))) => if let Some(live) = &mut current { live.on(message, fds, &told) },
                 Ok(None) | Err(_) => {
                     tracing::warn!("the template was lost; the next start makes a new one");
                     if let Some(dead) = current.take() {

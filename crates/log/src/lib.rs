@@ -22,7 +22,7 @@ mod writer;
 pub use crate::decode::Attributes;
 pub use crate::pack::pack;
 pub use crate::reader::{Entry, Position, Reader};
-pub use crate::writer::{Packer, Rotation, Writer};
+pub use crate::writer::{Packer, Rest, Rotation, Writer};
 
 /// Which output a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

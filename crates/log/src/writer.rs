@@ -5,6 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
+use conex_sys::process;
+
 use crate::files::{self, older, with_suffix};
 use crate::{Stream, encode};
 
@@ -25,6 +27,17 @@ pub struct Rotation {
 /// Begins to compress a file, as [`pack`](crate::pack) does, in a process of its own.
 pub type Packer = fn(&Path) -> io::Result<Child>;
 
+/// What one program leaves of an open log to the next, beside its settings.
+#[derive(Debug)]
+pub struct Rest {
+    /// As `Writer::file`.
+    pub file: File,
+    /// As `Writer::held`.
+    pub held: [Vec<u8>; 2],
+    /// As `Writer::packing`.
+    pub packing: Option<i32>,
+}
+
 /// A log that is open for writing.
 #[derive(Debug)]
 pub struct Writer {
@@ -33,8 +46,8 @@ pub struct Writer {
     /// Bytes in it.
     size: u64,
     rotation: Rotation,
-    /// The process that compresses the file before this one. No name changes while it is at it.
-    packing: Option<Child>,
+    /// Pid of the child that compresses the file before this one. No name changes while it is at it.
+    packing: Option<i32>,
     /// What each entry says of the container: an object as JSON, or nothing.
     attributes: String,
     /// What has no newline yet, per stream.
@@ -59,6 +72,35 @@ impl Writer {
             attributes,
             held: [Vec::new(), Vec::new()],
         })
+    }
+
+    /// Goes on with a log that another program of this process has open.
+    pub fn resume(path: &Path, rotation: Rotation, attributes: String, rest: Rest) -> io::Result<Self> {
+        let Rest { file, held, packing } = rest;
+        Ok(Self {
+            path: path.to_owned(),
+            size: file.metadata()?.len(),
+            file,
+            rotation,
+            packing,
+            attributes,
+            held,
+        })
+    }
+
+    /// The file that is appended to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What has no newline yet of standard output and standard error.
+    pub fn held(&self) -> &[Vec<u8>; 2] {
+        &self.held
+    }
+
+    /// Pid of the child that compresses a file, while there is one.
+    pub fn packing(&self) -> Option<i32> {
+        self.packing
     }
 
     /// Writes what is complete of a process's output; the rest is held until its line ends.
@@ -133,20 +175,17 @@ impl Writer {
             .open(&self.path)?;
         self.size = 0;
         if let Some(packer) = self.rotation.packer.filter(|_| kept > 1) {
-            self.packing = Some(packer(&older(&self.path, 1))?);
+            // It is reaped with the other children of its writer.
+            let child = packer(&older(&self.path, 1))?;
+            self.packing = i32::try_from(child.id()).ok();
         }
         Ok(())
     }
 
     /// Whether the file before this one is still being compressed.
     fn is_packing(&mut self) -> bool {
-        // One that somebody else has reaped has ended, too.
-        let is_at_it = |child: &mut Child| matches!(child.try_wait(), Ok(None));
-        let packing = self.packing.as_mut().is_some_and(is_at_it);
-        if !packing {
-            self.packing = None;
-        }
-        packing
+        self.packing = self.packing.filter(|pid| process::is_running_child(*pid));
+        self.packing.is_some()
     }
 }
 
@@ -302,8 +341,8 @@ mod tests {
                     "t",
                 )
                 .unwrap();
-            if let Some(mut child) = writer.packing.take() {
-                child.wait().unwrap();
+            while writer.is_packing() {
+                std::thread::yield_now();
             }
         }
         assert_eq!(names(dir.path()), ["log", "log.1.gz", "log.2.gz"]);
@@ -315,8 +354,15 @@ mod tests {
         }
         assert_eq!(names(dir.path()), ["log", "log.1", "log.2.gz"]);
         assert!(lines(&path).len() >= 16);
-        let mut packing = writer.packing.take().unwrap();
-        packing.kill().unwrap();
-        packing.wait().unwrap();
+        process::kill(writer.packing.unwrap(), rustix::process::Signal::KILL).unwrap();
+        while writer.is_packing() {
+            std::thread::yield_now();
+        }
+        // It is not held up any more.
+        writer.rotation.packer = None;
+        writer
+            .write(Stream::Stdout, b"a line after it was packed\n", "t")
+            .unwrap();
+        assert_eq!(lines(&path), ["a line after it was packed\n"]);
     }
 }

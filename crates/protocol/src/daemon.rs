@@ -70,6 +70,8 @@ pub enum News {
         started_at: String,
         /// Execs that an earlier daemon started.
         execs: Vec<ExecState>,
+        /// Which program its monitor runs, where that can execute another in its place.
+        build: Option<String>,
     },
     /// The container does not run; the run is over.
     NotStarted(NotStarted),
@@ -202,17 +204,26 @@ impl Run {
     }
 
     fn on_first_words(&mut self, message: FromMonitor) -> Vec<News> {
-        let (pid, started_at, execs) = match message {
-            FromMonitor::Started { pid, started_at } => (pid, started_at, Vec::new()),
+        let (pid, started_at, execs, build) = match message {
+            FromMonitor::Started { pid, started_at, build } => (pid, started_at, Vec::new(), build),
             FromMonitor::Hello {
-                pid, started_at, execs, ..
-            } => (pid, started_at, execs),
+                pid,
+                started_at,
+                execs,
+                build,
+                ..
+            } => (pid, started_at, execs, build),
             FromMonitor::Held { pid } => return vec![News::Held { pid }],
             FromMonitor::StartFailed(failure) => return self.not_started(NotStarted::Failed(failure)),
             _ => return Vec::new(),
         };
         self.phase = Phase::Running;
-        vec![News::Started { pid, started_at, execs }]
+        vec![News::Started {
+            pid,
+            started_at,
+            execs,
+            build: Some(build).filter(|build| !build.is_empty()),
+        }]
     }
 
     fn on_message(&mut self, message: FromMonitor) -> Vec<News> {

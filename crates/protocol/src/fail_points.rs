@@ -48,6 +48,10 @@ pub const HEALTH: &[&str] = &["health.before-note", "health.after-note", "health
 /// In the template.
 pub const TEMPLATE: &[&str] = &["template.before-fork", "template.after-fork"];
 
+/// In a monitor that is to execute another program, and in that program. The first one is a trial's, which its monitor
+/// outlives.
+pub const UPGRADE: &[&str] = &["monitor.in-trial", "monitor.before-upgrade", "monitor.after-upgrade"];
+
 /// In a monitor.
 pub const MONITOR: &[&str] = &[
     "monitor.before-clone",

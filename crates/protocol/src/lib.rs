@@ -5,7 +5,7 @@
 //! ```text
 //!   daemon                                template
 //!   ------------------------------------  ------------------------------------------------------------
-//!   Hello{version}                     -> Hello{version, pid}
+//!   Hello{version}                     -> Hello{version, pid, build} + program
 //!   Fork{request}                      -> forks a monitor
 //!     + order, channel, directory, …    <- Forked{request, pid} + pidfd, or ForkFailed{request, message}
 //!
@@ -19,12 +19,13 @@
 //!   Exec{request} + plan, client, fds  -> ExecStarted{request} or ExecFailed{request}
 //!                                      <- ExecExited{exec, code}, Detached{exec}
 //!   ForgetExec{exec}                   ->
+//!   Upgrade{request} + program         -> executes it; the program that takes over answers Done{request}
 //!                                      <- Exited(record)      exit.json is on disk
 //!                                      <- the end             cgroup, socket and record are gone, too
 //!
 //!   a later daemon, on control.sock       monitor
 //!   ------------------------------------  ------------------------------------------------------------
-//!   Hello{version}                     -> Hello{pid, started_at, execs}; from here on as above
+//!   Hello{version}                     -> Hello{pid, started_at, execs, build}; from here on as above
 //! ```
 //!
 //! Each side is a pure state machine: `template::Template`, `monitor::Monitor`, `daemon::Run`. The programs feed them
@@ -36,6 +37,7 @@
 
 pub mod daemon;
 pub mod fail_points;
+pub mod handover;
 pub mod message;
 pub mod monitor;
 pub mod template;

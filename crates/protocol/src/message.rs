@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version that every greeting carries. A peer of version n speaks n and n-1.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Largest datagram either side sends; plans are larger and travel in sealed memfds.
 pub const MAX_DATAGRAM: usize = 64 * 1024;
@@ -39,12 +39,15 @@ pub enum ToTemplate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromTemplate {
-    /// First message.
+    /// First message. Descriptor: `[program]`, the sealed memfd that the template runs from.
     Hello {
         /// The template's version.
         version: u32,
         /// Its pid.
         pid: i32,
+        /// Which program it runs: another one has another text here. Empty before version 2.
+        #[serde(default)]
+        build: String,
     },
     /// The monitor exists. Descriptor: `[pidfd]` of the monitor.
     Forked {
@@ -220,6 +223,15 @@ pub enum ToMonitor {
         /// The exec's id.
         exec: String,
     },
+    /// Execute another `conex-shim` in the place of the monitor's own, with everything that it holds. Descriptor:
+    /// `[program]`, a sealed memfd. The program that takes over answers `Done`; where it would not, `Refused` comes from the
+    /// one that stays. Since version 2.
+    Upgrade {
+        /// Pairs the answer.
+        request: Request,
+        /// `FromTemplate::Hello::build` of the program.
+        build: String,
+    },
     /// Forget an exec that has ended; its exit is known to the daemon.
     ForgetExec {
         /// The exec's id.
@@ -243,6 +255,9 @@ pub enum FromMonitor {
         started_at: String,
         /// Processes started by `Exec` that were not forgotten.
         execs: Vec<ExecState>,
+        /// Which program it runs, as in `FromTemplate::Hello`. Empty before version 2.
+        #[serde(default)]
+        build: String,
     },
     /// The first process waits for `ToMonitor::Go`.
     Held {
@@ -255,6 +270,9 @@ pub enum FromMonitor {
         pid: i32,
         /// RFC 3339 with nanoseconds, UTC.
         started_at: String,
+        /// Which program the monitor runs, as in `FromTemplate::Hello`. Empty before version 2.
+        #[serde(default)]
+        build: String,
     },
     /// The first process could not be started; the monitor has undone everything and ends.
     StartFailed(Failure),

@@ -13,12 +13,16 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::{Attachment, ExecState, ExitRecord, Failure, FromMonitor, NO_ANSWER, Request, ToMonitor, VERSION};
 
 /// What a monitor knows.
 #[derive(Debug)]
 pub struct Monitor {
     container: String,
+    /// Which program it runs.
+    build: String,
     phase: Phase,
     /// There is a daemon that listens.
     connected: bool,
@@ -30,6 +34,21 @@ enum Phase {
     Starting { held: bool },
     Running { pid: i32, started_at: String },
     Over,
+}
+
+/// What a monitor of a container that runs remembers, for the program that takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The container's id.
+    pub container: String,
+    /// Pid of its first process.
+    pub pid: i32,
+    /// Its start, RFC 3339 with nanoseconds, UTC.
+    pub started_at: String,
+    /// There is a daemon that listens.
+    pub connected: bool,
+    /// The execs that were not forgotten.
+    pub execs: Vec<ExecState>,
 }
 
 /// What happens to a monitor.
@@ -153,17 +172,54 @@ pub enum Output {
         /// The exec's id.
         exec: String,
     },
+    /// Execute the program that came with the message; feed `Settled` where that fails. Who takes over does it otherwise.
+    Upgrade {
+        /// The request.
+        request: Request,
+        /// Which program it is.
+        build: String,
+    },
 }
 
 impl Monitor {
     /// A monitor that was just born, with the daemon that ordered it at the other end of its channel.
-    pub fn new(container: String) -> Self {
+    pub fn new(container: String, build: String) -> Self {
         Self {
             container,
+            build,
             phase: Phase::Starting { held: false },
             connected: true,
             execs: BTreeMap::new(),
         }
+    }
+
+    /// A monitor that goes on where another program was.
+    pub fn resume(memory: Memory, build: String) -> Self {
+        let execs = memory.execs.into_iter();
+        Self {
+            container: memory.container,
+            build,
+            phase: Phase::Running {
+                pid: memory.pid,
+                started_at: memory.started_at,
+            },
+            connected: memory.connected,
+            execs: execs.map(|state| (state.exec.clone(), state)).collect(),
+        }
+    }
+
+    /// What another program has to know to go on; nothing where the container does not run.
+    pub fn memory(&self) -> Option<Memory> {
+        let Phase::Running { pid, started_at } = &self.phase else {
+            return None;
+        };
+        Some(Memory {
+            container: self.container.clone(),
+            pid: *pid,
+            started_at: started_at.clone(),
+            connected: self.connected,
+            execs: self.execs.values().cloned().collect(),
+        })
     }
 
     /// Whether the container's end has been told, or is on disk for the next daemon.
@@ -189,7 +245,8 @@ impl Monitor {
                     pid,
                     started_at: started_at.clone(),
                 };
-                self.tell(FromMonitor::Started { pid, started_at })
+                let build = self.build.clone();
+                self.tell(FromMonitor::Started { pid, started_at, build })
             }
             Input::StartFailed(failure) => {
                 self.phase = Phase::Over;
@@ -264,6 +321,9 @@ impl Monitor {
                 exec,
                 attachment,
             }],
+            (Phase::Running { .. }, ToMonitor::Upgrade { request, build }) if fds > 0 => {
+                vec![Output::Upgrade { request, build }]
+            }
             (phase, message) => {
                 let words = match phase {
                     Phase::Starting { .. } => "the container is being started",
@@ -285,6 +345,7 @@ impl Monitor {
             ToMonitor::Signal { request, .. }
             | ToMonitor::Resize { request, .. }
             | ToMonitor::Attach { request, .. }
+            | ToMonitor::Upgrade { request, .. }
             | ToMonitor::Sync { request } => self.answer(request, Err((0, words.to_owned()))),
             ToMonitor::Hello { .. } | ToMonitor::Go | ToMonitor::EndExec { .. } | ToMonitor::ForgetExec { .. } => {
                 Vec::new()
@@ -311,6 +372,7 @@ impl Monitor {
             pid: *pid,
             started_at: started_at.clone(),
             execs: self.execs.values().cloned().collect(),
+            build: self.build.clone(),
         };
         vec![Output::TakeOver, Output::Tell(hello)]
     }

@@ -21,6 +21,7 @@ enum Move {
     ClientSignals,
     ClientExecs,
     ClientSyncs,
+    ClientUpgrades,
     DaemonSteps,
     TemplateSteps,
     MonitorSteps(usize),
@@ -38,6 +39,7 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::ClientSignals),
         2 => Just(Move::ClientExecs),
         1 => Just(Move::ClientSyncs),
+        1 => Just(Move::ClientUpgrades),
         16 => Just(Move::DaemonSteps),
         8 => Just(Move::TemplateSteps),
         20 => (0usize..4).prop_map(Move::MonitorSteps),
@@ -178,6 +180,10 @@ impl World {
             Move::ClientStarts => self.client_starts(),
             Move::ClientSignals => self.client_asks(|request| ToMonitor::Signal { request, signal: 9 }),
             Move::ClientSyncs => self.client_asks(|request| ToMonitor::Sync { request }),
+            Move::ClientUpgrades => self.client_asks(|request| ToMonitor::Upgrade {
+                request,
+                build: format!("after request {request}"),
+            }),
             Move::ClientExecs => {
                 self.execs += 1;
                 let exec = format!("exec{}", self.execs);
@@ -478,12 +484,13 @@ impl World {
             Action::Greet => template.outbox.push_back(FromTemplate::Hello {
                 version: VERSION,
                 pid: 1,
+                build: String::new(),
             }),
             Action::Fork { request } => {
                 template.outbox.push_back(forked(request, Ok(2)));
                 self.truth.runs += 1;
                 self.monitors.push(MonitorProcess {
-                    machine: Monitor::new("c".into()),
+                    machine: Monitor::new("c".into(), String::new()),
                     stage: Stage::Born,
                     run: self.truth.runs,
                     process: Process::None,
@@ -619,6 +626,14 @@ impl World {
                     self.monitors[index].execs.insert(exec.clone(), None);
                     self.truth.execs.insert(exec.clone(), None);
                     self.monitor_hears(index, Input::ExecStarted { request, exec, pid: 9 });
+                }
+                Output::Upgrade { request, build } => {
+                    let memory = self.monitors[index].machine.memory().unwrap();
+                    let written = serde_json::to_string(&memory).unwrap();
+                    let read = serde_json::from_str(&written).unwrap();
+                    self.monitors[index].machine = Monitor::resume(read, build);
+                    let outcome = Ok(());
+                    self.monitor_hears(index, Input::Settled { request, outcome });
                 }
                 Output::TakeOver | Output::SendAway => {}
                 output => panic!("not in this model: {output:?}"),

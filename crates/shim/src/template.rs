@@ -1,26 +1,22 @@
 //! The template: waits for orders and forks monitors. It keeps nothing, so it may die at any time.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use conex_protocol::message::{FromTemplate, VERSION};
 use conex_protocol::template::{Action, Template, forked};
 use conex_protocol::{decode, encode};
-use conex_sys::process::{self, CloneRequest, Cloned, ExecStrings, SingleThreaded};
+use conex_sys::failpoint;
+use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::Socket;
-use conex_sys::{failpoint, memfd};
 
-use crate::monitor;
-
-/// Set once the program runs from its sealed copy.
-const SEALED: &str = "CONEX_SHIM_SEALED";
+use crate::{monitor, sealed};
 
 /// Serves the daemon on standard input until it is gone.
 pub(crate) fn run() -> io::Result<()> {
-    if std::env::var_os(SEALED).is_none() {
-        return Err(reexecute());
-    }
+    let Some(build) = sealed::build() else {
+        return Err(sealed::reexecute(&["template"]));
+    };
     process::set_dumpable(false)?;
     conex_sys::signal::settle()?;
     conex_sys::chroot::settle()?;
@@ -36,14 +32,19 @@ pub(crate) fn run() -> io::Result<()> {
         match template.on(&decode(&bytes).map_err(io::Error::other)?, fds.len()) {
             Action::Greet => {
                 let pid = rustix::process::getpid().as_raw_nonzero().get();
-                tell(&daemon, &FromTemplate::Hello { version: VERSION, pid }, None)?;
+                let hello = FromTemplate::Hello {
+                    version: VERSION,
+                    pid,
+                    build: build.clone(),
+                };
+                tell(&daemon, &hello, Some(&sealed::program()?))?;
             }
             Action::Fork { request } => {
                 failpoint::hit("template.before-fork");
                 match process::clone(&proof, &CloneRequest::default()) {
                     Ok(Cloned::Child) => {
                         drop(daemon);
-                        monitor::run(fds)
+                        monitor::run(fds, build)
                     }
                     Ok(Cloned::Parent { pid, pidfd }) => {
                         failpoint::hit("template.after-fork");
@@ -65,19 +66,4 @@ pub(crate) fn run() -> io::Result<()> {
 fn tell(daemon: &Socket, message: &FromTemplate, fd: Option<&OwnedFd>) -> io::Result<()> {
     let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
     daemon.send(&encode(message).map_err(io::Error::other)?, &fds)
-}
-
-/// Runs the program from a sealed copy in memory: a container that breaks out cannot overwrite the host's file, and an
-/// upgrade on disk does not disturb.
-fn reexecute() -> io::Error {
-    let attempt = || -> io::Result<io::Error> {
-        let copy = memfd::sealed("conex-shim", &fs::read("/proc/self/exe")?)?;
-        let argv = ExecStrings::new(&["conex-shim".to_owned(), "template".to_owned()])?;
-        let mut env: Vec<String> = std::env::vars()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        env.push(format!("{SEALED}=1"));
-        Ok(process::execute_fd(copy.as_fd(), &argv, &ExecStrings::new(&env)?))
-    };
-    attempt().unwrap_or_else(|error| error)
 }

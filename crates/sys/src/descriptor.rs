@@ -1,10 +1,13 @@
 //! Descriptors in general.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
+use rustix::io::FdFlags;
 
 /// Sets or clears `O_NONBLOCK` (fcntl(2)).
 pub fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
@@ -27,6 +30,54 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Sets whether a descriptor stays open across execve(2).
+pub fn set_inherited(fd: BorrowedFd<'_>, inherited: bool) -> io::Result<()> {
+    let mut flags = rustix::io::fcntl_getfd(fd)?;
+    flags.set(FdFlags::CLOEXEC, !inherited);
+    rustix::io::fcntl_setfd(fd, flags)?;
+    Ok(())
+}
+
+/// Descriptors that the program before this one has left open across execve(2), but the standard ones. Those that nobody
+/// takes are closed.
+#[derive(Debug)]
+pub struct Inherited(BTreeMap<RawFd, OwnedFd>);
+
+impl Inherited {
+    /// Takes all of them into possession; the next exec closes them.
+    pub fn collect() -> io::Result<Self> {
+        let mut inherited = BTreeMap::new();
+        for entry in fs::read_dir("/proc/self/fd")? {
+            let name = entry?.file_name();
+            let Some(number) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+                continue;
+            };
+            // SAFETY: the number was open a moment ago and this is the program's only thread that opens or closes any; it is
+            // borrowed for the two calls only.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            if number <= libc::STDERR_FILENO || rustix::io::fcntl_getfd(fd)?.contains(FdFlags::CLOEXEC) {
+                continue;
+            }
+            set_inherited(fd, false)?;
+            // SAFETY: everything that this program opens itself is close-on-exec; what is not was inherited, so nobody else
+            // owns it, and now that it is, no second call finds it.
+            inherited.insert(number, unsafe { OwnedFd::from_raw_fd(number) });
+        }
+        Ok(Self(inherited))
+    }
+
+    /// The one with this number.
+    pub fn take(&mut self, number: RawFd) -> io::Result<OwnedFd> {
+        let missing = || {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("descriptor {number} was not inherited"),
+            )
+        };
+        self.0.remove(&number).ok_or_else(missing)
     }
 }
 

@@ -248,6 +248,13 @@ pub fn reap_any() -> io::Result<Option<(i32, Status)>> {
     }
 }
 
+/// Whether a child has not ended yet; it is not reaped by this. One that is nobody's child any more has ended.
+pub fn is_running_child(pid: i32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let looked = to_pid(pid).map(|pid| rustix::process::waitid(WaitId::Pid(pid), options));
+    matches!(looked, Ok(Ok(None)))
+}
+
 /// Orphans among the descendants become our children (`PR_SET_CHILD_SUBREAPER`).
 pub fn become_subreaper() -> io::Result<()> {
     // Any non-zero value switches it on; the binding asks for a pid.

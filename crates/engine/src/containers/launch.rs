@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use crate::containers::files::{NEVER, RunRecord, StateRecord};
 use crate::containers::link::Link;
-use crate::containers::task::Run;
+use crate::containers::task::{Greeted, Run};
 use crate::containers::{Container, logs, plan, recovery, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -179,14 +179,13 @@ async fn try_launch(
     }
     match outcome {
         Ok(Started {
-            link,
-            protocol,
+            greeted,
             pid,
             started_at,
         }) => {
             let endpoints = prepared.connection.into_endpoints();
             Ok(Launched {
-                run: Run::new(link, protocol, endpoints),
+                run: Run::new(greeted, endpoints),
                 pid,
                 started_at,
             })
@@ -414,8 +413,7 @@ fn begin_run(engine: &Inner, id: &str, before: Option<Exit>, restarts: u32, run:
 
 /// A run that was started.
 struct Started {
-    link: Link,
-    protocol: daemon::Run,
+    greeted: Greeted,
     pid: i32,
     started_at: String,
 }
@@ -496,10 +494,11 @@ async fn fork_once(
         };
         for news in protocol.on(event) {
             match news {
-                News::Started { pid, started_at, .. } => {
+                News::Started {
+                    pid, started_at, build, ..
+                } => {
                     return Ok(Ok(Started {
-                        link,
-                        protocol,
+                        greeted: Greeted { link, protocol, build },
                         pid,
                         started_at,
                     }));

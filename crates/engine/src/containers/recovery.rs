@@ -173,6 +173,11 @@ fn unknown(engine: &Inner, container: &Container, started_at: Option<String>) ->
     Ok(exit(record))
 }
 
+/// Whether an exit may be one that nobody saw.
+pub(crate) fn is_unknown(exit: &Exit) -> bool {
+    exit.code == UNKNOWN
+}
+
 /// The exit of a run whose monitor was lost while the daemon watched.
 pub(crate) fn exit_after_loss(engine: &Inner, container: &Container) -> Exit {
     let recorded = load::<ExitRecord>(&engine.files.exit_file(&container.id))

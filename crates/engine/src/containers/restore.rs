@@ -16,7 +16,7 @@ use crate::containers::link::Link;
 use crate::containers::records::ContainerRecord;
 use crate::containers::recovery::{self, Found, Still};
 use crate::containers::removal::Unnamed;
-use crate::containers::task::{Again, Run, Task, View};
+use crate::containers::task::{Again, Greeted, Run, Task, View};
 use crate::containers::{Container, boot, health, logs, pause, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -165,7 +165,7 @@ async fn greet(
     run: RunRecord,
 ) -> std::result::Result<(Run, State), Still> {
     match try_greet(engine, container, socket).await {
-        Ok(Some((link, protocol, state))) => Ok((Run::new(link, protocol, run.endpoints), state)),
+        Ok(Some((greeted, state))) => Ok((Run::new(greeted, run.endpoints), state)),
         outcome => {
             if let Err(error) = outcome {
                 tracing::warn!(container = %container.id, %error, "greet a monitor");
@@ -186,7 +186,7 @@ async fn try_greet(
     engine: &Arc<Inner>,
     container: &Arc<Container>,
     socket: Socket,
-) -> std::io::Result<Option<(Link, daemon::Run, State)>> {
+) -> std::io::Result<Option<(Greeted, State)>> {
     let link = Link::new(socket)?;
     let mut protocol = daemon::Run::reconnect();
     link.send(&ToMonitor::Hello { version: VERSION }, &[]).await?;
@@ -198,7 +198,12 @@ async fn try_greet(
         };
         for news in protocol.on(event) {
             match news {
-                News::Started { pid, started_at, execs } => {
+                News::Started {
+                    pid,
+                    started_at,
+                    execs,
+                    build,
+                } => {
                     let (checks, execs): (Vec<_>, Vec<_>) =
                         execs.into_iter().partition(|state| health::is_probe(&state.exec));
                     engine.execs.adopt(container, execs);
@@ -213,7 +218,8 @@ async fn try_greet(
                         started_at,
                         paused,
                     };
-                    return Ok(Some((link, protocol, state)));
+                    let greeted = Greeted { link, protocol, build };
+                    return Ok(Some((greeted, state)));
                 }
                 News::NotStarted(_) => return Ok(None),
                 _ => {}

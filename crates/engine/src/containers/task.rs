@@ -10,6 +10,7 @@ mod networks;
 mod order;
 mod refusal;
 mod run;
+mod upgrade;
 
 pub(crate) use again::{After, Again};
 pub(crate) use networks::NetworkChange;
@@ -17,7 +18,7 @@ pub(crate) use order::{ExecOrder, Order, Reply};
 use order::{Pending, answer};
 use refusal::refused;
 pub(crate) use refusal::{not_running, restarting};
-pub(crate) use run::Run;
+pub(crate) use run::{Greeted, Run};
 use run::{end_of, receive};
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -209,6 +210,7 @@ impl Task {
                 answer(reply, Ok(()));
             }
             Order::EndExec { exec } => self.send(&ToMonitor::EndExec { exec }).await,
+            Order::Upgrade { program, reply } => self.upgrade(&program, reply).await,
             Order::ForgetExec { exec } => self.send(&ToMonitor::ForgetExec { exec }).await,
         }
     }
@@ -456,9 +458,13 @@ impl Task {
 
     fn settle(&mut self, request: Request, outcome: Result<i32>) {
         if let Some(pending) = self.run.as_mut().and_then(|run| run.pending.remove(&request)) {
-            if let (Pending::Signal { signal, .. }, Ok(_)) = (&pending, &outcome) {
-                let details = [("signal", signal.to_string())];
-                self.engine.events.container(&self.container, "kill", &details);
+            match (&pending, &outcome) {
+                (Pending::Signal { signal, .. }, Ok(_)) => {
+                    let details = [("signal", signal.to_string())];
+                    self.engine.events.container(&self.container, "kill", &details);
+                }
+                (Pending::Upgrade { build, .. }, Ok(_)) => self.upgraded(build),
+                _ => {}
             }
             pending.settle(outcome);
         }

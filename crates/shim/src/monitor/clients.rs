@@ -199,7 +199,7 @@ impl Monitor {
     }
 
     /// Writes what waits for a client, as far as it takes it.
-    fn push_client(&mut self, number: u32) {
+    pub(crate) fn push_client(&mut self, number: u32) {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };

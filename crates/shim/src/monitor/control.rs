@@ -50,6 +50,12 @@ impl Monitor {
                     attachment,
                 } => self.exec(request, exec, attachment, fds.by_ref().collect()),
                 Output::EndExec { exec } => self.end_exec(&exec),
+                Output::Upgrade { request, build } => {
+                    let missing = || io::Error::new(io::ErrorKind::InvalidInput, "an upgrade needs a program");
+                    let program = fds.next().ok_or_else(missing);
+                    let outcome = program.and_then(|program| self.upgrade(request, &build, &program));
+                    self.settle(request, outcome.map(|never| match never {}));
+                }
                 // Newcomers are seen to where they came in, and the first process runs already.
                 Output::TakeOver | Output::SendAway | Output::Keep(_) | Output::Release => {}
             }
@@ -111,15 +117,18 @@ impl Monitor {
     pub(crate) fn on_listener(&mut self) -> io::Result<()> {
         let Some(listener) = &self.listener else { return Ok(()) };
         match listener.accept() {
-            Ok(socket) => {
-                let number = self.number();
-                self.events.add(&socket, Source::Newcomer(number), READ)?;
-                self.newcomers.insert(number, socket);
-                Ok(())
-            }
+            Ok(socket) => self.welcome(socket),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Awaits the greeting of a newcomer.
+    pub(crate) fn welcome(&mut self, socket: Socket) -> io::Result<()> {
+        let number = self.number();
+        self.events.add(&socket, Source::Newcomer(number), READ)?;
+        self.newcomers.insert(number, socket);
+        Ok(())
     }
 
     /// A newcomer that greets becomes the daemon; one that does anything else is sent away.

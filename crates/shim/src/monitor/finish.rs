@@ -47,7 +47,7 @@ impl Monitor {
 
     /// Takes every child that has ended: the first process, execs, and orphans of a container without a pid namespace of
     /// its own.
-    fn reap(&mut self) -> io::Result<()> {
+    pub(crate) fn reap(&mut self) -> io::Result<()> {
         let mut signals = [0; 128];
         // What counts is what can be reaped now, not how many signals were sent.
         let _ = rustix::io::read(&self.children, &mut signals);
@@ -79,7 +79,7 @@ impl Monitor {
         self.drain(FIRST);
         if let Some(log) = &mut self.log {
             // As for every write of the log: the container's end does not depend on it.
-            let _ = log.flush(&finished_at);
+            let _ = log.writer.flush(&finished_at);
         }
         let record = ExitRecord {
             code: status.code(),

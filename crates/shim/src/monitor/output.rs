@@ -53,7 +53,7 @@ impl Monitor {
                 conex_log::Stream::Stdout
             };
             // A full disk must not stop the container; the clients still get everything.
-            let _ = log.write(kind, bytes, &time::now());
+            let _ = log.writer.write(kind, bytes, &time::now());
         }
         self.distribute(key, stream, bytes);
         Read::Some

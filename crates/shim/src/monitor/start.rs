@@ -15,19 +15,25 @@ use conex_sys::{failpoint, memfd, process};
 
 use crate::monitor::events::{Events, READ, Source};
 use crate::monitor::execs::failure;
-use crate::monitor::log;
+use crate::monitor::log::Log;
 use crate::monitor::run_dir::RunDir;
 use crate::monitor::state::{FIRST, Monitor, Order};
 use crate::monitor::time;
 
 /// Starts the container. On an error everything is undone, and the daemon has been told where it could be told.
-pub(crate) fn start(order: OwnedFd, channel: Socket, run_dir: RunDir, fds: Vec<OwnedFd>) -> io::Result<Monitor> {
+pub(crate) fn start(
+    order: OwnedFd,
+    channel: Socket,
+    run_dir: RunDir,
+    fds: Vec<OwnedFd>,
+    build: String,
+) -> io::Result<Monitor> {
     become_independent()?;
     let (order, plan) = read_order(order)?;
     // A daemon that has given this run up has removed the directory, and nothing is started.
     let listener = run_dir.listen()?;
-    let log = order.log.map(log::open).transpose()?;
-    let mut protocol = monitor::Monitor::new(order.container.clone());
+    let log = order.log.map(Log::open).transpose()?;
+    let mut protocol = monitor::Monitor::new(order.container.clone(), build);
     let early = early_clients(&mut protocol, &channel)?;
     // Blocked before there is a child: the signal of one that ends at once must not be lost.
     let children = conex_sys::signal::child_signals()?;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use conex_cgroup::Cgroup;
-use conex_log::Writer;
 use conex_protocol::message::{Framing, Streams};
 use conex_protocol::monitor;
 use conex_sys::seqpacket::{Listener, Socket};
 
 use crate::monitor::detach::Detach;
 use crate::monitor::events::Events;
+use crate::monitor::log::Log;
 use crate::monitor::run_dir::RunDir;
 
 /// Number of a process: the container's first one is 0, execs count on.
@@ -41,7 +41,7 @@ pub(crate) struct Monitor {
     pub(crate) children: OwnedFd,
     pub(crate) processes: BTreeMap<ProcessKey, Process>,
     pub(crate) clients: BTreeMap<u32, Client>,
-    pub(crate) log: Option<Writer>,
+    pub(crate) log: Option<Log>,
     pub(crate) cgroup: Option<Cgroup>,
     /// Held so that the exit does not wait for the kernel to take them down.
     pub(crate) namespaces: Vec<OwnedFd>,

@@ -1,6 +1,7 @@
 //! What the owner of a container is asked, and what becomes of what it asked its monitor.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_container::health::Outcome;
@@ -12,6 +13,7 @@ use super::{After, NetworkChange};
 use crate::containers::Container;
 use crate::containers::removal::Unnamed;
 use crate::error::Result;
+use crate::template::Program;
 
 /// Answer to an order.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -86,6 +88,8 @@ pub(crate) enum Order {
     },
     /// Kill an exec.
     EndExec { exec: String },
+    /// Have the monitor execute a program in its own place, where it runs another; the answer is whether it did.
+    Upgrade { program: Arc<Program>, reply: Reply<bool> },
     /// Let the monitor forget an exec that ended.
     ForgetExec { exec: String },
 }
@@ -118,6 +122,11 @@ pub(super) enum Pending {
         told_as: Option<String>,
         reply: Reply<i32>,
     },
+    /// Of an upgrade to this build.
+    Upgrade {
+        build: String,
+        reply: Reply<bool>,
+    },
 }
 
 impl Pending {
@@ -127,6 +136,7 @@ impl Pending {
                 answer(reply, outcome.map(|_| ()))
             }
             Self::Exec { reply, .. } => answer(reply, outcome),
+            Self::Upgrade { reply, .. } => answer(reply, outcome.map(|_| true)),
         }
     }
 

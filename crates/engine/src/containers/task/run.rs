@@ -10,12 +10,24 @@ use super::order::Pending;
 use crate::containers::link::Link;
 use crate::networks::Endpoint;
 
+/// A monitor that has told that its container runs.
+pub(crate) struct Greeted {
+    /// Connection to it.
+    pub(crate) link: Link,
+    /// What was said.
+    pub(crate) protocol: daemon::Run,
+    /// Which program it runs, where it can execute another in its place.
+    pub(crate) build: Option<String>,
+}
+
 /// A container's running monitor.
 pub(crate) struct Run {
     /// Connection to the monitor.
     pub(crate) link: Link,
     /// Released when the run ends.
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Which program the monitor runs, where it can execute another in its place.
+    pub(super) build: Option<String>,
     pub(super) protocol: daemon::Run,
     pub(super) pending: HashMap<Request, Pending>,
     /// Who waits for the ends of health checks, by their execs.
@@ -24,11 +36,12 @@ pub(crate) struct Run {
 
 impl Run {
     /// A run that nothing was asked of yet.
-    pub(crate) fn new(link: Link, protocol: daemon::Run, endpoints: Vec<Endpoint>) -> Self {
+    pub(crate) fn new(greeted: Greeted, endpoints: Vec<Endpoint>) -> Self {
         Self {
-            link,
+            link: greeted.link,
             endpoints,
-            protocol,
+            build: greeted.build,
+            protocol: greeted.protocol,
             pending: HashMap::new(),
             probes: HashMap::new(),
         }
