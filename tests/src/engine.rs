@@ -7,6 +7,8 @@ use std::process::Command;
 
 /// Where a daemon lives.
 pub(crate) struct Place<'a> {
+    /// Where our programs are.
+    pub(crate) programs: &'a Path,
     /// Scratch directory.
     pub(crate) dir: &'a Path,
     /// Socket to listen on.
@@ -20,10 +22,15 @@ pub(crate) struct Place<'a> {
 /// The engine behind the socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
-    /// `target/dist/conexd`.
+    /// Ours.
     Conex,
     /// Docker's daemon and what belongs to it, unpacked below this directory (`cargo xtask reference`).
     Reference(PathBuf),
+}
+
+/// What `cargo xtask build` has made.
+pub fn dist() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist")
 }
 
 impl Engine {
@@ -36,7 +43,7 @@ impl Engine {
     pub(crate) fn daemon(&self, place: &Place<'_>) -> Vec<OsString> {
         let program = match self {
             Self::Conex => {
-                let conexd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist/conexd");
+                let conexd = place.programs.join("conexd");
                 assert!(conexd.exists(), "{} is needed: cargo xtask build", conexd.display());
                 conexd
             }

@@ -61,6 +61,47 @@ impl Reply {
     }
 }
 
+/// Sends a request to change the protocol, which must be let in; what follows the head of the answer is left to be read.
+pub(crate) fn hijack(socket: &Path, path: &str, body: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{head}");
+    stream
+}
+
+/// What the frames of a stream carry: standard output and standard error.
+pub fn frames(mut stream: impl Read) -> (String, String) {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let mut texts = (String::new(), String::new());
+    let mut rest = bytes.as_slice();
+    while let [kind, 0, 0, 0, a, b, c, d, tail @ ..] = rest {
+        let (text, tail) = tail.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        let text = String::from_utf8_lossy(text);
+        if *kind == 2 {
+            texts.1.push_str(&text);
+        } else {
+            texts.0.push_str(&text);
+        }
+        rest = tail;
+    }
+    assert!(rest.is_empty(), "{rest:?}");
+    texts
+}
+
 /// Sends one request with a JSON body and reads the answer to its end.
 pub(crate) fn request(socket: &Path, method: &str, path: &str, body: &str) -> Answer {
     let reply = exchange(

@@ -5,14 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod counting;
 mod engine;
 mod http;
 mod image;
 mod sandbox;
 mod usage;
 
-pub use crate::engine::Engine;
-pub use crate::http::{Answer, Question, Reply};
+pub use crate::counting::{COUNTER, assert_no_gap};
+pub use crate::engine::{Engine, dist};
+pub use crate::http::{Answer, Question, Reply, frames};
 pub use crate::image::{archive_from, archive_of, busybox_archive, busybox_layer, config_of, layer_of, seeded_archive};
 pub use crate::sandbox::{Said, Sandbox, eventually};
 pub use crate::usage::Usage;

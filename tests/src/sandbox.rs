@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::engine::{Engine, Place};
-use crate::http::{Answer, Question, Reply, exchange, request};
+use crate::engine::{Engine, Place, dist};
+use crate::http::{Answer, Question, Reply, exchange, hijack, request};
 
 /// Environment variable by which the processes of a sandbox are found.
 pub(crate) const MARK: &str = "CONEX_TEST_SANDBOX";
@@ -21,6 +22,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// A daemon with its data, its network namespace and its cgroup parent; all of it goes when it is dropped.
 pub struct Sandbox {
     engine: Engine,
+    programs: PathBuf,
     dir: TempDir,
     cgroup: String,
     bridge: String,
@@ -122,6 +124,14 @@ impl Sandbox {
         sandbox.loaded()
     }
 
+    /// As `new`, with the programs in this directory.
+    pub fn of_programs(programs: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::Conex, Network::Own, &[]);
+        sandbox.programs = programs.to_owned();
+        sandbox.start(environment);
+        sandbox.loaded()
+    }
+
     fn in_network(engine: Engine, network: Network, flags: &[&str]) -> Self {
         let mut sandbox = Self::in_namespace_of(engine, network, flags);
         sandbox.start(&[]);
@@ -159,6 +169,7 @@ impl Sandbox {
             .expect("a network namespace");
         Self {
             engine,
+            programs: dist(),
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
             bridge: bridge.to_owned(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
@@ -194,6 +205,7 @@ impl Sandbox {
             .open(self.dir.path().join("log"))
             .unwrap();
         let place = Place {
+            programs: &self.programs,
             dir: self.dir.path(),
             socket: &self.socket(),
             cgroup: &self.cgroup,
@@ -368,6 +380,11 @@ impl Sandbox {
     /// A request with all that can be said in one, and the answer as bytes.
     pub fn exchange(&self, question: &Question<'_>) -> Reply {
         exchange(&self.socket(), question)
+    }
+
+    /// A request to change the protocol that was let in: from here on the connection is the stream of a process.
+    pub fn hijack(&self, path: &str, body: &str) -> UnixStream {
+        hijack(&self.socket(), path, body)
     }
 
     /// The option of nsenter(1) that names the daemon's network namespace.

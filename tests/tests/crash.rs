@@ -9,17 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use conex_protocol::fail_points;
-use conex_tests::{Sandbox, eventually};
-
-const COUNTER: &str = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done";
-
-fn assert_no_gap(log: &str) {
-    let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
-    assert!(
-        numbers.iter().copied().eq(0..u32::try_from(numbers.len()).unwrap()),
-        "a gap in {log}"
-    );
-}
+use conex_tests::{COUNTER, Sandbox, assert_no_gap, eventually};
 
 #[test]
 fn what_runs_outlives_the_daemon_and_what_ended_meanwhile_is_known() {

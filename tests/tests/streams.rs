@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use conex_tests::{Said, Sandbox, eventually};
+use conex_tests::{Said, Sandbox, eventually, frames};
 
 /// A gigabyte, as the project promises it.
 const GIGABYTE: usize = 1 << 30;
@@ -140,47 +140,6 @@ fn shell(sandbox: &Sandbox, line: &str) -> Command {
     command
 }
 
-/// A client of the API that has sent a request to change its protocol, and has been let in.
-fn hijack(sandbox: &Sandbox, path: &str, body: &str) -> UnixStream {
-    let mut stream = UnixStream::connect(sandbox.socket()).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    assert!(head.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{head}");
-    stream
-}
-
-/// What the frames of a stream carry: standard output and standard error.
-fn frames(mut stream: impl Read) -> (String, String) {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let mut texts = (String::new(), String::new());
-    let mut rest = bytes.as_slice();
-    while let [kind, 0, 0, 0, a, b, c, d, tail @ ..] = rest {
-        let (text, tail) = tail.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
-        let text = String::from_utf8_lossy(text);
-        if *kind == 2 {
-            texts.1.push_str(&text);
-        } else {
-            texts.0.push_str(&text);
-        }
-        rest = tail;
-    }
-    assert!(rest.is_empty(), "{rest:?}");
-    texts
-}
-
 /// Writes three megabytes, then says so in a file.
 const TALKATIVE: &str =
     "read go; i=0; while [ $i -lt 3000 ]; do printf '%01000d\\n' $i; i=$((i+1)); done; touch /finished; sleep 1000";
@@ -191,7 +150,7 @@ fn a_client_that_does_not_read_holds_back_its_process_and_nobody_else() {
     sandbox.ok(&["run", "-di", "--name", "talk", "busybox", "sh", "-c", TALKATIVE]);
     sandbox.ok(&["run", "-d", "--name", "other", "busybox", "sleep", "1000"]);
     let has_finished = || sandbox.docker(&["exec", "talk", "ls", "/finished"]).code == 0;
-    let mut stuck = hijack(&sandbox, "/v1.50/containers/talk/attach?stream=1&stdin=1&stdout=1", "");
+    let mut stuck = sandbox.hijack("/v1.50/containers/talk/attach?stream=1&stdin=1&stdout=1", "");
     stuck.write_all(b"go\n").unwrap();
     let log_length = || sandbox.ok(&["logs", "talk"]).len();
     // It stands still: what the pipes and buffers on the way hold is less than it has to say.
@@ -224,7 +183,7 @@ fn a_client_that_does_not_read_does_not_keep_its_container_from_ending() {
     let sandbox = Sandbox::new();
     let script = "read go; yes | head -c 3000000; sleep 1000";
     sandbox.ok(&["run", "-di", "--name", "talk", "busybox", "sh", "-c", script]);
-    let mut stuck = hijack(&sandbox, "/v1.50/containers/talk/attach?stream=1&stdin=1&stdout=1", "");
+    let mut stuck = sandbox.hijack("/v1.50/containers/talk/attach?stream=1&stdin=1&stdout=1", "");
     stuck.write_all(b"go\n").unwrap();
     thread::sleep(Duration::from_millis(300));
     sandbox.ok(&["kill", "talk"]);
@@ -243,7 +202,7 @@ fn input_that_was_sent_before_the_connection_broke_is_not_lost() {
     // The process does not read before its client is gone.
     let script = "sleep 1; wc -c > /count; sleep 1000";
     sandbox.ok(&["create", "-i", "--name", "count", "busybox", "sh", "-c", script]);
-    let mut client = hijack(&sandbox, "/v1.50/containers/count/attach?stream=1&stdin=1", "");
+    let mut client = sandbox.hijack("/v1.50/containers/count/attach?stream=1&stdin=1", "");
     sandbox.ok(&["start", "count"]);
     client.write_all(&[b'x'; 150_000]).unwrap();
     drop(client);
@@ -257,7 +216,7 @@ fn every_client_that_is_attached_gets_everything_it_asked_for() {
     let sandbox = Sandbox::new();
     let script = "read go; echo out; echo err >&2; read go; exit 3";
     sandbox.ok(&["run", "-di", "--name", "talk", "busybox", "sh", "-c", script]);
-    let attach = |query: &str| hijack(&sandbox, &format!("/v1.50/containers/talk/attach?{query}"), "");
+    let attach = |query: &str| sandbox.hijack(&format!("/v1.50/containers/talk/attach?{query}"), "");
     let both = attach("stream=1&stdout=1&stderr=1");
     let first = attach("stream=1&stdout=1");
     let second = attach("stream=1&stderr=1");
@@ -307,7 +266,7 @@ fn a_log_is_replayed_to_clients_that_do_not_read_without_holding_up_others() {
     sandbox.ok(&["run", "--name", "long", "busybox", "sh", "-c", "yes | head -c 3000000"]);
     // More than a pool of threads has.
     let path = "/v1.50/containers/long/attach?logs=1&stdout=1";
-    let stuck: Vec<UnixStream> = (0..600).map(|_| hijack(&sandbox, path, "")).collect();
+    let stuck: Vec<UnixStream> = (0..600).map(|_| sandbox.hijack(path, "")).collect();
     thread::sleep(Duration::from_millis(500));
     let before = Instant::now();
     assert_eq!(sandbox.ok(&["run", "--rm", "busybox", "echo", "hi"]), "hi");
