@@ -11,7 +11,7 @@ pub(crate) fn dist() -> PathBuf {
     root().join("target/dist")
 }
 
-/// Builds them. What runs in containers' vicinity is linked statically: it must not depend on files of the host.
+/// Builds them.
 pub(crate) fn build() -> Outcome {
     let mut daemon = cargo();
     daemon.args([
@@ -25,19 +25,7 @@ pub(crate) fn build() -> Outcome {
     ]);
     run(daemon.envs(origin()))?;
     let target = host_target()?;
-    run(cargo()
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "-p",
-            "conex-shim",
-            "-p",
-            "conex-runtime",
-            "--target",
-            &target,
-        ])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    run(&mut small_programs(&["conex-shim", "conex-runtime"], &target))?;
     fs::create_dir_all(dist()).map_err(|error| format!("create {}: {error}", dist().display()))?;
     let target_dir = root().join("target");
     for (dir, name) in [
@@ -49,6 +37,15 @@ pub(crate) fn build() -> Outcome {
         place(&dir.join(name), &dist().join(name))?;
     }
     Ok(())
+}
+
+/// Cargo, to build what runs in containers' vicinity. It is linked statically: it must not depend on files of the host.
+pub(crate) fn small_programs(packages: &[&str], target: &str) -> Command {
+    let mut small = cargo();
+    small.args(["build", "--release", "--locked", "--target", target]);
+    small.args(packages.iter().flat_map(|package| ["-p", package]));
+    small.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    small
 }
 
 /// What is built: the commit, and its time in the place of that of the build, which is not the same twice. Nothing outside a
@@ -69,13 +66,13 @@ fn origin() -> Vec<(&'static str, String)> {
 }
 
 /// Replaces a program by rename: one that runs keeps its own file.
-fn place(from: &std::path::Path, to: &std::path::Path) -> Outcome {
+pub(crate) fn place(from: &std::path::Path, to: &std::path::Path) -> Outcome {
     let new = to.with_extension("new");
     fs::copy(from, &new).map_err(|error| format!("copy {}: {error}", from.display()))?;
     fs::rename(&new, to).map_err(|error| format!("rename to {}: {error}", to.display()))
 }
 
-fn host_target() -> Outcome<String> {
+pub(crate) fn host_target() -> Outcome<String> {
     let text = output(Command::new("rustc").arg("-vV"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("host: "));
     line.map(str::to_owned)

@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask build | quickstart | test | vm [--small] | reference | suites [NAME...] |
-//! bench [NAME...] | push-large-image REGISTRY`.
+//! The project's own commands: `cargo xtask build | quickstart | test | previous | vm [--small] | reference |
+//! suites [NAME...] | bench [NAME...] | push-large-image REGISTRY`.
 //!
 //! They do all the set-up on a fresh Debian machine with Rust and root. Standard library only, so that they start fast.
 
@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod image;
 mod packages;
+mod previous;
 mod quickstart;
 mod reference;
 mod run;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
         Some("build") => build::build(),
+        Some("previous") => previous::build(),
         Some("quickstart") => quickstart::quickstart(),
         Some("test") => test::test(),
         Some("vm") => vm::vm(match std::env::args().nth(2).as_deref() {
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         },
         _ => {
             eprintln!(
-                "usage: cargo xtask build | quickstart | test | vm [--small] | reference | suites [NAME...] | \
+                "usage: cargo xtask build | quickstart | test | previous | vm [--small] | reference | suites [NAME...] | \
                  bench [NAME...] | push-large-image REGISTRY"
             );
             return ExitCode::from(2);

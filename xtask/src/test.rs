@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::run::{Outcome, cargo, output, run};
-use crate::{build, packages, unstable, vm};
+use crate::{build, packages, previous, unstable, vm};
 
 /// Installs what the tests need and runs them all.
 pub(crate) fn test() -> Outcome {
@@ -32,6 +32,8 @@ pub(crate) fn test() -> Outcome {
         "-D",
         "warnings",
     ]))?;
+    // Before the present ones, whose place it takes while it is built.
+    previous::build()?;
     build::build()?;
     run(cargo().args(["test", "--release", "--locked", "--workspace"]))?;
     if Path::new("/sys/fs/cgroup/memory").exists() {
