@@ -45,6 +45,9 @@ pub(crate) struct StateRecord {
 pub(crate) struct RunRecord {
     /// The boot of the host that it belongs to.
     pub(crate) boot_id: String,
+    /// When it was begun, RFC 3339 with nanoseconds, UTC; nothing in what an older daemon noted.
+    #[serde(default)]
+    pub(crate) begun_at: Option<String>,
     /// Its connections to networks.
     pub(crate) endpoints: Vec<Endpoint>,
 }

@@ -221,6 +221,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts
     resolution::write(engine, container, &endpoints)?;
     let run = RunRecord {
         boot_id: engine.host.boot_id.clone(),
+        begun_at: Some(jiff::Timestamp::now().to_string()),
         endpoints,
     };
     begin_run(engine, id, before, restarts, run).map_err(system(format!("note the start of container {id}")))?;

@@ -161,13 +161,17 @@ fn connect(engine: &Inner, id: &str) -> Option<Socket> {
     None
 }
 
-/// Records an exit as unknown, so that the next daemon finds the same.
+/// Records an exit as unknown, so that the next daemon finds the same. A run whose start nobody noted started when it was
+/// begun: it is one, and its policy decides what follows.
 fn unknown(engine: &Inner, container: &Container, started_at: Option<String>) -> io::Result<Exit> {
+    let state: StateRecord = load(&engine.files.state_file(&container.id))?.unwrap_or_default();
+    let begun_at = state.run.and_then(|run| run.begun_at);
+    let finished_at = jiff::Timestamp::now().to_string();
     let record = ExitRecord {
         code: UNKNOWN,
         oom_killed: false,
-        finished_at: jiff::Timestamp::now().to_string(),
-        started_at: started_at.unwrap_or_else(|| files::NEVER.into()),
+        started_at: started_at.or(begun_at).unwrap_or_else(|| finished_at.clone()),
+        finished_at,
     };
     publish(&engine.files.exit_file(&container.id), &record)?;
     Ok(exit(record))
