@@ -35,11 +35,12 @@ pub(crate) fn build() -> Outcome {
     run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&source))?;
     fs::remove_file(&archive).map_err(|error| format!("remove {}: {error}", archive.display()))?;
     let target = host_target()?;
-    // What both need of others is built once.
+    // In a directory of its own: in ours cargo would take the earlier crates for the present ones, whose names are the same.
+    let built = dir().join("target");
     run(small_programs(&["conex-shim"], &target)
         .current_dir(&source)
-        .env("CARGO_TARGET_DIR", root().join("target")))?;
-    let shim = root().join("target").join(target).join("release/conex-shim");
+        .env("CARGO_TARGET_DIR", &built))?;
+    let shim = built.join(target).join("release/conex-shim");
     place(&shim, &dir().join("conex-shim"))?;
     fs::write(&built_from, COMMIT).map_err(|error| format!("write {}: {error}", built_from.display()))
 }

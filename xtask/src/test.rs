@@ -32,7 +32,6 @@ pub(crate) fn test() -> Outcome {
         "-D",
         "warnings",
     ]))?;
-    // Before the present ones, whose place it takes while it is built.
     previous::build()?;
     build::build()?;
     run(cargo().args(["test", "--release", "--locked", "--workspace"]))?;
