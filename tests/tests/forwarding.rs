@@ -406,6 +406,87 @@ fn every_line_arrives_in_the_journal() {
     assert!(kept.contains("journal 6 journal k journal 1\n"), "{}", &kept[..200]);
 }
 
+/// Docker's default, `mode=blocking`, stops a container whose receiver is down. Here it has to be asked for.
+#[test]
+fn a_container_waits_for_its_receiver_where_that_is_asked_for() {
+    const MANY: u32 = 10_000;
+    let sandbox = Sandbox::new();
+    let mut receiver = Receiver::syslog(&sandbox);
+    receiver.kill();
+    let script = |name: &str| format!("i=0; while [ $i -lt {MANY} ]; do i=$((i+1)); echo {name} $i; done");
+    let start = |name: &str, options: &[&str]| {
+        let fixed = [
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--log-driver",
+            "syslog",
+            "--log-opt",
+            "tag={{.Name}}",
+        ];
+        let tcp = ["--log-opt", "syslog-address=tcp://127.0.0.1:5141"];
+        // A tenth of what it has to say.
+        let small = ["--log-opt", "cache-max-size=50k", "--log-opt", "cache-max-file=2"];
+        let command = ["busybox", "sh", "-c", &script(name)];
+        sandbox.ok(&[&fixed[..], &tcp, &small, options, &command].concat());
+    };
+    start("waits", &["--log-opt", "mode=blocking"]);
+    start("goes-on", &[]);
+    assert_eq!(sandbox.ok(&["wait", "goes-on"]), "0");
+    let last = |name: &str| sandbox.ok(&["logs", "--tail", "1", name]);
+    assert_eq!(last("goes-on"), format!("goes-on {MANY}"));
+    eventually("it stands still", || {
+        let before = last("waits");
+        thread::sleep(Duration::from_millis(300));
+        before == last("waits")
+    });
+    assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]), "waits");
+    assert_eq!(sandbox.ok(&["exec", "waits", "echo", "here"]), "here");
+    assert_eq!(sandbox.ok(&["logs", "waits"]).lines().next().unwrap(), "waits 1");
+    receiver.resume();
+    assert_eq!(sandbox.ok(&["wait", "waits"]), "0");
+    eventually("all lines", || receiver.numbers("waits") == (1..=MANY).collect());
+    // The oldest are what the other has lost.
+    eventually("its last line", || receiver.numbers("goes-on").contains(&MANY));
+    assert!(!receiver.numbers("goes-on").contains(&1));
+}
+
+/// One that waits can be stopped, and what it has written by then arrives.
+#[test]
+fn a_container_that_waits_for_its_receiver_is_stopped_as_any_other() {
+    let sandbox = Sandbox::new();
+    let mut receiver = Receiver::syslog(&sandbox);
+    receiver.kill();
+    let tcp = [
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        "syslog-address=tcp://127.0.0.1:5141",
+    ];
+    let small = ["--log-opt", "cache-max-size=50k", "--log-opt", "cache-max-file=2"];
+    let wait = ["--log-opt", "mode=blocking", "--log-opt", "tag={{.Name}}"];
+    let command = [
+        "busybox",
+        "sh",
+        "-c",
+        "i=0; while :; do i=$((i+1)); echo waits $i; done",
+    ];
+    sandbox.ok(&[&["run", "-d", "--name", "waits"], &tcp[..], &small, &wait, &command].concat());
+    let last = || sandbox.ok(&["logs", "--tail", "1", "waits"]);
+    eventually("it stands still", || {
+        let before = last();
+        thread::sleep(Duration::from_millis(300));
+        before == last()
+    });
+    sandbox.ok(&["stop", "-t", "1", "waits"]);
+    let written: u32 = last().strip_prefix("waits ").unwrap().parse().unwrap();
+    receiver.resume();
+    eventually("all that it wrote", || {
+        receiver.numbers("waits") == (1..=written).collect()
+    });
+}
+
 /// The forwarders of a sandbox.
 fn forwarders(sandbox: &Sandbox) -> Vec<u32> {
     let all = sandbox.usage().into_iter();

@@ -44,6 +44,8 @@ pub struct Logging {
     pub compress: bool,
     /// Who gets it, where it goes elsewhere.
     pub remote: Option<Remote>,
+    /// Whether the container waits where the receiver elsewhere is so far behind that the files are full.
+    pub awaits_receiver: bool,
     /// Whether clients can read it.
     pub is_readable: bool,
     labels: Choice,
@@ -145,6 +147,8 @@ impl Logging {
             max_files: options.max_files(driver)?,
             compress: options.flag("compress", driver)?.unwrap_or(driver == Driver::Local),
             max_size,
+            // Where nobody says how, a receiver does not stop a container.
+            awaits_receiver: driver == Driver::Remote && options.get("mode") == Some("blocking"),
             is_readable: match driver {
                 Driver::JsonFile | Driver::Local => true,
                 Driver::Remote => options.get("cache-disabled").and_then(flag) != Some(true),
@@ -219,8 +223,8 @@ impl Options<'_> {
         }
     }
 
-    /// What each driver has. Entries are written to files of this host in either mode, so that a container never waits for
-    /// anybody else's readers, and no buffer has to be bounded; a cache is for drivers that send them elsewhere.
+    /// What each driver has. Entries are written to files of this host in either mode, so that no buffer has to be bounded;
+    /// a cache is for drivers that send them elsewhere.
     fn check_common(&self) -> Result<(), Invalid> {
         let mode = self.get("mode").unwrap_or_default();
         if !matches!(mode, "" | "blocking" | "non-blocking") {

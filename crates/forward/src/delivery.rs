@@ -1,7 +1,6 @@
 //! One log on its way: read from its spool, sent, and noted as arrived.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +55,7 @@ impl Delivery {
     pub(crate) fn new(orders: watch::Receiver<Follow>) -> Self {
         let loaded = {
             let follow = orders.borrow();
-            load(&follow.cursor).unwrap_or_else(|error| {
+            Position::load(&follow.cursor).unwrap_or_else(|error| {
                 tracing::warn!(log = follow.name, %error, "read what has arrived; all is sent again");
                 None
             })
@@ -136,7 +135,7 @@ impl Delivery {
                 .cursor
                 .filter(|_| unsaved && (is_over || saved.elapsed() >= SETTLED))
             {
-                save(&follow.cursor, &position)?;
+                position.save(&follow.cursor)?;
                 (saved, unsaved) = (Instant::now(), false);
             }
             if !is_empty {
@@ -198,19 +197,4 @@ async fn broken(connection: Option<&mut Connection>) -> io::Error {
         Some(connection) => connection.broken().await,
         None => std::future::pending().await,
     }
-}
-
-fn load(path: &Path) -> io::Result<Option<Position>> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Visible only when it is whole.
-fn save(path: &Path, position: &Position) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, serde_json::to_vec(position)?)?;
-    fs::rename(&temporary, path)
 }

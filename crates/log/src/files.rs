@@ -53,6 +53,11 @@ impl Part {
         Identity::of(&self.metadata)
     }
 
+    /// Bytes in it.
+    pub(crate) fn length(&self) -> u64 {
+        self.metadata.len()
+    }
+
     /// Opens the file that was listed; `None` where its name is another's by now.
     pub(crate) fn open(&self) -> io::Result<Option<File>> {
         let file = match File::open(&self.path) {

@@ -1,6 +1,6 @@
 //! Reading a log from its beginning or its end, and on as it grows, through all its files.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,30 @@ pub struct Position {
     file: Identity,
     /// Bytes before it in that file, as it was before it was packed.
     offset: u64,
+}
+
+impl Position {
+    /// What a cursor says, the file that `save` makes; nothing where there is none.
+    pub fn load(cursor: &Path) -> io::Result<Option<Self>> {
+        match fs::read(cursor) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a cursor, which is visible only when it is whole.
+    pub fn save(&self, cursor: &Path) -> io::Result<()> {
+        let temporary = cursor.with_extension("tmp");
+        fs::write(&temporary, serde_json::to_vec(self)?)?;
+        fs::rename(&temporary, cursor)
+    }
+
+    /// Whether nothing of a file comes after this place; `newer` are the files after that one.
+    pub(crate) fn has_passed(&self, part: &Part, newer: &[Part]) -> bool {
+        let is_in = |part: &Part| part.identity().is_same_file(&self.file);
+        newer.iter().any(is_in) || (is_in(part) && self.offset >= part.length())
+    }
 }
 
 /// A log that is open for reading.
@@ -389,7 +413,7 @@ mod tests {
         let rotation = Rotation {
             max_size: Some(1000),
             max_files: 4,
-            packer: None,
+            ..Rotation::default()
         };
         Writer::open(path, rotation, String::new()).unwrap()
     }
@@ -490,5 +514,54 @@ mod tests {
         assert_eq!(own, (10..10 + u32::try_from(own.len()).unwrap()).collect::<Vec<_>>());
         assert_eq!(left, (left[0]..500).collect::<Vec<_>>());
         assert!(left.len() > 60, "{left:?}");
+    }
+
+    #[test]
+    fn a_writer_waits_for_a_reader_that_has_to_have_everything() {
+        for max_files in [1, 3] {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, cursor) = (dir.path().join("log"), dir.path().join("cursor.json"));
+            let rotation = Rotation {
+                max_size: Some(1000),
+                max_files,
+                awaited: Some(cursor.clone()),
+                ..Rotation::default()
+            };
+            let mut writer = Writer::open(&path, rotation, String::new()).unwrap();
+            let fill = |writer: &mut Writer, from: u32| {
+                let full = |writer: &Writer| writer.is_held_up().unwrap();
+                let last = (from..).find(|number| {
+                    write(writer, *number..*number + 1);
+                    full(writer)
+                });
+                last.unwrap() + 1
+            };
+            let mut written = fill(&mut writer, 0);
+            assert!(std::fs::metadata(&path).unwrap().len() < 1100);
+            // What is written nevertheless is kept.
+            write(&mut writer, written..written + 100);
+            written += 100;
+            assert!(writer.is_held_up().unwrap());
+            let mut seen = Vec::new();
+            for _ in 0..5 {
+                // Read to the end, or to the middle: the place counts that was noted.
+                let mut reader = match Position::load(&cursor).unwrap() {
+                    Some(position) => Reader::open_at(&path, &position).unwrap(),
+                    None => Reader::open(&path).unwrap(),
+                };
+                while writer.is_held_up().unwrap() {
+                    let line = reader.next_entry().unwrap().unwrap().line.to_vec();
+                    seen.push(String::from_utf8(line).unwrap().trim_end().parse::<u32>().unwrap());
+                    reader.position().unwrap().save(&cursor).unwrap();
+                }
+                written = fill(&mut writer, written);
+            }
+            let mut reader = Reader::open_at(&path, &Position::load(&cursor).unwrap().unwrap()).unwrap();
+            seen.extend(numbers(&mut reader));
+            assert!(
+                seen.iter().copied().eq(0..written),
+                "{max_files}: {seen:?} of {written}"
+            );
+        }
     }
 }

@@ -8,13 +8,14 @@ use std::process::Child;
 use conex_sys::process;
 
 use crate::files::{self, older, with_suffix};
+use crate::reader::Position;
 use crate::{Stream, encode};
 
 /// Longest piece of a line in one entry, as in Docker.
 const LONGEST: usize = 16 * 1024;
 
 /// How large a log becomes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Rotation {
     /// Bytes after which a new file is begun; `None` for one file without a bound.
     pub max_size: Option<u64>,
@@ -22,6 +23,8 @@ pub struct Rotation {
     pub max_files: u32,
     /// What compresses a file that is not written any more, where that is wanted.
     pub packer: Option<Packer>,
+    /// The cursor of a reader that has to have everything: what it has not passed is not removed.
+    pub awaited: Option<PathBuf>,
 }
 
 /// Begins to compress a file, as [`pack`](crate::pack) does, in a process of its own.
@@ -146,19 +149,41 @@ impl Writer {
         if entries.is_empty() {
             return Ok(());
         }
-        let is_full = self.rotation.max_size.is_some_and(|most| self.size >= most);
-        let rotated = if is_full { self.rotate() } else { Ok(()) };
+        let rotated = if self.is_full() { self.rotate() } else { Ok(()) };
         self.file.write_all(entries)?;
         self.size += entries.len() as u64;
         rotated
     }
 
+    fn is_full(&self) -> bool {
+        self.rotation.max_size.is_some_and(|most| self.size >= most)
+    }
+
+    fn kept(&self) -> u32 {
+        self.rotation.max_files.max(1)
+    }
+
+    /// Whether the log has no room before a reader that is awaited has read on. What is written nevertheless is kept.
+    pub fn is_held_up(&self) -> io::Result<bool> {
+        let Some(cursor) = self.rotation.awaited.as_ref().filter(|_| self.is_full()) else {
+            return Ok(false);
+        };
+        let parts = files::parts(&self.path)?;
+        // The newest of those that would be removed; what comes before it in the list is newer.
+        let kept = self.kept();
+        let Some(first) = parts.iter().position(|part| part.number + 1 >= kept) else {
+            return Ok(false);
+        };
+        let position = Position::load(cursor)?;
+        Ok(!position.is_some_and(|position| position.has_passed(&parts[first], &parts[..first])))
+    }
+
     /// Gives every file the next number, and begins a new one.
     fn rotate(&mut self) -> io::Result<()> {
-        if self.is_packing() {
+        if self.is_packing() || self.is_held_up()? {
             return Ok(());
         }
-        let kept = self.rotation.max_files.max(1);
+        let kept = self.kept();
         for part in files::parts(&self.path)?.iter().rev() {
             let number = part.number + 1;
             if number >= kept {
@@ -269,6 +294,7 @@ mod tests {
             max_size: Some(100),
             max_files,
             packer,
+            awaited: None,
         };
         Writer::open(path, rotation, String::new()).unwrap()
     }

@@ -93,6 +93,10 @@ pub struct LogOrder {
     pub compress: bool,
     /// What each entry says of the container: an object as JSON, or nothing.
     pub attributes: String,
+    /// The cursor of a reader for which the container waits when the files are full and it has not read the oldest. Since
+    /// version 2; where it is not, the oldest are removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<String>,
 }
 
 /// What a monitor publishes about itself once the container's process runs.

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 /// What became ready.
@@ -90,10 +92,13 @@ impl Events {
         let _ = epoll::delete(&self.epoll, fd);
     }
 
-    /// Waits until something is ready.
-    pub(crate) fn wait(&self) -> io::Result<Vec<(Source, EventFlags)>> {
+    /// Waits until something is ready, at most so long where that is said.
+    pub(crate) fn wait(&self, most: Option<Duration>) -> io::Result<Vec<(Source, EventFlags)>> {
         let mut ready = Vec::with_capacity(16);
-        rustix::io::retry_on_intr(|| epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), None))?;
+        let most = most.and_then(|most| Timespec::try_from(most).ok());
+        rustix::io::retry_on_intr(|| {
+            epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), most.as_ref())
+        })?;
         Ok(ready
             .iter()
             .map(|event: &epoll::Event| (Source::of(event.data.u64()), event.flags))

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use conex_protocol::message::ExitRecord;
 use conex_protocol::monitor::Input;
@@ -18,12 +19,19 @@ use crate::monitor::events::Source;
 use crate::monitor::state::{FIRST, Monitor};
 use crate::monitor::time;
 
+/// How often a log is looked at for whose reader the container waits.
+const LOOK: Duration = Duration::from_millis(50);
+
 impl Monitor {
     /// Serves until the container has ended and its clients have taken everything.
     pub(crate) fn serve(&mut self) -> io::Result<()> {
         while !(self.protocol.is_over() && self.clients.is_empty()) {
-            for (source, flags) in self.events.wait()? {
+            let held_up = self.is_paused(FIRST) && self.waits_for_log(FIRST);
+            for (source, flags) in self.events.wait(held_up.then_some(LOOK))? {
                 self.on(source, flags)?;
+            }
+            if held_up {
+                self.resume(FIRST);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The container's log.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use conex_log::{Rest, Rotation, Writer};
@@ -23,6 +23,11 @@ impl Log {
         Ok(Self { order, writer })
     }
 
+    /// Whether the container waits for the log's reader. Where that cannot be told it does not: it would for ever.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.writer.is_held_up().unwrap_or(false)
+    }
+
     /// Goes on with one that the program before had open.
     pub(crate) fn resume(order: LogOrder, rest: Rest) -> io::Result<Self> {
         let path = Path::new(&order.file);
@@ -36,6 +41,7 @@ fn rotation(order: &LogOrder) -> Rotation {
         max_size: order.max_size,
         max_files: order.max_files,
         packer: order.compress.then_some(pack),
+        awaited: order.awaited.as_ref().map(PathBuf::from),
     }
 }
 

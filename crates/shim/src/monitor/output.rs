@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 
 use crate::monitor::events::{READ, Source};
+use crate::monitor::log::Log;
 use crate::monitor::state::{FIRST, Monitor, ProcessKey};
 use crate::monitor::time;
 
@@ -20,7 +21,7 @@ impl Monitor {
     /// An output is readable.
     pub(crate) fn on_output(&mut self, key: ProcessKey, stream: u8) {
         match self.read_output(key, stream) {
-            Read::Some if self.is_congested(key) => self.pause(key),
+            Read::Some if self.has_to_wait(key) => self.pause(key),
             Read::Some | Read::NothingNow => {}
             Read::Ended => self.close_output(key, stream),
         }
@@ -71,7 +72,17 @@ impl Monitor {
         }
     }
 
-    /// A client cannot follow: the process's outputs are not read until it has caught up.
+    /// Whether a process's outputs are not to be read: a client cannot follow, or the log's reader.
+    fn has_to_wait(&self, key: ProcessKey) -> bool {
+        self.is_congested(key) || self.waits_for_log(key)
+    }
+
+    /// Whether the log's reader has to read on first, which nothing tells of: it is looked at again and again.
+    pub(crate) fn waits_for_log(&self, key: ProcessKey) -> bool {
+        key == FIRST && self.log.as_ref().is_some_and(Log::is_held_up)
+    }
+
+    /// The process's outputs are not read until those who cannot follow have caught up.
     fn pause(&mut self, key: ProcessKey) {
         let Some(process) = self.processes.get_mut(&key) else {
             return;
@@ -82,9 +93,15 @@ impl Monitor {
         }
     }
 
-    /// Reads on where no client is congested any more.
+    /// Whether a process's outputs are not read at present.
+    pub(crate) fn is_paused(&self, key: ProcessKey) -> bool {
+        let process = self.processes.get(&key);
+        process.is_some_and(|process| process.outputs.iter().any(|output| output.paused))
+    }
+
+    /// Reads on where nobody has to be waited for any more.
     pub(crate) fn resume(&mut self, key: ProcessKey) {
-        if self.is_congested(key) {
+        if self.has_to_wait(key) {
             return;
         }
         let Some(process) = self.processes.get_mut(&key) else {

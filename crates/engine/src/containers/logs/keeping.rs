@@ -1,7 +1,7 @@
 //! How a container's output is kept: what its monitor is told of it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use conex_container::logging::{Driver, Logging, TagFacts};
 use conex_forward::{About, Follow};
@@ -40,12 +40,17 @@ pub(crate) fn forwarding(engine: &Inner, container: &Container, live: bool) -> O
     Some(Follow {
         name: container.id.clone(),
         number: 0,
-        cursor: log.with_file_name("cursor.json"),
+        cursor: cursor(&log),
         log,
         live,
         about: about(engine, container, &logging),
         to,
     })
+}
+
+/// What the forwarder has delivered of a log.
+fn cursor(log: &Path) -> PathBuf {
+    log.with_file_name("cursor.json")
 }
 
 fn about(engine: &Inner, container: &Container, logging: &Logging) -> About {
@@ -102,5 +107,6 @@ pub(crate) fn order(engine: &Inner, container: &Container) -> Result<Option<LogO
         max_files: logging.max_files,
         compress: logging.compress,
         attributes,
+        awaited: logging.awaits_receiver.then(|| cursor(&file).display().to_string()),
     }))
 }
