@@ -40,7 +40,7 @@ fn two_clients_at_once_start_one_daemon_that_outlives_them() {
     assert!(output.status.success(), "{out}\n{err}");
     assert_eq!(
         out.lines().collect::<Vec<_>>(),
-        ["hi", "hi", "daemons 1", "hi", "daemons 1", "kept", "flat"],
+        ["hi", "hi", "daemons 1", "hi", "daemons 1", "kept", "flat", "flags 3"],
         "{err}"
     );
     // The end of the namespace was the daemon's `kill -9`: nobody was left to remove its cgroup.
@@ -73,6 +73,8 @@ conex run --name made busybox sh -c 'echo kept >/file' && conex commit -m said -
 conex run --rm kept:1
 tar -xOf {archive} --wildcards '*/layer.tar' | conex import -c 'ENV PATH=/bin' - flat:1 >/dev/null
 conex run --rm flat:1 echo flat
+conex create --name flags --health-cmd true --health-interval 1s --log-driver local --log-opt max-size=1m busybox >/dev/null
+echo flags $(conex inspect flags | tr -d ' \n' | grep -oE '\"CMD-SHELL\",\"true\"|\"Interval\":1000000000|\"max-size\":\"1m\"' | wc -l)
 ",
         dist = dist.display(),
         archive = archive.display()

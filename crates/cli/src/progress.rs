@@ -63,14 +63,14 @@ fn bar(message: &ProgressMessage) -> Option<String> {
         .and_then(|total| i64::try_from(total).ok())
         .filter(|total| *total > 0)
     {
-        None => Some(units::size(current)),
+        None => Some(units::bytes(current)),
         Some(total) => {
             let done = usize::try_from(current.min(total).saturating_mul(50) / total).unwrap_or(0);
             let arrow = format!("{}>", "=".repeat(done.saturating_sub(1)));
             Some(format!(
                 "[{arrow:<50}]  {}/{}",
-                units::size(current),
-                units::size(total)
+                units::bytes(current),
+                units::bytes(total)
             ))
         }
     }

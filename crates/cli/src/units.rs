@@ -1,31 +1,22 @@
-//! Sizes and times as Docker writes them.
+//! Sizes and times as Docker writes and reads them.
 
-const KIBI: f64 = 1024.0;
+use conex_units::{duration, size};
 
-/// Parses `64m`, `1.5g`, `1024`: a number with a binary unit, as `--memory` takes it.
+/// Parses `64m`, `1.5g`, `1024`: a number with a binary unit, as `--memory` takes it; negative ones mean "without limit".
 pub(crate) fn parse_size(text: &str) -> Result<i64, String> {
-    let wrong = || format!("invalid size: '{text}'");
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let factor = match lower
-        .get(digits.len()..)
-        .unwrap_or_default()
-        .trim_end_matches("ib")
-        .trim_end_matches('b')
-    {
-        "" => 1.0,
-        "k" => KIBI,
-        "m" => KIBI * KIBI,
-        "g" => KIBI * KIBI * KIBI,
-        "t" => KIBI * KIBI * KIBI * KIBI,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
-    if number < 0.0 {
-        // -1 is "without limit".
-        return if factor == 1.0 { Ok(number as i64) } else { Err(wrong()) };
+    if let Some(negative) = text.parse().ok().filter(|number| *number < 0) {
+        return Ok(negative);
     }
-    Ok((number * factor) as i64)
+    let bytes = size::binary(text.trim()).and_then(|bytes| i64::try_from(bytes).ok());
+    bytes.ok_or_else(|| format!("invalid size: '{text}'"))
+}
+
+/// Parses `1m30s`, as `--health-interval` takes it, into nanoseconds.
+pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
+    match duration::parse(text) {
+        Ok(negative) if negative < 0 => Err("it cannot be negative".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
 }
 
 /// Parses `1.5`, a number of CPUs, into billionths.
@@ -36,7 +27,7 @@ pub(crate) fn parse_cpus(text: &str) -> Result<i64, String> {
 }
 
 /// Bytes with three digits and a decimal unit: `4.43MB`.
-pub(crate) fn size(bytes: i64) -> String {
+pub(crate) fn bytes(bytes: i64) -> String {
     let mut number = bytes as f64;
     let mut unit = 0;
     let units = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -60,7 +51,7 @@ pub(crate) fn size(bytes: i64) -> String {
 }
 
 /// A length of time in words: `About a minute`.
-pub(crate) fn duration(seconds: i64) -> String {
+pub(crate) fn time(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
     match seconds {
         ..1 => "Less than a second".to_owned(),
@@ -81,7 +72,7 @@ pub(crate) fn duration(seconds: i64) -> String {
 pub(crate) fn ago(since: i64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    format!("{} ago", duration(now - since))
+    format!("{} ago", time(now - since))
 }
 
 #[cfg(test)]
@@ -97,11 +88,11 @@ mod tests {
         assert_eq!(parse_size("-1"), Ok(-1));
         assert!(parse_size("x").is_err());
         assert!(parse_size("5q").is_err());
-        assert_eq!(size(4_430_000), "4.43MB");
-        assert_eq!(size(77_800_000), "77.8MB");
-        assert_eq!(size(512), "512B");
-        assert_eq!(size(1_000), "1kB");
-        assert_eq!(size(187_000_000), "187MB");
+        assert_eq!(bytes(4_430_000), "4.43MB");
+        assert_eq!(bytes(77_800_000), "77.8MB");
+        assert_eq!(bytes(512), "512B");
+        assert_eq!(bytes(1_000), "1kB");
+        assert_eq!(bytes(187_000_000), "187MB");
     }
 
     #[test]
@@ -113,17 +104,27 @@ mod tests {
             (600, "10 minutes"),
         ];
         for (seconds, expected) in words {
-            assert_eq!(duration(seconds), expected);
+            assert_eq!(time(seconds), expected);
         }
-        assert_eq!(duration(3600), "About an hour");
-        assert_eq!(duration(3600 * 47), "47 hours");
-        assert_eq!(duration(3600 * 48), "2 days");
-        assert_eq!(duration(3600 * 24 * 20), "2 weeks");
+        assert_eq!(time(3600), "About an hour");
+        assert_eq!(time(3600 * 47), "47 hours");
+        assert_eq!(time(3600 * 48), "2 days");
+        assert_eq!(time(3600 * 24 * 20), "2 weeks");
     }
 
     #[test]
     fn cpus_are_counted_in_billionths() {
         assert_eq!(parse_cpus("1.5"), Ok(1_500_000_000));
         assert!(parse_cpus("many").is_err());
+    }
+
+    #[test]
+    fn waits_are_nanoseconds_and_not_negative() {
+        assert_eq!(parse_duration("1m30s"), Ok(90_000_000_000));
+        assert_eq!(parse_duration("-1s"), Err("it cannot be negative".to_owned()));
+        assert_eq!(
+            parse_duration("5"),
+            Err("time: missing unit in duration \"5\"".to_owned())
+        );
     }
 }

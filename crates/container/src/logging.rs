@@ -4,12 +4,12 @@
 //! Docker's, at the first start.
 
 mod remote;
-mod size;
 mod tag;
 
 use std::collections::BTreeMap;
 
 use conex_api_types::LogConfig;
+use conex_units::size;
 use regex_lite::Regex;
 
 use crate::config::Config;

@@ -48,4 +48,7 @@ pub enum InstructionError {
     /// A value that the instruction does not take.
     #[error("{0}")]
     Value(String),
+    /// A time that is none.
+    #[error(transparent)]
+    Duration(#[from] conex_units::duration::DurationError),
 }

@@ -10,7 +10,6 @@
 //! `Instruction::expanded`. Texts of errors are Docker's. Of its substitutions, those with patterns (`${name#pattern}`) are
 //! refused by name.
 
-mod duration;
 mod error;
 mod expand;
 mod instruction;

@@ -1,6 +1,7 @@
 //! From a text to instructions.
 
-use crate::duration;
+use conex_units::duration;
+
 use crate::error::InstructionError;
 use crate::instruction::{CommandLine, Healthcheck, Instruction};
 use crate::lines::lines;

@@ -1,6 +1,6 @@
 //! Durations as Go writes them (`time.ParseDuration`): `1h30m`, `1.5s`, `300ms`.
 
-use crate::error::InstructionError;
+use thiserror::Error;
 
 /// The units, in nanoseconds.
 const UNITS: [(&str, f64); 8] = [
@@ -14,9 +14,31 @@ const UNITS: [(&str, f64); 8] = [
     ("h", 3600e9),
 ];
 
+/// Why a text is no duration, in Go's words.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DurationError {
+    /// It is something else.
+    #[error("time: invalid duration {0:?}")]
+    Invalid(String),
+    /// A number has nothing behind it.
+    #[error("time: missing unit in duration {0:?}")]
+    NoUnit(String),
+    /// A number has something else behind it.
+    #[error("time: unknown unit {unit:?} in duration {text:?}")]
+    UnknownUnit {
+        /// What stands there.
+        unit: String,
+        /// The whole.
+        text: String,
+    },
+}
+
 /// Nanoseconds.
-pub(crate) fn parse(text: &str) -> Result<i64, InstructionError> {
-    let invalid = || InstructionError::Value(format!("time: invalid duration {text:?}"));
+///
+/// # Errors
+/// Where the text is no duration, or one of more than 290 years.
+pub fn parse(text: &str) -> Result<i64, DurationError> {
+    let invalid = || DurationError::Invalid(text.to_owned());
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -34,13 +56,11 @@ pub(crate) fn parse(text: &str) -> Result<i64, InstructionError> {
         let number: f64 = number.parse().map_err(|_| invalid())?;
         let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
         if unit.is_empty() {
-            return Err(InstructionError::Value(format!(
-                "time: missing unit in duration {text:?}"
-            )));
+            return Err(DurationError::NoUnit(text.to_owned()));
         }
         let Some((_, worth)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            let words = format!("time: unknown unit {unit:?} in duration {text:?}");
-            return Err(InstructionError::Value(words));
+            let (unit, text) = (unit.to_owned(), text.to_owned());
+            return Err(DurationError::UnknownUnit { unit, text });
         };
         sum += number * worth;
         rest = after;

@@ -1,12 +1,12 @@
 //! Sizes as people write them, as Docker reads them (`go-units`).
 
 /// In thousands: `10m` is ten million bytes.
-pub(super) fn decimal(text: &str) -> Option<u64> {
+pub fn decimal(text: &str) -> Option<u64> {
     parse(text, 1000.0)
 }
 
 /// In 1024s.
-pub(super) fn binary(text: &str) -> Option<u64> {
+pub fn binary(text: &str) -> Option<u64> {
     parse(text, 1024.0)
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::{ArgAction, Args, ValueEnum};
-use conex_api_types::{ContainerCreateRequest, DeviceMapping, HostConfig, RestartPolicy, Ulimit};
+use conex_api_types::{
+    ContainerCreateRequest, DeviceMapping, HealthConfig, HostConfig, LogConfig, RestartPolicy, Ulimit,
+};
 use conex_client::{Client, PullOptions};
 
 use crate::failure::Failure;
@@ -119,6 +121,33 @@ pub(crate) struct Flags {
     /// Whether it is started again: no, always, unless-stopped, on-failure[:times]
     #[arg(long, value_name = "POLICY", default_value = "no")]
     restart: String,
+    /// Command that says whether it is healthy
+    #[arg(long, value_name = "COMMAND", default_value = "")]
+    health_cmd: String,
+    /// Time between two checks: 30s, 1m30s
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration, default_value = "0")]
+    health_interval: i64,
+    /// Time that a check may take
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration, default_value = "0")]
+    health_timeout: i64,
+    /// Failures in a row that make it unhealthy
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    health_retries: i64,
+    /// Time at its start in which failures do not count
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration, default_value = "0")]
+    health_start_period: i64,
+    /// Time between two checks in that
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration, default_value = "0")]
+    health_start_interval: i64,
+    /// Do not check it, whatever its image says
+    #[arg(long)]
+    no_healthcheck: bool,
+    /// Where its output is kept: json-file, local, none, syslog, journald, gelf, fluentd, splunk
+    #[arg(long, value_name = "DRIVER", default_value = "")]
+    log_driver: String,
+    /// Option of that: max-size=10m
+    #[arg(long, value_name = "OPTION")]
+    log_opt: Vec<String>,
     /// When to pull the image
     #[arg(long, value_enum, value_name = "WHEN", default_value = "missing")]
     pull: Pull,
@@ -194,9 +223,36 @@ impl Flags {
             labels: self.label.iter().map(|label| pair(label, '=')).collect(),
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
+            healthcheck: self.healthcheck()?,
             host_config: self.host_config()?,
             ..ContainerCreateRequest::default()
         })
+    }
+
+    /// What is given of its checks; nothing leaves those of its image.
+    fn healthcheck(&self) -> Result<Option<HealthConfig>, Failure> {
+        let given = HealthConfig {
+            test: if self.health_cmd.is_empty() {
+                Vec::new()
+            } else {
+                vec!["CMD-SHELL".to_owned(), self.health_cmd.clone()]
+            },
+            interval: self.health_interval,
+            timeout: self.health_timeout,
+            retries: self.health_retries,
+            start_period: self.health_start_period,
+            start_interval: self.health_start_interval,
+        };
+        let is_given = given != HealthConfig::default();
+        if !self.no_healthcheck {
+            return Ok(is_given.then_some(given));
+        }
+        if is_given {
+            let words = "--no-healthcheck conflicts with --health-* options";
+            return Err(Failure::new(125, words.to_owned()));
+        }
+        let test = vec!["NONE".to_owned()];
+        Ok(Some(HealthConfig { test, ..given }))
     }
 
     fn host_config(&self) -> Result<HostConfig, Failure> {
@@ -225,6 +281,10 @@ impl Flags {
             devices: parse_all(&self.device, |text| Ok(device(text)))?,
             pids_limit: self.pids_limit,
             restart_policy: restart_policy(&self.restart)?,
+            log_config: LogConfig {
+                kind: self.log_driver.clone(),
+                config: self.log_opt.iter().map(|option| pair(option, '=')).collect(),
+            },
             ulimits: parse_all(&self.ulimit, ulimit)?,
             ..HostConfig::default()
         })
@@ -348,6 +408,28 @@ mod tests {
             ("no".into(), "always".into())
         );
         assert_eq!(host.ulimits.unwrap()[0].hard, 20);
+    }
+
+    #[test]
+    fn checks_and_logs_are_those_of_the_api() {
+        let checks = |text: &str| request(text).healthcheck;
+        assert_eq!(checks("b"), None);
+        assert_eq!(checks("--no-healthcheck b").unwrap().test, ["NONE"]);
+        let given = checks("--health-cmd true --health-interval 1m30s --health-retries 2 b").unwrap();
+        assert_eq!(given.test, ["CMD-SHELL", "true"]);
+        assert_eq!((given.interval, given.retries, given.timeout), (90_000_000_000, 2, 0));
+        let line = Line::try_parse_from(["run", "--no-healthcheck", "--health-timeout", "1s", "b"]).unwrap();
+        let refused = line.flags.request(true).unwrap_err();
+        assert_eq!(refused.message, "--no-healthcheck conflicts with --health-* options");
+        let log = request("--log-driver local --log-opt max-size=1m --log-opt max-file=2 b")
+            .host_config
+            .log_config;
+        assert_eq!(log.kind, "local");
+        assert_eq!(
+            (log.config["max-size"].as_str(), log.config["max-file"].as_str()),
+            ("1m", "2")
+        );
+        assert_eq!(request("b").host_config.log_config, LogConfig::default());
     }
 
     #[test]

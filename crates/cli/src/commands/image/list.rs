@@ -62,7 +62,7 @@ impl Images {
         } else {
             let mut rows = vec![row(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"])];
             rows.extend(lines.iter().map(|line| {
-                let (created, size) = (units::ago(line.image.created), units::size(line.image.size));
+                let (created, size) = (units::ago(line.image.created), units::bytes(line.image.size));
                 row(&[line.repository, line.tag, self.id(line.image), &created, &size])
             }));
             print!("{}", render(&rows));
@@ -81,7 +81,7 @@ impl Images {
     fn fields(&self, line: &Line<'_>) -> Value {
         json!({
             "Repository": line.repository, "Tag": line.tag, "ID": self.id(line.image),
-            "CreatedSince": units::ago(line.image.created), "Size": units::size(line.image.size),
+            "CreatedSince": units::ago(line.image.created), "Size": units::bytes(line.image.size),
         })
     }
 }

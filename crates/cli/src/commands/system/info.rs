@@ -43,7 +43,7 @@ impl Info {
             ("OSType", info.os_type),
             ("Architecture", info.architecture),
             ("CPUs", info.ncpu.to_string()),
-            ("Total Memory", units::size(info.mem_total)),
+            ("Total Memory", units::bytes(info.mem_total)),
             ("Name", info.name),
             ("ID", info.id),
             ("Root Dir", info.docker_root_dir),
