@@ -18,6 +18,10 @@ pub(crate) const FIGURES: &[Figure] = &[
         measure: capture,
     },
     Figure {
+        name: "receiver-down",
+        measure: receiver_down,
+    },
+    Figure {
         name: "stopped-1000",
         measure: list_a_thousand,
     },
@@ -58,36 +62,57 @@ fn time_of(sandbox: &Sandbox, id: &str, query: &str) -> f64 {
     clock[0] * 3600.0 + clock[1] * 60.0 + clock[2]
 }
 
-/// A process writes short lines as fast as the monitor takes them: by the times of the first and the last line.
+/// A process writes so many short lines as fast as the monitor takes them: its container, and the seconds between the first
+/// and the last.
+fn captured(sandbox: &Sandbox, lines: usize, logging: &[&str]) -> (String, f64) {
+    let script = format!("yes 0123456789 | head -n {lines} > /t/lines; cat /t/lines");
+    let fixed = ["create", "--network", "none", "--tmpfs", "/t"];
+    let command = ["busybox", "sh", "-c", &script];
+    let id = sandbox.ok(&[&fixed[..], logging, &command].concat());
+    started(sandbox, &id);
+    ended(sandbox, &id);
+    let seconds = time_of(sandbox, &id, "tail=1") - time_of(sandbox, &id, "tail=all");
+    (id, seconds)
+}
+
 fn capture() -> String {
     let sandbox = Sandbox::with_busybox(Engine::Conex);
-    let script = format!("yes 0123456789 | head -n {LINES} > /t/lines; cat /t/lines");
-    // All of it is counted afterwards.
-    let whole = [
-        "create",
-        "--network",
-        "none",
-        "--tmpfs",
-        "/t",
-        "--log-opt",
-        "max-size=-1",
-        "busybox",
-        "sh",
-        "-c",
-        &script,
-    ];
-    let id = sandbox.ok(&whole);
-    started(&sandbox, &id);
-    ended(&sandbox, &id);
+    let (id, seconds) = captured(&sandbox, LINES, &["--log-opt", "max-size=-1"]);
+    // All of it is counted.
     let path = sandbox.ok(&["inspect", "--format", "{{.LogPath}}", &id]);
     let log = std::fs::File::open(path).unwrap();
     let lines = std::io::BufRead::split(std::io::BufReader::with_capacity(1 << 20, log), b'\n').count();
     assert_eq!(lines, LINES, "lines are lost");
-    let seconds = time_of(&sandbox, &id, "tail=1") - time_of(&sandbox, &id, "tail=all");
     cleaned(&sandbox);
     format!(
         "{:.2} million lines a second, none lost (promised: 2 million)",
         lines as f64 / seconds / 1e6
+    )
+}
+
+/// The same with and without a receiver that is down, in turns; everything fits into the spool.
+fn receiver_down() -> String {
+    const LINES: usize = 5_000_000;
+    let sandbox = Sandbox::with_busybox(Engine::Conex);
+    let nobody = [
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        "syslog-address=tcp://127.0.0.1:1",
+    ];
+    let bound = ["--log-opt", "cache-max-size=4g", "--log-opt", "cache-max-file=2"];
+    let down = [&nobody[..], &bound].concat();
+    let ratios = (0..7).map(|_| {
+        let (_, alone) = captured(&sandbox, LINES, &["--log-opt", "max-size=-1"]);
+        let (_, away) = captured(&sandbox, LINES, &down);
+        cleaned(&sandbox);
+        away / alone
+    });
+    let mut ratios: Vec<f64> = ratios.collect();
+    ratios.sort_by(f64::total_cmp);
+    format!(
+        "output takes {:.2} times as long as with json-file ({:.2} to {:.2}; promised: 1)",
+        ratios[3], ratios[0], ratios[6]
     )
 }
 
