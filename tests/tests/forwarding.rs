@@ -36,7 +36,7 @@ impl<'a> Receiver<'a> {
     fn syslog(sandbox: &'a Sandbox) -> Self {
         let dir = sandbox.dir().join("receiver");
         fs::create_dir(&dir).unwrap();
-        certificates(&dir);
+        certificates(&dir, "IP:127.0.0.1");
         let at = |name: &str| dir.join(name).display().to_string();
         let config = format!(
             r#"global(workDirectory="{work}" maxMessageSize="64k"
@@ -84,7 +84,16 @@ impl<'a> Receiver<'a> {
         fs::create_dir(&dir).unwrap();
         let at = |name: &str| dir.join(name).display().to_string();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/forwarding/receiver.py");
-        let words = ["/usr/bin/python3", script, &at("kept"), &at("listens")];
+        certificates(&dir, "DNS:splunk.test");
+        let (certificate, key) = (at("server.pem"), at("server.key"));
+        let words = [
+            "/usr/bin/python3",
+            script,
+            &at("kept"),
+            &at("listens"),
+            &certificate,
+            &key,
+        ];
         let command = words.map(str::to_owned).to_vec();
         let listens = dir.join("listens");
         Self::start(sandbox, dir, command, listens)
@@ -219,8 +228,9 @@ impl Drop for Receiver<'_> {
     }
 }
 
-/// An authority, and a certificate of it for this host.
-fn certificates(dir: &Path) {
+/// An authority, and a certificate of it for this name.
+fn certificates(dir: &Path, name: &str) {
+    let name = format!("subjectAltName={name}");
     let openssl = |arguments: &[&str]| {
         let output = Command::new("openssl")
             .current_dir(dir)
@@ -254,7 +264,7 @@ fn certificates(dir: &Path) {
         "-subj",
         "/CN=server",
         "-addext",
-        "subjectAltName=IP:127.0.0.1",
+        &name,
         "-addext",
         "basicConstraints=critical,CA:FALSE",
     ];
@@ -360,6 +370,7 @@ fn every_line_arrives_at_graylog_fluentd_and_splunk() {
     let mut receiver = Receiver::python(&sandbox);
     let udp = "gelf-address=udp://127.0.0.1:12201";
     let (url, token) = ("splunk-url=http://127.0.0.1:8088", "splunk-token=secret");
+    let ca = format!("splunk-capath={}", receiver.at("ca.pem").display());
     let containers = [
         ("gelf-udp", "gelf", vec![udp, "labels=kind"]),
         (
@@ -380,6 +391,21 @@ fn every_line_arrives_at_graylog_fluentd_and_splunk() {
             "splunk",
             vec![url, token, "splunk-format=raw", "splunk-gzip=true"],
         ),
+        (
+            "splunk-tls",
+            "splunk",
+            vec![
+                "splunk-url=https://127.0.0.1:8089",
+                token,
+                &ca,
+                "splunk-caname=splunk.test",
+            ],
+        ),
+        (
+            "splunk-channel",
+            "splunk",
+            vec![url, token, "splunk-index-acknowledgment=true"],
+        ),
     ];
     arrives(&sandbox, &mut receiver, &containers);
     let kept = receiver.kept();
@@ -393,6 +419,19 @@ fn every_line_arrives_at_graylog_fluentd_and_splunk() {
     ] {
         assert!(kept.contains(line), "{line}");
     }
+    names_its_channel(&sandbox, &kept);
+}
+
+/// A UUID of the container's own, for Splunk's acknowledgements.
+fn names_its_channel(sandbox: &Sandbox, kept: &str) {
+    let id = sandbox.ok(&["inspect", "--format", "{{.Id}}", "splunk-channel"]);
+    let channels: BTreeSet<&str> = kept.lines().filter_map(|line| line.strip_prefix("channel ")).collect();
+    let channel: Vec<&str> = channels.iter().flat_map(|channel| channel.split('-')).collect();
+    assert_eq!(
+        channel.iter().map(|part| part.len()).collect::<Vec<_>>(),
+        [8, 4, 4, 4, 12]
+    );
+    assert!(id.starts_with(&channel.concat()), "{channels:?}");
 }
 
 #[test]

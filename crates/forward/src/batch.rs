@@ -44,7 +44,7 @@ impl Batch {
         if let Remote::Splunk(to) = &follow.to
             && self.messages.iter().any(|event| !event.is_empty())
         {
-            self.request = Some(splunk::request(to, &self.messages)?);
+            self.request = Some(splunk::request(to, &follow.about, &self.messages)?);
         }
         if let Remote::Fluentd(to) = &follow.to
             && self.entries > 0

@@ -69,13 +69,16 @@ fn said(to: &Splunk, about: &About, stream: Stream, text: &str) -> Value {
 }
 
 /// The request with some events.
-pub(crate) fn request(to: &Splunk, events: &[Vec<u8>]) -> io::Result<Request<Full<Bytes>>> {
+pub(crate) fn request(to: &Splunk, about: &About, events: &[Vec<u8>]) -> io::Result<Request<Full<Bytes>>> {
     let mut body = events.concat();
     let mut request = Request::post(&to.path)
         .header(header::AUTHORIZATION, format!("Splunk {}", to.token))
         .header(header::CONTENT_TYPE, "application/json");
     if let Address::Tcp { to, .. } = &to.address {
         request = request.header(header::HOST, to);
+    }
+    if to.has_channel {
+        request = request.header("X-Splunk-Request-Channel", channel(&about.container_id));
     }
     if let Some(level) = to.gzip {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
@@ -84,6 +87,12 @@ pub(crate) fn request(to: &Splunk, events: &[Vec<u8>]) -> io::Result<Request<Ful
         request = request.header(header::CONTENT_ENCODING, "gzip");
     }
     request.body(Full::new(body.into())).map_err(io::Error::other)
+}
+
+/// A UUID that is the container's, and the same in each forwarder.
+fn channel(container: &str) -> String {
+    let part = |from: usize, to: usize| container.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 #[cfg(test)]
@@ -106,6 +115,7 @@ mod tests {
             index: Some("i".into()),
             form,
             gzip: None,
+            has_channel: false,
         };
         let about = About {
             tag: "tag".into(),

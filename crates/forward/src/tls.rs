@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 /// Encrypts a stream to this host.
 pub(crate) async fn connect(stream: TcpStream, host: &str, tls: &Tls) -> io::Result<TlsStream<TcpStream>> {
     let connector = TlsConnector::from(Arc::new(config(tls)?));
+    let host = tls.name.as_deref().unwrap_or(host);
     let host = host.trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     connector.connect(name, stream).await

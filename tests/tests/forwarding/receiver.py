@@ -4,6 +4,7 @@ import gzip
 import http.server
 import json
 import socket
+import ssl
 import sys
 import threading
 import zlib
@@ -88,6 +89,8 @@ class Splunk(http.server.BaseHTTPRequestHandler):
             event, end = json.JSONDecoder().raw_decode(text)
             events.append(event)
             text = text[end:]
+        if "X-Splunk-Request-Channel" in self.headers:
+            keep("channel", self.headers["X-Splunk-Request-Channel"])
         for one in events if is_known else []:
             assert float(one["time"]) > 1e9 and one["host"], one
             said = one["event"]
@@ -106,11 +109,16 @@ class Splunk(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def splunk():
-    http.server.ThreadingHTTPServer(("127.0.0.1", 8088), Splunk).serve_forever()
+def splunk(port, is_encrypted):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Splunk)
+    if is_encrypted:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[3], sys.argv[4])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()
 
 
-for target, arguments in [(splunk, ()), (gelf_datagrams, ()), (serve, (12201, gelf_stream)), (serve, (24224, fluentd))]:
+for target, arguments in [(splunk, (8088, False)), (splunk, (8089, True)), (gelf_datagrams, ()), (serve, (12201, gelf_stream)), (serve, (24224, fluentd))]:
     threading.Thread(target=target, args=arguments, daemon=True).start()
 open(sys.argv[2], "w").close()
 threading.Event().wait()

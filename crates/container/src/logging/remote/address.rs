@@ -38,6 +38,8 @@ pub struct Tls {
     pub own: Option<(String, String)>,
     /// Whether the receiver's certificate is taken as it is.
     pub skip_verify: bool,
+    /// Whose certificate it has to be; that of the host that is connected to where nobody is named.
+    pub name: Option<String>,
 }
 
 /// Host and port, the usual one where none is named.

@@ -25,6 +25,8 @@ pub struct Splunk {
     pub form: Form,
     /// Whether requests are compressed, and how much.
     pub gzip: Option<u32>,
+    /// Whether they name a channel of the container's own, as a server asks for that acknowledges what it has indexed.
+    pub has_channel: bool,
 }
 
 /// How entries are written.
@@ -75,20 +77,13 @@ impl Splunk {
         };
         let url = text("splunk-url").ok_or_else(|| Invalid::field("splunk: splunk-url is expected"))?;
         let token = text("splunk-token").ok_or_else(|| Invalid::field("splunk: splunk-token is expected"))?;
-        for name in ["splunk-caname", "splunk-index-acknowledgment"] {
-            if options.get(name).is_some_and(|text| flag(text) != Some(false)) {
-                return Err(Invalid::Unsupported {
-                    field: "LogConfig.Config",
-                    what: format!("the log option {name}"),
-                });
-            }
-        }
         // Whether the server is there is seen when there is something to be sent.
         switch("splunk-verify-connection")?;
         let tls = Tls {
             ca: text("splunk-capath"),
             own: None,
             skip_verify: switch("splunk-insecureskipverify")?,
+            name: text("splunk-caname"),
         };
         let (address, path) = address(&url, tls)?;
         let form = match options.get("splunk-format").unwrap_or("inline") {
@@ -118,6 +113,7 @@ impl Splunk {
             index: text("splunk-index"),
             form,
             gzip: switch("splunk-gzip")?.then_some(level),
+            has_channel: switch("splunk-index-acknowledgment")?,
         })
     }
 }
@@ -186,6 +182,18 @@ mod tests {
         let own = splunk(&own).unwrap();
         assert_eq!((own.path.as_str(), own.form, own.gzip), ("/a/b", Form::Raw, Some(6)));
         assert_eq!(own.index.as_deref(), Some("i"));
+        let named = [
+            url,
+            token,
+            ("splunk-caname", "c"),
+            ("splunk-index-acknowledgment", "true"),
+        ];
+        let named = splunk(&named).unwrap();
+        assert!(named.has_channel);
+        let Address::Tcp { tls: Some(tls), .. } = named.address else {
+            panic!("{:?}", named.address);
+        };
+        assert_eq!(tls.name.as_deref(), Some("c"));
     }
 
     #[test]

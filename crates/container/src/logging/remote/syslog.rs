@@ -77,6 +77,7 @@ impl Syslog {
             skip_verify: options
                 .get("syslog-tls-skip-verify")
                 .is_some_and(|text| flag(text) != Some(false)),
+            name: None,
         };
         Ok(Self {
             address: address(options.get("syslog-address").unwrap_or_default(), tls)?,
