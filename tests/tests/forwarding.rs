@@ -355,6 +355,11 @@ fn every_line_arrives_over_every_transport_of_syslog() {
     let containers = [
         ("udp", "syslog", vec!["syslog-address=udp://127.0.0.1:5140"]),
         ("tcp", "syslog", vec![tcp, "syslog-format=rfc3164"]),
+        (
+            "packed",
+            "syslog",
+            vec![tcp, "cache-compress=true", "cache-max-size=20k", "cache-max-file=20"],
+        ),
         ("tls", "syslog", vec![tls, ca.as_str(), "syslog-format=rfc5424"]),
         ("stream", "syslog", vec![stream.as_str(), "syslog-format=rfc5424micro"]),
         ("datagrams", "syslog", vec![datagrams.as_str()]),

@@ -127,12 +127,6 @@ impl Logging {
         }
         let max_size = options.max_size(driver)?;
         let remote = match driver {
-            Driver::Remote if options.get("cache-compress").and_then(flag) == Some(true) => {
-                return Err(Invalid::Unsupported {
-                    field: "LogConfig.Config",
-                    what: "compressing what waits to be sent".to_owned(),
-                });
-            }
             Driver::Remote => Some(match config.kind.as_str() {
                 "fluentd" => Remote::Fluentd(Fluentd::of(&options)?),
                 "gelf" => Remote::Gelf(Gelf::of(&options)?),
@@ -145,7 +139,10 @@ impl Logging {
         Ok(Self {
             driver,
             max_files: options.max_files(driver)?,
-            compress: options.flag("compress", driver)?.unwrap_or(driver == Driver::Local),
+            compress: match driver {
+                Driver::Remote => options.get("cache-compress").and_then(flag) == Some(true),
+                _ => options.flag("compress", driver)?.unwrap_or(driver == Driver::Local),
+            },
             max_size,
             // Where nobody says how, a receiver does not stop a container.
             awaits_receiver: driver == Driver::Remote && options.get("mode") == Some("blocking"),

@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +25,15 @@ pub(crate) struct Identity {
     inode: u64,
     /// When it was written last, nanoseconds since 1970; a packed file has the time of what it was packed from.
     written: i64,
+    /// When it was made, where the file system knows: a number that is free is given away again.
+    #[serde(default)]
+    made: Option<i64>,
 }
 
 impl Identity {
     pub(crate) fn of(metadata: &Metadata) -> Self {
+        let made = metadata.created().ok();
+        let since = made.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -35,6 +41,7 @@ impl Identity {
                 .mtime()
                 .saturating_mul(1_000_000_000)
                 .saturating_add(metadata.mtime_nsec()),
+            made: since.and_then(|since| i64::try_from(since.as_nanos()).ok()),
         }
     }
 
@@ -44,7 +51,13 @@ impl Identity {
     }
 
     pub(crate) fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        let is_known = self.made.is_some() && other.made.is_some();
+        (self.device, self.inode) == (other.device, other.inode) && (!is_known || self.made == other.made)
+    }
+
+    /// Whether it was written last when another was.
+    pub(crate) fn is_as_old(&self, other: &Self) -> bool {
+        self.written == other.written
     }
 }
 
@@ -126,6 +139,21 @@ fn number_of(log: &str, name: &str) -> Option<(u32, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_was_given_away_again_is_another_file() {
+        let identity = |made| Identity {
+            device: 1,
+            inode: 2,
+            written: 3,
+            made,
+        };
+        assert!(identity(Some(1)).is_same_file(&identity(Some(1))));
+        assert!(!identity(Some(1)).is_same_file(&identity(Some(2))));
+        // Where nobody knows, the number has to do; so it has in what an earlier version wrote.
+        let earlier: Identity = serde_json::from_str(r#"{"device":1,"inode":2,"written":3}"#).unwrap();
+        assert!(earlier.is_same_file(&identity(Some(2))));
+    }
 
     #[test]
     fn files_of_a_log_are_known_by_their_names() {

@@ -149,7 +149,11 @@ impl Reader {
     /// Opens a log at a place that was read to. What is gone since is passed over: the oldest that was written after it is the
     /// next.
     pub fn open_at(path: &Path, position: &Position) -> io::Result<Self> {
-        let is_it = |part: &&Part| part.identity().is_same_file(&position.file);
+        let is_it = |part: &&Part| {
+            let identity = part.identity();
+            // Or what it was packed into.
+            identity.is_same_file(&position.file) || (part.is_packed && identity.is_as_old(&position.file))
+        };
         let source = opened(path, |parts| parts.iter().find(is_it))?;
         let (mut source, mut offset) = match source {
             Some(source) => (source, position.offset),
@@ -496,6 +500,32 @@ mod tests {
         let rest = from_there();
         assert_eq!(rest, (rest[0]..500).collect::<Vec<_>>());
         assert!(rest.len() > 60);
+    }
+
+    #[test]
+    fn a_place_is_found_again_in_a_file_that_was_packed_or_whose_number_is_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = bounded(&path);
+        write(&mut writer, 0..40);
+        // All that is written to the first file has been, and half of it was read.
+        let mut reader = Reader::open(&path).unwrap();
+        let first = std::fs::read_to_string(dir.path().join("log.1"))
+            .unwrap()
+            .lines()
+            .count();
+        let half = u32::try_from(first / 2).unwrap();
+        for _ in 0..half {
+            reader.next_entry().unwrap().unwrap();
+        }
+        let position = reader.position().unwrap();
+        crate::pack(&dir.path().join("log.1")).unwrap();
+        drop(reader);
+        let from_there = || numbers(&mut Reader::open_at(&path, &position).unwrap());
+        assert_eq!(from_there(), (half..40).collect::<Vec<_>>());
+        // The next file may have the number that the unpacked one had.
+        write(&mut writer, 40..80);
+        assert_eq!(from_there(), (half..80).collect::<Vec<_>>());
     }
 
     #[test]
