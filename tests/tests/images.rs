@@ -235,9 +235,7 @@ fn the_first_files_of_a_layer_are_on_disk_while_it_stalls() {
     let sandbox = Sandbox::beside_registries();
     let registry = Faulty::start();
     // Random enough that half of the blob is half of the archive.
-    let noise: Vec<u8> = (0..4_000_000_u64)
-        .map(|n| (n.wrapping_mul(6_364_136_223_846_793_005) >> 33) as u8 ^ (n * n % 251) as u8)
-        .collect();
+    let noise = noise(4_000_000);
     let large = image(
         OCI_CONFIG,
         &[(
@@ -579,6 +577,181 @@ fn a_pull_that_dies_with_the_daemon_leaves_nothing_and_begins_again() {
         sandbox.ok(&["rmi", &name]);
         assert_nothing_left(&sandbox);
     }
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(length: u64) -> Vec<u8> {
+    (0..length)
+        .map(|n| (n.wrapping_mul(6_364_136_223_846_793_005) >> 33) as u8 ^ (n * n % 251) as u8)
+        .collect()
+}
+
+/// What came of pulls that broke off: bytes, by the blobs' digests.
+fn partials(sandbox: &Sandbox) -> Vec<(String, u64)> {
+    let files = std::fs::read_dir(sandbox.dir().join("data/content/partial")).unwrap();
+    let files = files.flatten().map(|file| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        (format!("sha256:{name}"), file.metadata().unwrap().len())
+    });
+    files.collect()
+}
+
+/// Pulls of a small and a large layer that break off when nine tenths of the large one are there.
+struct Broken {
+    registry: Faulty,
+    small: Content,
+    large: Content,
+    name: String,
+}
+
+impl Broken {
+    fn new() -> Self {
+        let registry = Faulty::start();
+        let noise = noise(4_000_000);
+        let parts = image(
+            OCI_CONFIG,
+            &[
+                (OCI_LAYER_GZIP, "gzip", &layer_of(&[("small", b"is whole")])),
+                (OCI_LAYER_GZIP, "gzip", &layer_of(&[("large", &noise)])),
+            ],
+        );
+        registry.add("parts", "latest", &parts);
+        let name = format!("{}/parts", registry.domain());
+        let [small, large] = <[Content; 2]>::try_from(parts.layers).ok().unwrap();
+        Self {
+            registry,
+            small,
+            large,
+            name,
+        }
+    }
+
+    /// Begins a pull, and comes back when it stands still.
+    fn begin(&self, sandbox: &Sandbox) -> (std::process::Child, Gate) {
+        let gate = Gate::default();
+        let most = self.large.bytes.len() * 9 / 10;
+        let (small, large) = (self.small.digest().to_string(), self.large.digest().to_string());
+        self.registry.order(&large, Fault::StallAfter(most, gate.clone()), 1);
+        let pull = sandbox.background(&["pull", &self.name]);
+        // What is kept is what was unpacked, a little less than what came.
+        let all = (self.small.bytes.len() as u64, self.large.bytes.len() as u64 * 88 / 100);
+        eventually("nine tenths", || {
+            let there = partials(sandbox);
+            let length = |digest: &str| {
+                there
+                    .iter()
+                    .find(|(name, _)| name == digest)
+                    .map_or(0, |(_, length)| *length)
+            };
+            length(&small) == all.0 && length(&large) >= all.1
+        });
+        (pull, gate)
+    }
+
+    /// Pulls to the end; the places from which each blob was asked for.
+    fn finish(&self, sandbox: &Sandbox) -> Vec<(String, u64)> {
+        let before = self.registry.server.requests().len();
+        sandbox.ok(&["pull", "-q", &self.name]);
+        let requests = self.registry.server.requests().split_off(before);
+        let of_layers = [&self.small, &self.large].map(|layer| layer.digest().to_string());
+        let asked = requests.iter().filter_map(|request| {
+            let digest = of_layers
+                .iter()
+                .find(|digest| request.path.ends_with(digest.as_str()))?;
+            let range = request.header("range").unwrap_or("bytes=0-");
+            let start = range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()?;
+            Some((digest.clone(), start))
+        });
+        asked.collect()
+    }
+}
+
+#[test]
+fn a_pull_that_breaks_off_goes_on_where_it_was() {
+    let mut sandbox = Sandbox::beside_registries();
+    let broken = Broken::new();
+    for how in ["the client goes away", "the daemon ends", "the daemon is killed"] {
+        let (mut pull, gate) = broken.begin(&sandbox);
+        match how {
+            "the client goes away" => pull.kill().unwrap(),
+            "the daemon ends" => sandbox.terminate(),
+            _ => sandbox.kill(),
+        }
+        pull.wait().unwrap();
+        if how == "the client goes away" {
+            assert_nothing_left(&sandbox);
+        }
+        gate.open();
+        if how != "the client goes away" {
+            sandbox.start(&[]);
+        }
+        let asked = broken.finish(&sandbox);
+        // Of the small layer nothing is asked for again, of the large one not more than an eighth.
+        let [(digest, start)] = asked.as_slice() else {
+            panic!("{how}: {asked:?}");
+        };
+        assert_eq!(*digest, broken.large.digest().to_string(), "{how}");
+        let length = broken.large.bytes.len() as u64;
+        assert!(length - start < length * 12 / 100, "{how}: {start} of {length}");
+        assert_eq!(partials(&sandbox), [], "{how}");
+        sandbox.ok(&["create", "--name", "made", &broken.name, "x"]);
+        let said = sandbox.docker(&["cp", "made:/large", "-"]);
+        assert!(said.out.len() > 4_000_000 / 2, "{how}");
+        sandbox.ok(&["rm", "made"]);
+        sandbox.ok(&["rmi", &broken.name]);
+        assert_nothing_left(&sandbox);
+    }
+}
+
+#[test]
+fn what_was_kept_of_a_pull_and_is_not_right_is_fetched_anew() {
+    let mut sandbox = Sandbox::beside_registries();
+    let broken = Broken::new();
+    let (mut pull, gate) = broken.begin(&sandbox);
+    sandbox.kill();
+    pull.wait().unwrap();
+    gate.open();
+    // A disk that has lost some of it.
+    let large = broken.large.digest().to_string();
+    let path = sandbox
+        .dir()
+        .join("data/content/partial")
+        .join(large.trim_start_matches("sha256:"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    sandbox.start(&[]);
+    let asked = broken.finish(&sandbox);
+    let again: Vec<u64> = asked
+        .iter()
+        .filter(|(digest, _)| *digest == large)
+        .map(|(_, start)| *start)
+        .collect();
+    assert_eq!((again.len(), again.last()), (2, Some(&0)), "{asked:?}");
+    assert_eq!(partials(&sandbox), []);
+}
+
+#[test]
+fn what_was_kept_of_a_pull_is_pruned_with_images() {
+    let mut sandbox = Sandbox::beside_registries();
+    let broken = Broken::new();
+    let (mut pull, gate) = broken.begin(&sandbox);
+    // Not what is being fetched.
+    sandbox.ok(&["image", "prune", "-f"]);
+    let large = broken.large.digest().to_string();
+    assert!(partials(&sandbox).iter().any(|(digest, _)| *digest == large));
+    sandbox.kill();
+    pull.wait().unwrap();
+    gate.open();
+    sandbox.start(&[]);
+    // (The client shows the space only where images were deleted.)
+    let kept: u64 = partials(&sandbox).iter().map(|(_, length)| *length).sum();
+    let (_, said) = sandbox.request("POST", "/v1.50/images/prune", "");
+    assert!(
+        said.contains(&format!(r#""SpaceReclaimed":{kept}"#)) && kept > 1_000_000,
+        "{said}"
+    );
+    assert_eq!(partials(&sandbox), []);
 }
 
 #[test]

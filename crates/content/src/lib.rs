@@ -4,13 +4,16 @@
 //!   content/
 //!       blobs/sha256/<64 hexadecimal digits>     complete, right, on disk
 //!       ingest/<n>                               being written; collected at the next start
+//!       partial/<64 hexadecimal digits>          what came of a blob whose transfer broke off; kept for a week
 //! ```
 //!
 //! A blob is written and hashed at once, synced, and published by rename when its digest is right. It is never changed
 //! afterwards. Everything here is synchronous; a program with an event loop calls it from a thread that may block.
 
 mod ingest;
+mod partial;
 mod store;
 
 pub use crate::ingest::{Aside, Ingest};
+pub use crate::partial::Partial;
 pub use crate::store::{Content, ContentError};

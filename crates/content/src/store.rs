@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use conex_reference::Digest;
 
 use crate::ingest::Ingest;
+use crate::partial::forget_old;
 
 /// An operation on the content store did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,7 @@ pub struct Content {
 pub(crate) struct Shared {
     pub(crate) blobs: PathBuf,
     ingest: PathBuf,
+    pub(crate) partial: PathBuf,
     next: AtomicU64,
 }
 
@@ -74,7 +76,8 @@ impl Content {
     pub fn open(root: &Path) -> Result<Self, ContentError> {
         let blobs = root.join("blobs").join("sha256");
         let ingest = root.join("ingest");
-        for dir in [&blobs, &ingest] {
+        let partial = root.join("partial");
+        for dir in [&blobs, &ingest, &partial] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -85,10 +88,12 @@ impl Content {
             let path = leftover.map_err(file("read", &ingest))?.path();
             fs::remove_file(&path).map_err(file("remove", &path))?;
         }
+        forget_old(&partial)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 blobs,
                 ingest,
+                partial,
                 next: AtomicU64::new(0),
             }),
         })

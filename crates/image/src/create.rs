@@ -21,7 +21,7 @@ use crate::image::Image;
 use crate::images::Images;
 use crate::index::Flight;
 use crate::layers::{link_paths, on_blocking, stage};
-use crate::pipeline::{self, Archive, BlobDigest, WriteArchive};
+use crate::pipeline::{self, Archive, Arriving, WriteArchive};
 use crate::pull::NewImage;
 
 /// Digest of an archive without members: 1024 zeros.
@@ -84,7 +84,7 @@ impl Images {
     ) -> Result<MadeLayer, LayerError> {
         let shared = self.shared.clone();
         let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
-        let pipeline = pipeline::start(root, skeleton, BlobDigest::NotTaken, Arc::new(told));
+        let pipeline = pipeline::start(root, skeleton, Arriving::Unknown, Arc::new(told));
         while let Some(chunk) = body.next().await {
             let is_last = chunk.is_err();
             // The pipeline may have ended for a reason of its own.

@@ -86,6 +86,9 @@ pub enum LayerError {
     /// The layer store.
     #[error("failed to register layer: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// What came of its blob.
+    #[error("keep what comes of a layer: {0}")]
+    Content(#[from] ContentError),
     /// Its archive cannot be written.
     #[error("pack the layer: {0}")]
     Pack(#[source] std::io::Error),

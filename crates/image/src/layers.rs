@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conex_archive::Extracted;
+use conex_content::Partial;
+use conex_reference::Digest;
 use conex_snapshot::{Layer, Staging};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
@@ -17,14 +19,14 @@ use crate::error::{LayerError, PullError};
 use crate::held::{Held, InFlight};
 use crate::images::Images;
 use crate::index::{Flight, Shared, layer};
-use crate::pipeline::{self, BlobDigest};
+use crate::pipeline::{self, Arriving};
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::LayerRecord;
 use crate::remove::chain_ids;
 
-/// Where a layer's blob comes from: asked for only when the layer is not there.
+/// Where a layer's blob comes from, from a place in it on: asked for only when the layer is not there.
 pub(crate) type OpenBlob = Box<
-    dyn Fn() -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, LayerError>>, LayerError>> + Send + Sync,
+    dyn Fn(u64) -> BoxFuture<'static, Result<BoxStream<'static, Result<Bytes, LayerError>>, LayerError>> + Send + Sync,
 >;
 
 /// A layer that an image needs.
@@ -32,7 +34,7 @@ pub(crate) struct Wanted {
     /// First twelve digits of the blob's digest, for progress.
     pub(crate) short: String,
     /// Digest that the blob must have; `None` where nothing promised one.
-    pub(crate) blob: Option<String>,
+    pub(crate) blob: Option<Digest>,
     /// Bytes of the blob.
     pub(crate) size: u64,
     /// Digest that the archive must have.
@@ -137,6 +139,49 @@ impl Task {
                 self.slots.acquire().await.map_err(|_| LayerError::CutOff)?
             }
         };
+        let partial = self.partial(&wanted).await?;
+        let is_resumed = partial.as_ref().is_some_and(|partial| partial.length() > 0);
+        let mut unpacked = self.unpack(&wanted, partial).await;
+        if is_resumed && let Err(LayerError::Blob { digest }) = &unpacked {
+            tracing::warn!(digest, "what was kept of a layer is not right; it is fetched anew");
+            unpacked = self.unpack(&wanted, self.partial(&wanted).await?).await;
+        }
+        drop(slot);
+        let (staging, extracted) = unpacked?;
+        let placed = self.place(&wanted, extracted, staging, (flight, download)).await?;
+        if !wanted.local {
+            tell(&self.sink, &wanted.short, Status::PullComplete);
+        }
+        Ok(placed)
+    }
+
+    /// What an earlier transfer has left of a blob, where a digest says what it will be.
+    async fn partial(&self, wanted: &Wanted) -> Result<Option<Partial>, LayerError> {
+        let Some(digest) = wanted.blob else { return Ok(None) };
+        let (content, size) = (self.images.shared.content.clone(), wanted.size);
+        on_blocking(move || Ok(content.partial(&digest, size)?)).await
+    }
+
+    /// Fetches and unpacks a layer. What came of its blob stays for the next attempt where the transfer breaks off, and
+    /// until its image is recorded.
+    async fn unpack(&self, wanted: &Wanted, partial: Option<Partial>) -> Result<(Staging, Extracted), LayerError> {
+        let unpacked = self.unpack_after(wanted, partial).await;
+        // What came before a transfer broke off is right as far as anybody knows.
+        if let (Err(error), Some(digest)) = (&unpacked, wanted.blob)
+            && !matches!(error, LayerError::Registry(_))
+        {
+            let content = self.images.shared.content.clone();
+            on_blocking(move || Ok(content.discard_partial(&digest)?)).await?;
+        }
+        unpacked
+    }
+
+    async fn unpack_after(
+        &self,
+        wanted: &Wanted,
+        partial: Option<Partial>,
+    ) -> Result<(Staging, Extracted), LayerError> {
+        let begun = partial.as_ref().map_or(0, Partial::length);
         let shared = self.images.shared.clone();
         let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
         let (sink, short, total, local) = (self.sink.clone(), wanted.short.clone(), wanted.size, wanted.local);
@@ -148,13 +193,13 @@ impl Task {
             };
             tell(&sink, &short, status);
         });
-        let digest = match wanted.blob {
-            Some(_) => BlobDigest::Taken,
-            None => BlobDigest::NotTaken,
+        let blob = match wanted.blob {
+            Some(_) => Arriving::Promised(partial),
+            None => Arriving::Unknown,
         };
-        let pipeline = pipeline::start(root, skeleton, digest, unpacked);
-        let broken = self.feed(&wanted, &pipeline.chunks).await?;
-        drop((pipeline.chunks, slot));
+        let pipeline = pipeline::start(root, skeleton, blob, unpacked);
+        let broken = self.feed(wanted, begun, &pipeline.chunks).await?;
+        drop(pipeline.chunks);
         if !wanted.local && broken.is_none() {
             tell(&self.sink, &wanted.short, Status::VerifyingChecksum);
             tell(&self.sink, &wanted.short, Status::DownloadComplete);
@@ -163,26 +208,22 @@ impl Task {
         if let Some(error) = broken {
             return Err(error);
         }
-        let archive = check(&wanted, outcome?)?;
-        let extracted = archive.extracted;
+        let archive = check(wanted, outcome?)?;
         if !archive.has_skeleton {
             staging.discard_skeleton()?;
         }
-        let placed = self.place(&wanted, extracted, staging, (flight, download)).await?;
-        if !wanted.local {
-            tell(&self.sink, &wanted.short, Status::PullComplete);
-        }
-        Ok(placed)
+        Ok((staging, archive.extracted))
     }
 
-    /// Sends the blob into its pipeline as it arrives; returns what broke it off.
+    /// Sends the blob into its pipeline as it arrives, from a place on; returns what broke it off.
     async fn feed(
         &self,
         wanted: &Wanted,
+        begun: u64,
         chunks: &mpsc::Sender<std::io::Result<Bytes>>,
     ) -> Result<Option<LayerError>, LayerError> {
-        let mut blob = (wanted.open)().await?;
-        let mut arrived = 0;
+        let mut blob = (wanted.open)(begun).await?;
+        let mut arrived = begun;
         while let Some(chunk) = blob.next().await {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
@@ -194,9 +235,10 @@ impl Task {
             };
             arrived += chunk.len() as u64;
             // What is read of a wrong blob is bounded by what was promised.
-            if let Some(digest) = wanted.blob.as_ref().filter(|_| arrived > wanted.size) {
+            if let Some(digest) = wanted.blob.filter(|_| arrived > wanted.size) {
                 let _ = chunks.send(Err(std::io::ErrorKind::InvalidData.into())).await;
-                return Ok(Some(LayerError::Blob { digest: digest.clone() }));
+                let digest = digest.to_string();
+                return Ok(Some(LayerError::Blob { digest }));
             }
             if !wanted.local {
                 let status = Status::Downloading {
@@ -263,12 +305,8 @@ impl Task {
 
 /// What was unpacked, if it is what was promised. A blob that is not right explains an archive that cannot be read.
 fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<pipeline::Archive, LayerError> {
-    if let Some(digest) = wanted
-        .blob
-        .as_ref()
-        .filter(|digest| Some(*digest) != outcome.blob.as_ref())
-    {
-        let digest = digest.clone();
+    let promised = wanted.blob.map(|digest| digest.to_string());
+    if let Some(digest) = promised.filter(|digest| Some(digest) != outcome.blob.as_ref()) {
         return Err(if outcome.size < wanted.size {
             LayerError::Truncated {
                 digest,

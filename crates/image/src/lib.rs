@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Nothing is acknowledged before the last line. What a failed or killed pull leaves is unreferenced: layers that no other
-//! image or pull holds are discarded at once, or by the collection in `Images::open`.
+//! image or pull holds are discarded at once, or by the collection in `Images::open`. What came of their blobs is kept
+//! (`content/partial`), and the next pull goes on there.
 //!
 //! Changes follow each other (`Shared::changes`) and are carried through, on a task of their own, even if whoever asked for
 //! them goes away. A removal waits for those who are about to use an image or a layer (`Shared::uses`), and they for it.
@@ -29,6 +30,7 @@ mod held;
 mod image;
 mod images;
 mod index;
+mod kept;
 mod layers;
 mod lease;
 mod load;

@@ -116,7 +116,7 @@ fn wanted_layer(file: &Arc<Aside>, diff_id: String) -> Wanted {
         size: file.size(),
         diff_id,
         local: true,
-        open: Box::new(move || {
+        open: Box::new(move |_| {
             let file = file.clone();
             Box::pin(async move { Ok(file_stream(file)) })
         }),

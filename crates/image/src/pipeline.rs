@@ -16,12 +16,14 @@ use std::sync::mpsc as blocking;
 
 use bytes::Bytes;
 use conex_archive::{ArchiveError, Compression, ExtractError, Extracted, SkeletonWriter, extract_layer};
+use conex_content::Partial;
 use conex_stream::ChunkReader;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::error::LayerError;
+use crate::kept::Kept;
 
 /// Blocks of the archive that wait for extraction, and the size of each.
 const BLOCKS: usize = 8;
@@ -30,13 +32,13 @@ const BLOCK: usize = 128 * 1024;
 /// Called with the number of the blob's bytes that were unpacked so far.
 pub(crate) type Unpacked = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// Whether anybody asks for the digest of the blob: where it is not compressed, it is hashed twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BlobDigest {
-    /// It was promised, and is compared.
-    Taken,
-    /// Nobody knows it.
-    NotTaken,
+/// What is known of the blob before it arrives.
+#[derive(Debug)]
+pub(crate) enum Arriving {
+    /// Its digest, which is compared. What arrives follows what there is of it, and is kept with that.
+    Promised(Option<Partial>),
+    /// Nothing: its digest is not taken, because where it is not compressed it would be hashed twice.
+    Unknown,
 }
 
 /// What a pipeline comes to.
@@ -68,10 +70,10 @@ pub(crate) struct Pipeline {
 }
 
 /// Starts a pipeline into an empty directory.
-pub(crate) fn start(root: OwnedFd, skeleton: File, digest: BlobDigest, unpacked: Unpacked) -> Pipeline {
+pub(crate) fn start(root: OwnedFd, skeleton: File, blob: Arriving, unpacked: Unpacked) -> Pipeline {
     let (chunks, arriving) = ChunkReader::new();
     let (blocks, decompressed) = blocking::sync_channel(BLOCKS);
-    let first = tokio::task::spawn_blocking(move || decompress(arriving, &blocks, digest, &unpacked));
+    let first = tokio::task::spawn_blocking(move || decompress(blob, arriving, &blocks, &unpacked));
     let second = tokio::task::spawn_blocking(move || extract(decompressed, &root, skeleton));
     let outcome = tokio::spawn(async move {
         let second = second.await.map_err(|_| LayerError::CutOff)?;
@@ -161,19 +163,18 @@ fn read_error(error: io::Error) -> LayerError {
 
 /// Decompresses what arrives, and reads it to its end in any case: its digest says whether it is what was promised.
 fn decompress(
+    blob: Arriving,
     arriving: ChunkReader,
     blocks: &blocking::SyncSender<Block>,
-    digest: BlobDigest,
     unpacked: &Unpacked,
 ) -> Result<Blob, LayerError> {
-    let mut source = BufReader::with_capacity(
-        64 * 1024,
-        Hashed {
-            inner: arriving,
-            hash: (digest == BlobDigest::Taken).then(Sha256::new),
-            count: 0,
-        },
-    );
+    let (partial, hash) = match blob {
+        Arriving::Promised(partial) => (partial, Some(Sha256::new())),
+        Arriving::Unknown => (None, None),
+    };
+    let inner = Kept::new(partial, arriving).map_err(read_error)?;
+    let source = Hashed { inner, hash, count: 0 };
+    let mut source = BufReader::with_capacity(64 * 1024, source);
     let fault = pump(&mut source, blocks, unpacked).err();
     if let Some(error) = &fault {
         // The other thread may have given up already, for a reason of its own.

@@ -74,6 +74,7 @@ impl Images {
         let names = names(reference, digest);
         let origins = origins(reference, &layers, &diff_ids);
         let was_known = self.has(&id, &names);
+        let blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
         let wanted = layers
             .into_iter()
             .zip(diff_ids)
@@ -94,6 +95,7 @@ impl Images {
             };
             self.record(image, held).await?;
         }
+        self.forget_transfers(blobs).await;
         conclude(&sink, reference, digest, known);
         let image = self.shared.index().image(&id);
         let image = image.ok_or(PullError::Layer(LayerError::CutOff))?;
@@ -102,6 +104,25 @@ impl Images {
             digest: digest.to_string(),
             up_to_date: known,
         })
+    }
+
+    /// Discards what came of blobs whose layers are recorded.
+    async fn forget_transfers(&self, blobs: Vec<Digest>) {
+        let content = self.shared.content.clone();
+        let discarded = on_blocking(move || {
+            blobs.iter().try_for_each(|blob| content.discard_partial(blob))?;
+            Ok(())
+        });
+        // What stays is discarded by a later pull or prune.
+        if let Err(error) = discarded.await {
+            tracing::warn!(%error, "discard what came of layers");
+        }
+    }
+
+    /// Discards what came of blobs whose transfers broke off, and whose bytes nobody is fetching; how many bytes that was.
+    pub async fn forget_broken_transfers(&self) -> Result<u64, PullError> {
+        let content = self.shared.content.clone();
+        on_blocking(move || Ok(content.discard_partials()?)).await
     }
 
     /// Whether the image is there under all these names.
@@ -290,14 +311,14 @@ fn wanted(request: &PullRequest, layer: Descriptor, diff_id: String) -> Wanted {
     let (registry, repository) = (request.registry.clone(), request.reference.clone());
     Wanted {
         short: layer.digest.short(),
-        blob: Some(layer.digest.to_string()),
+        blob: Some(layer.digest),
         size: layer.size,
         diff_id,
         local: false,
-        open: Box::new(move || {
+        open: Box::new(move |offset| {
             let (registry, repository, layer) = (registry.clone(), repository.clone(), layer.clone());
             Box::pin(async move {
-                let blob = registry.blob(&repository, &layer, 0).await?;
+                let blob = registry.blob(&repository, &layer, offset).await?;
                 Ok(blob.stream.map_err(LayerError::from).boxed())
             })
         }),

@@ -40,6 +40,10 @@ impl Engine {
                 && matching::labels(&image.config.config.labels, filters)
         });
         let mut pruned = api::ImagesPruned::default();
+        match self.inner.images.forget_broken_transfers().await {
+            Ok(freed) => pruned.space_reclaimed += freed,
+            Err(error) => tracing::warn!(%error, "discard what came of pulls that broke off"),
+        }
         for image in meant {
             self.prune_image(image, &mut pruned).await;
         }
