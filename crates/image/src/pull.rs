@@ -1,6 +1,7 @@
 //! Pulling an image from a registry.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use conex_reference::{Platform, Reference};
 use conex_registry::Registry;
@@ -47,6 +48,10 @@ pub struct Pulled {
 /// Indexes within indexes that are followed.
 const DEEPEST: usize = 3;
 
+/// After this the kernel writes files to the disk by itself (`dirty_expire_centisecs` of proc(5)). What came of a transfer
+/// that took less time is discarded before the layers are synced, and need not be written then: it would come again as fast.
+const WRITTEN_BACK: Duration = Duration::from_secs(30);
+
 /// Largest configuration that is read.
 const LARGEST_CONFIG: u64 = 8 << 20;
 
@@ -80,7 +85,11 @@ impl Images {
             .zip(diff_ids)
             .map(|(layer, diff_id)| wanted(&request, layer, diff_id))
             .collect();
+        let begun = Instant::now();
         let held = self.bring_in(wanted, &sink).await?;
+        if begun.elapsed() < WRITTEN_BACK {
+            self.forget_transfers(&blobs).await;
+        }
         // It may have been removed meanwhile.
         let known = was_known && self.has(&id, &names);
         if !known {
@@ -95,7 +104,7 @@ impl Images {
             };
             self.record(image, held).await?;
         }
-        self.forget_transfers(blobs).await;
+        self.forget_transfers(&blobs).await;
         conclude(&sink, reference, digest, known);
         let image = self.shared.index().image(&id);
         let image = image.ok_or(PullError::Layer(LayerError::CutOff))?;
@@ -106,9 +115,9 @@ impl Images {
         })
     }
 
-    /// Discards what came of blobs whose layers are recorded.
-    async fn forget_transfers(&self, blobs: Vec<Digest>) {
-        let content = self.shared.content.clone();
+    /// Discards what came of blobs whose layers are in place.
+    async fn forget_transfers(&self, blobs: &[Digest]) {
+        let (content, blobs) = (self.shared.content.clone(), blobs.to_vec());
         let discarded = on_blocking(move || {
             blobs.iter().try_for_each(|blob| content.discard_partial(blob))?;
             Ok(())
