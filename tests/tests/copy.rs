@@ -270,11 +270,7 @@ fn archives_that_cannot_be_unpacked_are_refused_with_the_reason() {
         ),
         ("path=/a", &through, "is a symbolic link that leads out of it"),
         ("path=/a", &file[..515], "unexpected EOF"),
-        (
-            "path=/a",
-            b"BZh91AYnonsense",
-            "compressed by bzip2 is not supported\"}\n 400",
-        ),
+        ("path=/a", b"BZh91AYnonsense", "bzip2: invalid data"),
         ("path=/a", &[7; 1024], "invalid tar header"),
     ] {
         let said = put(&sandbox, query, body);

@@ -422,6 +422,28 @@ fn an_archive_is_loaded_tagged_and_removed() {
 }
 
 #[test]
+fn an_archive_of_an_image_is_loaded_however_it_is_compressed() {
+    let sandbox = Sandbox::empty();
+    let archive = busybox_archive(sandbox.dir());
+    let bytes = std::fs::read(&archive).unwrap();
+    for program in ["gzip", "zstd", "bzip2", "xz"] {
+        let packed = compressed(program, &bytes);
+        let said = sandbox.with_input(&["load"], &packed);
+        assert_eq!(said.out, "Loaded image: busybox:latest", "{program}: {said:?}");
+        sandbox.ok(&["rmi", "busybox"]);
+        assert_nothing_left(&sandbox);
+        // What breaks off, and what is wrong in its middle.
+        let mut wrong = packed.clone();
+        wrong[packed.len() / 2] ^= 0x55;
+        for bad in [&packed[..packed.len() / 2], &wrong] {
+            let said = sandbox.with_input(&["load"], bad);
+            assert_ne!(said.code, 0, "{program}: {said:?}");
+            assert_nothing_left(&sandbox);
+        }
+    }
+}
+
+#[test]
 fn an_image_that_is_removed_by_force_stays_for_its_stopped_containers() {
     let mut sandbox = Sandbox::new();
     sandbox.ok(&[

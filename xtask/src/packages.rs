@@ -16,7 +16,7 @@ pub(crate) const REGISTRY: [(&str, &str); 3] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [(&str, &str); 8] = [
+pub(crate) const TEST: [(&str, &str); 10] = [
     ("/usr/bin/htpasswd", "apache2-utils"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/bin/openssl", "openssl"),
@@ -24,6 +24,8 @@ pub(crate) const TEST: [(&str, &str); 8] = [
     ("/usr/bin/nsenter", "util-linux"),
     ("/sbin/ip", "iproute2"),
     ("/usr/bin/zstd", "zstd"),
+    ("/usr/bin/bzip2", "bzip2"),
+    ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/python3", "python3"),
 ];
 

@@ -77,9 +77,6 @@ pub enum LayerError {
         /// What came.
         actual: String,
     },
-    /// It is compressed in a way that is not known.
-    #[error("unsupported layer compression")]
-    Compression,
     /// The archive.
     #[error("failed to register layer: {0}")]
     Extract(#[from] ExtractError),

@@ -4,7 +4,7 @@
 //! ```text
 //!   per layer, all layers at once (three downloads at a time):
 //!
-//!   socket --chunks--> [ sha256 of the blob | gunzip, zstd ] --blocks--> [ sha256 diff id | extract ] --> layers/tmp-<n>
+//!   socket --chunks--> [ sha256 of the blob | decompress   ] --blocks--> [ sha256 diff id | extract ] --> layers/tmp-<n>
 //!      task              blocking thread                        blocking thread
 //!
 //!   both digests right  -> layers/tmp-<n> is renamed to layers/<name>       (a wrong one: discarded)

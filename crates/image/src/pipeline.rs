@@ -1,7 +1,7 @@
 //! One layer's pipeline: blob digest, decompression, diff id and extraction, all while it arrives.
 //!
 //! ```text
-//!   chunks --> thread 1: sha256 of the blob, gunzip or zstd --> blocks --> thread 2: sha256 diff id, extract
+//!   chunks --> thread 1: sha256 of the blob, decompress --> blocks --> thread 2: sha256 diff id, extract
 //! ```
 //!
 //! A layer that is made here comes in at the second queue: thread 1 writes its archive.
@@ -12,13 +12,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 
 use bytes::Bytes;
-use conex_archive::{ArchiveError, Compression, ExtractError, Extracted, SkeletonWriter, extract_layer};
+use conex_archive::{ArchiveError, ExtractError, Extracted, SkeletonWriter, decompressed, extract_layer};
 use conex_content::Partial;
 use conex_stream::ChunkReader;
-use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -173,7 +173,11 @@ fn decompress(
         Arriving::Unknown => (None, None),
     };
     let inner = Kept::new(partial, arriving).map_err(read_error)?;
-    let source = Hashed { inner, hash, count: 0 };
+    let source = Hashed {
+        inner,
+        hash,
+        count: Arc::default(),
+    };
     let mut source = BufReader::with_capacity(64 * 1024, source);
     let fault = pump(&mut source, blocks, unpacked).err();
     if let Some(error) = &fault {
@@ -184,42 +188,25 @@ fn decompress(
     let source = source.into_inner();
     Ok(Blob {
         digest: source.hash.map(render),
-        size: source.count,
+        size: source.count.load(Ordering::Relaxed),
         fault,
     })
 }
 
+/// Sends the archive on, block by block.
 fn pump<R: Read>(
     source: &mut BufReader<Hashed<R>>,
     blocks: &blocking::SyncSender<Block>,
     unpacked: &Unpacked,
 ) -> io::Result<()> {
-    match Compression::of(source.fill_buf()?)? {
-        Compression::Gzip => copy(&mut MultiGzDecoder::new(&mut *source), blocks, unpacked, |decoder| {
-            decoder.get_ref().get_ref().count
-        }),
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut *source)?;
-            copy(&mut decoder, blocks, unpacked, |decoder| {
-                decoder.get_ref().get_ref().count
-            })
-        }
-        Compression::None => copy(source, blocks, unpacked, |source| source.get_ref().count),
-    }
-}
-
-fn copy<R: Read>(
-    decoder: &mut R,
-    blocks: &blocking::SyncSender<Block>,
-    unpacked: &Unpacked,
-    count: impl Fn(&R) -> u64,
-) -> io::Result<()> {
+    let read = source.get_ref().count.clone();
+    let mut archive = decompressed(source)?;
     loop {
         let mut block = vec![0; BLOCK];
         let mut filled = 0;
         // A block is sent as soon as nothing more is there at once, so that a stalling registry's files are seen.
         while filled < BLOCK {
-            match decoder.read(&mut block[filled..]) {
+            match archive.read(&mut block[filled..]) {
                 Ok(0) => break,
                 Ok(more) => {
                     filled += more;
@@ -235,7 +222,7 @@ fn copy<R: Read>(
             return Ok(());
         }
         block.truncate(filled);
-        unpacked(count(decoder));
+        unpacked(read.load(Ordering::Relaxed));
         if blocks.send(Ok(block)).is_err() {
             // Extraction failed; it tells why.
             return Ok(());
@@ -277,7 +264,8 @@ fn render(hash: Sha256) -> String {
 struct Hashed<R> {
     inner: R,
     hash: Option<Sha256>,
-    count: u64,
+    /// Whoever decompresses has the reader, and somebody else asks.
+    count: Arc<AtomicU64>,
 }
 
 impl<R: Read> Read for Hashed<R> {
@@ -286,7 +274,7 @@ impl<R: Read> Read for Hashed<R> {
         if let Some(hash) = &mut self.hash {
             hash.update(&buffer[..count]);
         }
-        self.count += count as u64;
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }

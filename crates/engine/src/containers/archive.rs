@@ -191,10 +191,7 @@ fn put(root: &OwnedFd, container: &Container, asked: &Asked, request: &CopyReque
         keep_kinds: request.keep_kinds,
         name: path,
     };
-    let archive = decompressed(BufReader::with_capacity(BUFFER, chunks)).map_err(|error| match error.kind() {
-        io::ErrorKind::Unsupported => Error::new(ErrorKind::InvalidParameter, error.to_string()),
-        _ => system("read the archive")(error),
-    })?;
+    let archive = decompressed(BufReader::with_capacity(BUFFER, chunks)).map_err(system("read the archive"))?;
     unpack(archive, directory.as_fd(), &how).map_err(refused)
 }
 
