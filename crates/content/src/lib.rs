@@ -15,5 +15,5 @@ mod partial;
 mod store;
 
 pub use crate::ingest::{Aside, Ingest};
-pub use crate::partial::Partial;
+pub use crate::partial::{Begun, Partial};
 pub use crate::store::{Content, ContentError};

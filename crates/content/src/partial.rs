@@ -1,8 +1,8 @@
 //! A blob whose transfer may break off: what came of it is there for the next one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -100,11 +100,13 @@ impl Partial {
         self.length
     }
 
-    /// The bytes that are there now.
-    pub fn begun(&self) -> io::Result<impl Read + use<>> {
-        let mut begun = File::open(&self.path)?;
-        begun.seek(SeekFrom::Start(0))?;
-        Ok(begun.take(self.length))
+    /// The bytes that are there now. Whoever has the same layer in place meanwhile may discard the file's name.
+    pub fn begun(&self) -> io::Result<Begun> {
+        Ok(Begun {
+            file: self.file.try_clone()?,
+            position: 0,
+            length: self.length,
+        })
     }
 
     /// Adds what comes next.
@@ -116,7 +118,29 @@ impl Partial {
 
     /// Removes it.
     pub fn discard(self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+/// Reads what was there of a blob.
+#[derive(Debug)]
+pub struct Begun {
+    file: File,
+    position: u64,
+    length: u64,
+}
+
+impl Read for Begun {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.length - self.position).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        // The place of the writer is another.
+        let count = self.file.read_at(&mut buffer[..most], self.position)?;
+        self.position += count as u64;
+        Ok(count)
     }
 }
 
@@ -149,6 +173,12 @@ mod tests {
         assert_eq!((partial.length(), text(&partial).as_str()), (2, "bl"));
         partial.append(b"ob").unwrap();
         assert_eq!(text(&partial), "blob");
+        // Somebody else has the layer in place.
+        content.discard_partial(&digest).unwrap();
+        assert_eq!(text(&partial), "blob");
+        partial.discard().unwrap();
+        let mut partial = content.partial(&digest, 4).unwrap().unwrap();
+        partial.append(b"blob").unwrap();
         drop(partial);
         // More than there can be of it is nothing of it.
         assert_eq!(content.partial(&digest, 3).unwrap().unwrap().length(), 0);

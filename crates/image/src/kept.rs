@@ -2,11 +2,11 @@
 
 use std::io::{self, Read};
 
-use conex_content::Partial;
+use conex_content::{Begun, Partial};
 
 /// Reads what is there of a blob, then what arrives, which is added to it.
 pub(crate) struct Kept<R> {
-    begun: Option<Box<dyn Read + Send>>,
+    begun: Option<Begun>,
     partial: Option<Partial>,
     arriving: R,
 }
@@ -15,7 +15,7 @@ impl<R> Kept<R> {
     pub(crate) fn new(partial: Option<Partial>, arriving: R) -> io::Result<Self> {
         let begun = partial.as_ref().map(Partial::begun).transpose()?;
         Ok(Self {
-            begun: begun.map(|begun| Box::new(begun) as Box<dyn Read + Send>),
+            begun,
             partial,
             arriving,
         })
