@@ -12,7 +12,9 @@ use futures_util::stream::BoxStream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -37,6 +39,9 @@ pub(crate) struct Transport {
     connector: Connector,
     user_agent: HeaderValue,
 }
+
+/// Longest that a server may have a request wait; one that wants more time is told as the refusal that it is.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A request, which may be sent several times.
 #[derive(Debug, Clone)]
@@ -139,7 +144,28 @@ impl Transport {
         Err(outgoing.protocol_error(format!("stopped after {REDIRECTS} redirects")))
     }
 
+    /// Sends a request, again after as long as the server asks to wait (RFC 9110, section 10.2.3).
     async fn send_once(&self, outgoing: &Outgoing, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>> {
+        let mut attempts = 1;
+        loop {
+            let response = self.ask(outgoing, uri, headers).await?;
+            let wait = retry_after(response.status(), response.headers(), jiff::Timestamp::now());
+            match wait.filter(|wait| *wait <= LONGEST_WAIT && attempts < self.limits().attempts) {
+                Some(wait) => {
+                    tracing::info!(
+                        url = outgoing.url,
+                        seconds = wait.as_secs(),
+                        "the registry asks to wait"
+                    );
+                    tokio::time::sleep(wait).await;
+                    attempts += 1;
+                }
+                None => return Ok(response),
+            }
+        }
+    }
+
+    async fn ask(&self, outgoing: &Outgoing, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>> {
         let body = Full::new(outgoing.body.clone()).map_err(|never| match never {});
         let request = self.request(outgoing, uri, headers, body.boxed_unsync());
         match timeout(self.answer_limit(), self.client.request(request)).await {
@@ -226,6 +252,20 @@ impl Transport {
         }
         Ok(bytes.freeze())
     }
+}
+
+/// How long a server asks to wait that is asked too often or has too much to do; in seconds, or until a date.
+fn retry_after(status: StatusCode, headers: &HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
+    if ![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+        return None;
+    }
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    // One that is over asks for nothing more.
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 /// The next bytes of a body; `None` at its end.
@@ -351,6 +391,23 @@ mod tests {
             let expected = expected.map(|url| url.parse::<Uri>().unwrap());
             assert_eq!(resolve(&base, location), expected, "{location}");
         }
+    }
+
+    #[test]
+    fn a_server_may_ask_to_wait_in_seconds_or_until_a_date() {
+        let now = "2026-10-21T07:28:00Z".parse().unwrap();
+        let asked = |status: u16, text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            retry_after(StatusCode::from_u16(status).unwrap(), &headers, now).map(|wait| wait.as_secs())
+        };
+        assert_eq!(asked(429, "120"), Some(120));
+        assert_eq!(asked(503, " 3 "), Some(3));
+        assert_eq!(asked(429, "Wed, 21 Oct 2026 07:28:30 GMT"), Some(30));
+        assert_eq!(asked(429, "Wed, 21 Oct 2026 07:27:00 GMT"), Some(0));
+        assert_eq!(asked(429, "soon"), None);
+        assert_eq!(asked(200, "120"), None);
+        assert_eq!(retry_after(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod client;
 #[path = "support/registries.rs"]
 mod registries;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conex_reference::Reference;
 use conex_registry::{Client, Credentials, ErrorKind, Registry as _, RegistryError, TransportError};
@@ -229,6 +229,28 @@ async fn too_many_requests_are_reported_as_such() {
         "toomanyrequests: You have reached your pull rate limit."
     );
     assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_to_wait_gets_the_time_that_it_asks_for() {
+    let (faulty, manifest, reference) = with_image();
+    let later = |seconds: &str| {
+        let reply = Reply::error(429, "TOOMANYREQUESTS", "You have reached your pull rate limit.");
+        Fault::Instead(reply.header("Retry-After", seconds))
+    };
+    faulty.order("/manifests/", later("1"), 1);
+    faulty.order("/blobs/", later("1"), 1);
+    let begun = Instant::now();
+    let fetched = anonymous().manifest(&reference).await.unwrap();
+    assert_eq!(fetched.digest, manifest.digest());
+    assert_eq!(read(&anonymous(), &reference, 0).await.unwrap(), LAYER);
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    // One that asks for hours refuses.
+    faulty.order("/manifests/", later("3600"), 1);
+    let begun = Instant::now();
+    let error = anonymous().manifest(&reference).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
