@@ -36,7 +36,7 @@ const TESTS: [&str; 13] = [
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 20] = [
+const OURS: [(&str, &str); 22] = [
     (
         "nobody_waits_for_a_container_whose_start_hangs",
         "stops a process of ours",
@@ -78,6 +78,11 @@ const OURS: [(&str, &str); 20] = [
     ("what_a_registry_does_wrong", "looks into our layer store"),
     ("a_layer_that_leaves_the_root", "looks into our layer store"),
     ("transfers_that_break_off", "looks into our layer store"),
+    (
+        "a_pull_that_breaks_off",
+        "Docker begins again when it has been started again",
+    ),
+    ("what_was_kept_of_a_pull", "as above"),
     ("a_pull_that_dies_with_the_daemon", "looks into our layer store"),
     ("an_image_keeps_its_digest", "Docker writes the manifest anew"),
     (
