@@ -6,9 +6,10 @@
 mod registries;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use conex_tests::{Sandbox, archive_of, busybox_archive, busybox_layer, config_of, eventually, layer_of};
+use conex_tests::{Sandbox, archive_of, busybox_archive, busybox_layer, config_of, dist, eventually, layer_of};
 use registries::faulty::{Fault, Faulty};
 use registries::http::{Gate, Reply};
 use registries::image::{
@@ -809,6 +810,24 @@ fn a_login_is_tried_at_the_registry_and_serves_later_pulls() {
     }
     let pulled = docker(&["pull", &format!("{}/private", basic.domain())]);
     assert!(pulled.out.contains("Downloaded newer image"), "{pulled:?}");
+    // Our own command line finds what the other has stored.
+    let name = format!("{}/private", basic.domain());
+    let conex = |config: &Path, arguments: &[&str]| {
+        let host = format!("unix://{}", sandbox.socket().display());
+        let mut conex = Command::new(dist().join("conex"));
+        conex.env("DOCKER_CONFIG", config).args(["-H", &host]);
+        conex.args(arguments).output().unwrap()
+    };
+    for (verb, refused) in [
+        ("push", "no basic auth credentials"),
+        ("pull", "no basic auth credentials"),
+    ] {
+        let without = conex(sandbox.dir(), &[verb, &name]);
+        let said = String::from_utf8_lossy(&without.stderr).into_owned();
+        assert!(!without.status.success() && said.contains(refused), "{verb}: {said}");
+        let with = conex(&config, &[verb, &name]);
+        assert!(with.status.success(), "{verb}: {with:?}");
+    }
     let nowhere = docker(&["login", "-u", "me", "-p", "pass", "127.0.0.1:1"]);
     assert!(nowhere.err.contains("connection refused"), "{nowhere:?}");
 }

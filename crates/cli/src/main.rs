@@ -5,6 +5,7 @@
 //! where the container's program cannot be run or found; 1 for other commands.
 
 mod commands;
+mod credentials;
 mod embedded;
 mod failure;
 mod format;

@@ -9,7 +9,7 @@ use conex_api_types::{
 use conex_client::{Client, PullOptions};
 
 use crate::failure::Failure;
-use crate::{progress, terminal, units};
+use crate::{credentials, progress, terminal, units};
 
 /// When an image is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -190,11 +190,12 @@ impl Flags {
     }
 
     async fn pull(&self, client: &Client) -> Result<(), Failure> {
+        let credentials = credentials::for_image(&self.image);
         let options = PullOptions {
             image: &self.image,
             all_tags: false,
             platform: self.platform.as_deref(),
-            credentials: None,
+            credentials: credentials.as_deref(),
         };
         let lines = client.pull(options).await.map_err(|error| Failure::of_run(&error))?;
         // Standard output is the container's.

@@ -4,7 +4,7 @@ use clap::Args;
 use conex_client::{Client, PullOptions};
 
 use crate::failure::Failure;
-use crate::progress;
+use crate::{credentials, progress};
 
 /// Downloads an image.
 #[derive(Debug, Args)]
@@ -33,11 +33,12 @@ impl Pull {
         if !self.quiet && !self.all_tags && is_name_only {
             println!("Using default tag: latest");
         }
+        let credentials = credentials::for_image(&self.image);
         let options = PullOptions {
             image: &self.image,
             all_tags: self.all_tags,
             platform: self.platform.as_deref(),
-            credentials: None,
+            credentials: credentials.as_deref(),
         };
         let lines = client.pull(options).await?;
         if self.quiet {

@@ -4,7 +4,7 @@ use clap::Args;
 use conex_client::{Client, PushOptions};
 
 use crate::failure::Failure;
-use crate::progress;
+use crate::{credentials, progress};
 
 /// Uploads an image.
 #[derive(Debug, Args)]
@@ -31,8 +31,10 @@ impl Push {
         if !self.quiet && image != self.image {
             println!("Using default tag: latest");
         }
+        let credentials = credentials::for_image(&image);
         let options = PushOptions {
             image: &image,
+            credentials: credentials.as_deref(),
             ..PushOptions::default()
         };
         let lines = client.push(options).await?;
