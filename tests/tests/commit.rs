@@ -523,6 +523,31 @@ fn an_archive_becomes_an_image_of_one_layer() {
 }
 
 #[test]
+fn sparse_files_are_imported_as_they_are() {
+    let sandbox = Sandbox::empty();
+    let dir = sandbox.dir().join("sparse");
+    std::fs::create_dir(&dir).unwrap();
+    let script = "tar -xf ../layer.tar && truncate --size=64M large && echo tail >> large && echo middle | \
+        dd of=large bs=1M seek=20 conv=notrunc 2>/dev/null && sha256sum large";
+    std::fs::write(sandbox.dir().join("layer.tar"), busybox_layer()).unwrap();
+    let shell = |script: &str| {
+        let output = std::process::Command::new("sh")
+            .current_dir(&dir)
+            .args(["-c", script])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let sum = String::from_utf8(shell(script)).unwrap();
+    let archive = shell("tar --sparse --format=posix -cf - .");
+    assert!(archive.len() < 8 << 20, "{}", archive.len());
+    let said = sandbox.with_input(&["import", "-c", "ENV PATH=/bin", "-", "sparse:1"], &archive);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(run(&sandbox, "sparse:1", "cd / && sha256sum large"), sum.trim());
+}
+
+#[test]
 fn what_a_container_exports_is_imported() {
     let sandbox = Sandbox::new();
     sandbox.ok(&[

@@ -1,5 +1,7 @@
 //! A member of an archive.
 
+use crate::sparse::Segment;
+
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -43,8 +45,10 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Bytes of contents that follow.
+    /// Bytes of contents.
     pub size: u64,
+    /// What of them follows, where that is not all: the file is sparse.
+    pub sparse: Option<Vec<Segment>>,
     /// Time of the last change.
     pub mtime: Mtime,
     /// Major number of a device.

@@ -140,8 +140,14 @@ impl<R: BufRead> Extractor<'_, '_, R> {
     fn file(&mut self, entry: &Entry, parent: &[&[u8]], name: &[u8]) -> Result<(), ExtractError> {
         let path = [parent, &[name]].concat();
         let file = self.replacing(&path, |dir| node::create_file(dir, name, entry))?;
-        self.result.size += entry.size;
-        if self.archive.input().skeleton().is_some() {
+        // Holes are no bytes of the archive's: there may be any number of them.
+        self.result.size = self.result.size.saturating_add(entry.size);
+        if let Some(segments) = &entry.sparse {
+            // What is stored of it stands in the skeleton as it is: the file has it between holes.
+            if let Some(skeleton) = self.archive.input().skeleton() {
+                skeleton.aside(segments.iter().map(|segment| segment.length).sum());
+            }
+        } else if self.archive.input().skeleton().is_some() {
             let real = self.real(&path);
             self.archive.input().begin_contents(&real, entry.size);
         }

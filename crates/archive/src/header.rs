@@ -79,6 +79,13 @@ impl<'a> Header<'a> {
         self.unsigned(124..136, "size")
     }
 
+    /// What the old format of sparse files has here: the first fields of the map, whether blocks with more follow, and the
+    /// size of the file.
+    pub(crate) fn sparse(&self) -> Result<(&[u8], bool, u64), ArchiveError> {
+        let size = self.unsigned(483..495, "size of a sparse file")?;
+        Ok((&self.0[386..482], self.0[482] != 0, size))
+    }
+
     /// Major and minor number of a device.
     pub(crate) fn device(&self) -> Result<(u32, u32), ArchiveError> {
         let part = |range| u32::try_from(self.unsigned(range, "device")?).map_err(|_| invalid("device"));
@@ -107,7 +114,7 @@ fn text(field: &[u8]) -> &[u8] {
 }
 
 /// Octal digits between spaces and NULs, or GNU's base-256 where the first bit is set.
-fn number(field: &[u8]) -> Option<i64> {
+pub(crate) fn number(field: &[u8]) -> Option<i64> {
     if field.first().is_some_and(|byte| byte & 0x80 != 0) {
         return base_256(field);
     }

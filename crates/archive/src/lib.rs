@@ -3,7 +3,7 @@
 //! on what a running container changes meanwhile.
 //!
 //! The reader knows ustar, GNU (long names, base-256 numbers) and PAX (paths, sizes, owners, sub-second times, extended
-//! attributes); sparse members are refused. It holds one header and at most 1 MiB of an extension at a time.
+//! attributes, sparse files). It holds one header and at most 1 MiB of an extension or of a map at a time.
 //!
 //! The extractor is security code: archives come from strangers, and it runs as root.
 //!
@@ -34,6 +34,7 @@ mod pax;
 mod reader;
 mod recording;
 mod skeleton;
+mod sparse;
 mod unpack;
 mod whiteout;
 mod writer;
@@ -46,5 +47,6 @@ pub use crate::pack::{Naming, pack_directory, pack_object};
 pub use crate::pack_layer::{Omitted, pack_layer};
 pub use crate::reader::TarReader;
 pub use crate::skeleton::{Skeleton, SkeletonWriter};
+pub use crate::sparse::Segment;
 pub use crate::unpack::{Unpacking, unpack};
 pub use crate::writer::TarWriter;

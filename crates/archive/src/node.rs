@@ -1,9 +1,11 @@
 //! Making one object and giving it its owner, mode, attributes and time.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, makedev};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, makedev,
+};
 use rustix::io::Errno;
 
 use crate::entry::{Entry, Kind, Mtime};
@@ -79,16 +81,15 @@ pub(crate) fn fill_file(
     contents: &mut impl BufRead,
     defaults: Defaults,
 ) -> Result<(), ExtractError> {
-    loop {
-        let bytes = contents.fill_buf().map_err(read_error)?;
-        if bytes.is_empty() {
-            break;
+    match &entry.sparse {
+        Some(segments) => {
+            for segment in segments {
+                rustix::fs::seek(file, SeekFrom::Start(segment.offset)).map_err(write("seek in", &entry.path))?;
+                fill(file, entry, &mut (&mut *contents).take(segment.length))?;
+            }
+            rustix::fs::ftruncate(file, entry.size).map_err(write("extend", &entry.path))?;
         }
-        let written = match rustix::io::write(file, bytes) {
-            Err(Errno::INTR) => continue,
-            written => written.map_err(write("write", &entry.path))?,
-        };
-        contents.consume(written);
+        None => fill(file, entry, contents)?,
     }
     let (uid, gid) = owner(entry);
     rustix::fs::fchown(file, uid, gid).map_err(write("set the owner of", &entry.path))?;
@@ -100,6 +101,21 @@ pub(crate) fn fill_file(
             .map_err(write("set an extended attribute of", &entry.path))?;
     }
     rustix::fs::futimens(file, &times(entry.mtime)).map_err(write("set the time of", &entry.path))
+}
+
+/// Writes contents to their end.
+fn fill(file: BorrowedFd<'_>, entry: &Entry, contents: &mut impl BufRead) -> Result<(), ExtractError> {
+    loop {
+        let bytes = contents.fill_buf().map_err(read_error)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let written = match rustix::io::write(file, bytes) {
+            Err(Errno::INTR) => continue,
+            written => written.map_err(write("write", &entry.path))?,
+        };
+        contents.consume(written);
+    }
 }
 
 /// Makes a directory; its time is to be set when everything below it is there.

@@ -193,6 +193,7 @@ pub(crate) fn entry(path: Vec<u8>, stat: &Stat, kind: Kind) -> Entry {
         uid: stat.st_uid,
         gid: stat.st_gid,
         size: 0,
+        sparse: None,
         // Whole seconds fit into the header, and are what Docker writes.
         mtime: Mtime {
             seconds: stat.st_mtime,

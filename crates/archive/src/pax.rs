@@ -3,6 +3,7 @@
 use crate::entry::Mtime;
 use crate::error::ArchiveError;
 use crate::header::invalid;
+use crate::sparse::Described;
 
 /// What extensions said about the next member; `None` where they said nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub(crate) struct Extension {
     pub(crate) gid: Option<u64>,
     pub(crate) mtime: Option<Mtime>,
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether the member is sparse, which this program does not make.
-    pub(crate) sparse: bool,
+    /// Of a sparse file.
+    pub(crate) sparse: Option<Described>,
 }
 
 impl Extension {
@@ -37,9 +38,10 @@ impl Extension {
             b"uid" => self.uid = Some(decimal(value)?),
             b"gid" => self.gid = Some(decimal(value)?),
             b"mtime" => self.mtime = Some(time(value).ok_or(invalid("mtime"))?),
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                if let Some(rest) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.get_or_insert_default().take(rest, value)?;
+                } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.push((name.to_vec(), value.to_vec()));
                 }
             }

@@ -6,9 +6,13 @@ use crate::entry::{Entry, Kind, Mtime};
 use crate::error::{ArchiveError, text};
 use crate::header::{BLOCK, Header, invalid, is_zero};
 use crate::pax::Extension;
+use crate::sparse::{self, Described, Segment};
 
 /// Longest extension (a long name, extended attributes) that is held in memory.
 const LONGEST_EXTENSION: u64 = 1 << 20;
+
+/// The size of a file, and its parts where it is sparse.
+type Shape = (u64, Option<Vec<Segment>>);
 
 /// Reads an archive from a stream.
 #[derive(Debug)]
@@ -71,20 +75,22 @@ impl<R: BufRead> TarReader<R> {
 
     fn entry(&mut self, header: &Header<'_>, extension: Extension) -> Result<Entry, ArchiveError> {
         let numbers = header.numbers()?;
-        let path = extension.path.unwrap_or_else(|| header.path());
+        let name = extension.sparse.as_ref().and_then(|sparse| sparse.name.clone());
+        let path = name.or(extension.path).unwrap_or_else(|| header.path());
         let kind = kind(header.flag(), &path)?;
-        if extension.sparse {
-            return Err(ArchiveError::Unsupported {
-                path: text(&path),
-                what: "a sparse file".to_owned(),
-            });
-        }
-        let size = match kind {
+        let stored = match kind {
             Kind::File => extension.size.unwrap_or(numbers.size),
             // Some programs state a size although nothing follows (a hard link with that of its file).
             _ => 0,
         };
-        self.begin(size);
+        let (size, sparse) = match extension.sparse.filter(|_| kind == Kind::File) {
+            _ if header.flag() == b'S' => self.sparse_of_header(header, stored)?,
+            Some(described) => self.sparse_of_extension(described, stored)?,
+            None => {
+                self.begin(stored);
+                (stored, None)
+            }
+        };
         let (major, minor) = match kind {
             Kind::CharDevice | Kind::BlockDevice => header.device()?,
             _ => (0, 0),
@@ -101,6 +107,7 @@ impl<R: BufRead> TarReader<R> {
             uid: owner(extension.uid, numbers.uid)?,
             gid: owner(extension.gid, numbers.gid)?,
             size,
+            sparse,
             mtime: extension.mtime.unwrap_or(Mtime {
                 seconds: numbers.mtime,
                 nanoseconds: 0,
@@ -110,6 +117,35 @@ impl<R: BufRead> TarReader<R> {
             xattrs: extension.xattrs,
             path,
         })
+    }
+
+    /// Size and parts of a sparse file whose map begins in its header.
+    fn sparse_of_header(&mut self, header: &Header<'_>, stored: u64) -> Result<Shape, ArchiveError> {
+        let (fields, mut is_more, size) = header.sparse()?;
+        let mut map = Vec::new();
+        sparse::add_fields(&mut map, fields)?;
+        while is_more {
+            let mut block = [0; BLOCK];
+            if !self.read_block(&mut block)? {
+                return Err(ArchiveError::Truncated);
+            }
+            sparse::add_fields(&mut map, &block[..504])?;
+            is_more = block[504] != 0;
+        }
+        self.begin(stored);
+        Ok((size, Some(sparse::segments(&map, size, stored)?)))
+    }
+
+    /// Size and parts of one that an extended header tells of.
+    fn sparse_of_extension(&mut self, described: Described, stored: u64) -> Result<Shape, ArchiveError> {
+        self.begin(stored);
+        let size = described.size.ok_or(invalid("size of a sparse file"))?;
+        let (map, before) = if described.before_contents {
+            sparse::read_map(&mut *self)?
+        } else {
+            (described.map, 0)
+        };
+        Ok((size, Some(sparse::segments(&map, size, stored - before)?)))
     }
 
     fn begin(&mut self, size: u64) {
@@ -201,14 +237,13 @@ fn kind(flag: u8, path: &[u8]) -> Result<Kind, ArchiveError> {
     let what = match flag {
         // Before ustar a directory was a file whose name ends with a slash.
         b'0' | 0 if path.ends_with(b"/") => return Ok(Kind::Directory),
-        b'0' | 0 | b'7' => return Ok(Kind::File),
+        b'0' | 0 | b'7' | b'S' => return Ok(Kind::File),
         b'1' => return Ok(Kind::HardLink),
         b'2' => return Ok(Kind::Symlink),
         b'3' => return Ok(Kind::CharDevice),
         b'4' => return Ok(Kind::BlockDevice),
         b'5' => return Ok(Kind::Directory),
         b'6' => return Ok(Kind::Fifo),
-        b'S' => "a sparse file".to_owned(),
         b'M' => "a file of several volumes".to_owned(),
         other => format!("a member of type {:?}", char::from(other)),
     };

@@ -87,10 +87,18 @@ impl SkeletonWriter {
         self.named(b'F', path, size);
     }
 
+    /// So many bytes of contents follow that will stand here and not only in a file.
+    pub(crate) fn aside(&mut self, size: u64) {
+        self.lost = self.lost.saturating_add(size);
+        if self.lost > MOST_LOST {
+            self.keep(Err(io::ErrorKind::FileTooLarge.into()));
+        }
+    }
+
     /// What has a path is taken away; its contents so far.
     pub(crate) fn lost(&mut self, path: &[u8], size: u64, contents: impl Read) {
         self.flush();
-        self.lost += size;
+        self.lost = self.lost.saturating_add(size);
         if self.lost > MOST_LOST {
             // No skeleton is better than one that fills disk and memory.
             self.keep(Err(io::ErrorKind::FileTooLarge.into()));
@@ -127,6 +135,10 @@ impl SkeletonWriter {
 
     fn flush(&mut self) {
         if self.raw.is_empty() {
+            return;
+        }
+        if self.failed.is_some() {
+            self.raw.clear();
             return;
         }
         let length = u32::try_from(self.raw.len()).unwrap_or(u32::MAX).to_le_bytes();

@@ -89,6 +89,7 @@ impl<W: Write> TarWriter<W> {
         let records = records(entry);
         if !records.is_empty() {
             let extension = Entry {
+                sparse: None,
                 path: b"PaxHeaders.0/entry".to_vec(),
                 link: Vec::new(),
                 kind: Kind::File,
@@ -269,6 +270,7 @@ mod tests {
         );
         parts.prop_map(|(path, owner, seconds, nanoseconds, contents, xattr, mode)| {
             let entry = Entry {
+                sparse: None,
                 link: Vec::new(),
                 kind: Kind::File,
                 mode,
@@ -308,6 +310,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_while_it_is_read_leaves_the_archive_whole() {
         let entry = |size| Entry {
+            sparse: None,
             path: b"file".to_vec(),
             link: Vec::new(),
             kind: Kind::File,
@@ -338,6 +341,7 @@ mod tests {
         let mut writer = TarWriter::new(Vec::new());
         let long = [b"directory/".repeat(30).as_slice(), b"file"].concat();
         let entry = Entry {
+            sparse: None,
             path: long.clone(),
             link: Vec::new(),
             kind: Kind::File,

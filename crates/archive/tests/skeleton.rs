@@ -4,6 +4,9 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::process::Command;
 
 use conex_archive::{Entry, Kind, Mtime, Skeleton, SkeletonWriter, TarWriter, extract_layer};
 use proptest::prelude::*;
@@ -43,6 +46,7 @@ fn entry(path: &str, kind: Kind, link: &str, size: usize) -> Entry {
         uid: 0,
         gid: 0,
         size: size as u64,
+        sparse: None,
         mtime: Mtime {
             seconds: 1,
             nanoseconds: 5,
@@ -159,5 +163,86 @@ proptest! {
             let back = assembled(&dir, File::open(path).unwrap()).unwrap();
             prop_assert!(back == archive);
         }
+    }
+}
+
+/// Two parts far from each other, more parts than a header has room for, nothing but a hole, and a hole at the end.
+fn make_sparse(dir: &Path) {
+    let part = |file: &File, at: u64, bytes: &[u8]| file.write_all_at(bytes, at).unwrap();
+    let made = |name: &str, size: u64| {
+        let file = File::create(dir.join(name)).unwrap();
+        file.set_len(size).unwrap();
+        file
+    };
+    let two = made("two", 64 << 20);
+    part(&two, 4096, &[b'a'; 5000]);
+    part(&two, 32 << 20, &[b'b'; 4096]);
+    let many = made("many", 8 << 20);
+    for number in 0..60 {
+        part(&many, number * (128 << 10), &[b'0' + (number % 10) as u8; 4096]);
+    }
+    made("hole", 64 << 20);
+    std::fs::write(dir.join("whole"), "nothing is left out").unwrap();
+}
+
+#[test]
+fn sparse_files_are_unpacked_as_such_in_every_format_and_come_back() {
+    let source = tempfile::tempdir().unwrap();
+    make_sparse(source.path());
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ] {
+        let output = Command::new("tar")
+            .args(["--sparse", "--numeric-owner", "-C"])
+            .arg(source.path())
+            .args(format)
+            .args(["-cf", "-", "two", "many", "hole", "whole"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        // As small as it can only be without the holes.
+        assert!(output.stdout.len() < 1 << 20, "{format:?}: {}", output.stdout.len());
+        let (dir, skeleton) = unpacked(&output.stdout);
+        for name in ["two", "many", "hole", "whole"] {
+            let (ours, theirs) = (dir.path().join("root").join(name), source.path().join(name));
+            let same = Command::new("cmp").arg(&ours).arg(&theirs).output().unwrap();
+            assert!(same.status.success(), "{format:?}: {same:?}");
+            let taken = std::fs::metadata(&ours).unwrap().blocks() * 512;
+            assert!(taken < 1 << 20, "{format:?}: {name} takes {taken} bytes");
+        }
+        assert!(
+            assembled(&dir, skeleton).unwrap() == output.stdout,
+            "{format:?}: the archive is another"
+        );
+    }
+}
+
+#[test]
+fn maps_that_lie_are_refused() {
+    let source = tempfile::tempdir().unwrap();
+    make_sparse(source.path());
+    let output = Command::new("tar")
+        .args(["--sparse", "--format=posix", "--sparse-version=0.1", "-C"])
+        .arg(source.path())
+        .args(["-cf", "-", "two"])
+        .output()
+        .unwrap();
+    let archive = output.stdout;
+    let at = archive
+        .windows(16)
+        .position(|window| window == b"GNU.sparse.map=4")
+        .unwrap();
+    for (offset, digit) in [(15, b'x'), (20, b'9'), (25, b'9')] {
+        let mut wrong = archive.clone();
+        wrong[at + offset] = digit;
+        let dir = tempfile::tempdir().unwrap();
+        let root = File::open(dir.path()).unwrap();
+        assert!(
+            extract_layer(wrong.as_slice(), root.as_fd(), None).is_err(),
+            "{offset} {digit}"
+        );
     }
 }

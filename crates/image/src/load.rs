@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conex_archive::{Kind, TarReader};
+use conex_archive::{ArchiveError, Kind, TarReader};
 use conex_content::{Aside, Content};
 use conex_reference::{Digest, Reference};
 use conex_registry::{Manifest, manifest};
@@ -193,6 +193,10 @@ fn read_members(source: impl BufRead, content: &Content) -> Result<Files, LoadEr
     while let Some(entry) = archive.next_entry()? {
         let path = clean(&entry.path);
         match entry.kind {
+            Kind::File if entry.sparse.is_some() => {
+                let what = "a sparse file".to_owned();
+                return Err(ArchiveError::Unsupported { path, what }.into());
+            }
             Kind::File => {
                 let mut ingest = content.ingest().map_err(PullError::from)?;
                 let mut block = vec![0; 128 * 1024];

@@ -294,6 +294,7 @@ fn put(archive: &mut TarWriter<&mut dyn Write>, path: &str, bytes: &[u8]) -> io:
 
 fn member(path: &str, kind: Kind, size: u64) -> Entry {
     Entry {
+        sparse: None,
         path: path.as_bytes().to_vec(),
         link: Vec::new(),
         kind,
