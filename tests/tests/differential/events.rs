@@ -204,14 +204,19 @@ fn ends() -> Vec<Request> {
 }
 
 fn volumes() -> Vec<Request> {
-    let mounts =
-        r#","HostConfig":{"Binds":["data:/data:ro"],"Mounts":[{"Type":"volume","Source":"made","Target":"/made"}]}"#;
+    // One for each: Docker mounts those of one container in any order.
+    let bound = r#","HostConfig":{"Binds":["data:/data:ro"]}"#;
+    let mounted = r#","HostConfig":{"Mounts":[{"Type":"volume","Source":"made","Target":"/made"}]}"#;
     vec![
         post("/volumes/create", r#"{"Name":"data","Labels":{"a":"b"}}"#).unseen(),
-        create("user", "true", mounts).named("user"),
+        create("user", "true", bound).named("user"),
         act("/containers/user/start"),
         act("/containers/user/wait"),
+        create("another", "true", mounted).named("another"),
+        act("/containers/another/start"),
+        act("/containers/another/wait"),
         delete("/containers/user").unseen(),
+        delete("/containers/another").unseen(),
         delete("/volumes/data").unseen(),
         delete("/volumes/made?force=1").unseen(),
         told(r#"{"type":["volume"]}"#),
