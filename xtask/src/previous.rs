@@ -15,7 +15,7 @@ fn dir() -> PathBuf {
     root().join("target/previous")
 }
 
-/// Builds `target/previous/conex-shim` where it is not there yet. The commit has to be in the clone.
+/// Builds `target/previous/conex-shim` where it is not there yet. A clone without the commit is completed.
 pub(crate) fn build() -> Outcome {
     let (built_from, source) = (dir().join("commit"), dir().join("source"));
     if fs::read_to_string(&built_from).is_ok_and(|commit| commit == COMMIT) {
@@ -26,12 +26,17 @@ pub(crate) fn build() -> Outcome {
     }
     fs::create_dir_all(&source).map_err(|error| format!("create {}: {error}", source.display()))?;
     let archive = dir().join("source.tar");
-    let mut git = Command::new("git");
-    git.current_dir(root())
-        .args(["archive", "--output"])
-        .arg(&archive)
-        .arg(COMMIT);
-    run(&mut git).map_err(|error| format!("{error}; a shallow clone does not have it: git fetch --unshallow"))?;
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.current_dir(root()).args(arguments);
+        git
+    };
+    if run(&mut git(&["cat-file", "-e", COMMIT])).is_err() {
+        // A shallow clone.
+        run(&mut git(&["fetch", "--quiet", "--unshallow"]))
+            .map_err(|error| format!("{error}; the commit {COMMIT} is needed"))?;
+    }
+    run(git(&["archive", "--output"]).arg(&archive).arg(COMMIT))?;
     run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&source))?;
     fs::remove_file(&archive).map_err(|error| format!("remove {}: {error}", archive.display()))?;
     let target = host_target()?;
