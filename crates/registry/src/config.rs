@@ -13,7 +13,8 @@ pub struct ClientConfig {
     pub insecure: Vec<String>,
     /// The proxies for what is not local.
     pub proxies: Proxies,
-    /// Has a directory per `host[:port]` whose `*.crt` files are trusted beside the system's: `/etc/docker/certs.d`.
+    /// Has a directory per `host[:port]` whose `*.crt` files are trusted beside the system's, and whose `*.cert` with its `*.key`
+    /// is shown to a host that asks for one: `/etc/docker/certs.d`.
     pub certificates: Option<PathBuf>,
     /// What we call ourselves: `conex/0.1.0`.
     pub user_agent: String,

@@ -199,8 +199,8 @@ pub enum TransportError {
         /// What the TLS library found.
         source: rustls::Error,
     },
-    /// The trusted certificates are unusable.
-    #[error("trusted certificates: {reason}")]
+    /// Certificates of the host's directory, or of the system, are unusable.
+    #[error("certificates: {reason}")]
     Roots {
         /// What is wrong with them.
         reason: String,
@@ -303,7 +303,7 @@ pub(crate) fn connect_reason(error: &io::Error) -> String {
 
 /// Likewise for TLS.
 fn tls_reason(error: &rustls::Error) -> String {
-    use rustls::{CertificateError, InvalidMessage};
+    use rustls::{AlertDescription, CertificateError, InvalidMessage};
     match error {
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             "http: server gave HTTP response to HTTPS client".to_owned()
@@ -315,6 +315,12 @@ fn tls_reason(error: &rustls::Error) -> String {
             "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".to_owned()
         }
         rustls::Error::InvalidCertificate(cause) => format!("tls: failed to verify certificate: x509: {cause}"),
+        rustls::Error::AlertReceived(alert) => match alert {
+            AlertDescription::CertificateRequired => "remote error: tls: certificate required".to_owned(),
+            AlertDescription::BadCertificate => "remote error: tls: bad certificate".to_owned(),
+            AlertDescription::UnknownCA => "remote error: tls: unknown certificate authority".to_owned(),
+            alert => format!("remote error: tls: {alert:?}"),
+        },
         _ => format!("tls: {error}"),
     }
 }

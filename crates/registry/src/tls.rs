@@ -8,7 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
@@ -76,35 +76,69 @@ fn build(directory: Option<&Path>, trust: Trust) -> Result<ClientConfig, Transpo
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|source| TransportError::Tls { source })?;
-    Ok(match trust {
+    let builder = match trust {
         Trust::Unverified => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider }))
-            .with_no_client_auth(),
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider })),
         Trust::Verified => {
             let verifier = KnownCertificate::new(directory, provider)?;
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
-                .with_no_client_auth()
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
-    })
+    };
+    match directory.map(own_certificate).transpose()?.flatten() {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|source| TransportError::Tls { source }),
+        None => Ok(builder.with_no_client_auth()),
+    }
 }
 
-/// The `*.crt` files of a host's directory; no directory is no files.
-fn certificates(directory: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
-    let mut certificates = Vec::new();
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return Ok(certificates);
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_none_or(|extension| extension != "crt") {
-            continue;
-        }
-        let read = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        certificates.extend(read.map_err(|error| unusable(format!("{}: {error}", path.display())))?);
+/// A certificate with those that it is signed by, and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// What we show to a host that asks who we are: the first `*.cert` of its directory, with the `*.key` of the same name.
+fn own_certificate(directory: &Path) -> Result<Option<Identity>, TransportError> {
+    let (found, keys) = (files(directory, "cert"), files(directory, "key"));
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // Docker's words.
+    if let Some(alone) = found.iter().find(|path| !path.with_extension("key").exists()) {
+        let (certificate, key) = (name(alone), name(&alone.with_extension("key")));
+        return Err(unusable(format!(
+            "missing key {key} for client certificate {certificate}. CA certificates must use the extension .crt"
+        )));
     }
-    Ok(certificates)
+    if let Some(alone) = keys.iter().find(|path| !path.with_extension("cert").exists()) {
+        let (certificate, key) = (name(&alone.with_extension("cert")), name(alone));
+        return Err(unusable(format!(
+            "missing client certificate {certificate} for key {key}"
+        )));
+    }
+    let Some(path) = found.first() else { return Ok(None) };
+    let key = path.with_extension("key");
+    let read = PrivateKeyDer::from_pem_file(&key).map_err(|error| unusable(format!("{}: {error}", key.display())))?;
+    Ok(Some((certificates_in(path)?, read)))
+}
+
+/// The files of a host's directory that end so, by their names; no directory is no files.
+fn files(directory: &Path, wanted: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == wanted))
+        .collect();
+    paths.sort_unstable();
+    paths
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    read.map_err(|error| unusable(format!("{}: {error}", path.display())))
+}
+
+/// Those that a host's directory has us trust.
+fn trusted(directory: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
+    let read = files(directory, "crt").into_iter().map(|path| certificates_in(&path));
+    Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn unusable(reason: String) -> TransportError {
@@ -123,7 +157,7 @@ struct KnownCertificate {
 
 impl KnownCertificate {
     fn new(directory: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Self, TransportError> {
-        let known = directory.map(certificates).transpose()?.unwrap_or_default();
+        let known = directory.map(trusted).transpose()?.unwrap_or_default();
         let mut roots = RootCertStore::empty();
         // What of the system's certificates is unreadable is left out, as every TLS client does.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

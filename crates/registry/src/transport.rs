@@ -319,12 +319,18 @@ fn connection_error(error: &legacy::Error) -> TransportError {
 
 fn body_error(error: &hyper::Error) -> TransportError {
     let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    // A server says after the handshake what it has against us.
+    let tls = io.and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+    if let Some(source) = tls.cloned() {
+        return TransportError::Tls { source };
+    }
     match io.map(std::io::Error::kind) {
         Some(std::io::ErrorKind::UnexpectedEof) => TransportError::UnexpectedEnd,
         Some(std::io::ErrorKind::ConnectionReset) => TransportError::Http {
             reason: "read: connection reset by peer".to_owned(),
         },
-        _ if error.is_incomplete_message() => TransportError::UnexpectedEnd,
+        // Canceled: the connection was gone before the request was on it.
+        _ if error.is_incomplete_message() || error.is_canceled() => TransportError::UnexpectedEnd,
         _ => TransportError::Http {
             reason: error.to_string(),
         },

@@ -240,11 +240,22 @@ async fn an_identity_token_is_exchanged_and_a_registry_token_is_sent_as_it_is() 
 
 /// A registry of https and a client that reaches it, by a tunnel, as `registry.invalid`, which is not a loopback host.
 fn https(directory: &Path, certificates: Option<&Path>, insecure: &[&str]) -> (RealRegistry, HttpRegistry) {
+    https_for(directory, certificates, insecure, None)
+}
+
+/// As above, for those only that show a certificate of this authority.
+fn https_for(
+    directory: &Path,
+    certificates: Option<&Path>,
+    insecure: &[&str],
+    clients: Option<&Path>,
+) -> (RealRegistry, HttpRegistry) {
     let (key, certificate) = (directory.join("key"), directory.join("crt"));
     self_signed(&key, &certificate, "registry");
     let protocol = Protocol::Https {
         certificate: &certificate,
         key: &key,
+        clients,
     };
     let real = RealRegistry::start(&directory.join("registry"), &Access::Open, &protocol);
     if let Some(certificates) = certificates {
@@ -301,6 +312,55 @@ async fn a_certificate_in_the_directory_of_its_host_is_trusted() {
         error
             .to_string()
             .contains("x509: certificate signed by unknown authority"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_who_we_are_is_shown_the_certificate_of_its_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let (key, certificate) = (directory.path().join("our.key"), directory.path().join("our.cert"));
+    self_signed(&key, &certificate, "me");
+    let certs = directory.path().join("certs.d");
+    let (real, client) = https_for(directory.path(), Some(&certs), &[], Some(&certificate));
+    let reference = Reference::parse("registry.invalid/a").unwrap();
+    let refused = client.manifest(&reference).await.unwrap_err().to_string();
+    // Which alert it is depends on the registry's age, and whether it is read before the end of the connection on luck.
+    let ends = ["remote error: tls: ", "connection reset by peer", "EOF", "broken pipe"];
+    assert!(ends.iter().any(|end| refused.contains(end)), "{refused}");
+    // A certificate without its key, a key without its certificate, and both. (A client reads them once.)
+    let host = certs.join("registry.invalid");
+    let asked = |real: &RealRegistry| {
+        let proxies = Proxies {
+            https: Some(format!("http://{}", tunnel_to(real.address))),
+            ..Proxies::default()
+        };
+        let config = ClientConfig {
+            proxies,
+            certificates: Some(certs.clone()),
+            ..ClientConfig::default()
+        };
+        Client::new(config).unwrap().registry(Credentials::default())
+    };
+    std::fs::copy(&certificate, host.join("client.cert")).unwrap();
+    let error = asked(&real).manifest(&reference).await.unwrap_err().to_string();
+    assert!(
+        error.contains(
+            "missing key client.key for client certificate client.cert. CA certificates must use the extension .crt"
+        ),
+        "{error}"
+    );
+    std::fs::copy(&key, host.join("client.key")).unwrap();
+    std::fs::rename(host.join("client.cert"), host.join("aside")).unwrap();
+    let error = asked(&real).manifest(&reference).await.unwrap_err().to_string();
+    assert!(
+        error.contains("missing client certificate client.cert for key client.key"),
+        "{error}"
+    );
+    std::fs::rename(host.join("aside"), host.join("client.cert")).unwrap();
+    let error = asked(&real).manifest(&reference).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("manifest for registry.invalid/a not found: "),
         "{error}"
     );
 }

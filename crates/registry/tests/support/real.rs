@@ -29,6 +29,8 @@ pub(crate) enum Protocol<'a> {
     Https {
         certificate: &'a Path,
         key: &'a Path,
+        /// Where clients have to show a certificate: authorities that it may be of.
+        clients: Option<&'a Path>,
     },
 }
 
@@ -118,12 +120,20 @@ fn configuration(directory: &Path, address: SocketAddr, access: &Access<'_>, pro
          http:\n  addr: {address}\n  secret: s\n",
         storage.display()
     );
-    if let Protocol::Https { certificate, key } = protocol {
+    if let Protocol::Https {
+        certificate,
+        key,
+        clients,
+    } = protocol
+    {
         text.push_str(&format!(
             "  tls:\n    certificate: {}\n    key: {}\n",
             certificate.display(),
             key.display()
         ));
+        if let Some(clients) = clients {
+            text.push_str(&format!("    clientcas: [{}]\n", clients.display()));
+        }
     }
     match access {
         Access::Open => {}
