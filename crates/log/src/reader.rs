@@ -572,6 +572,10 @@ mod tests {
             write(&mut writer, written..written + 100);
             written += 100;
             assert!(writer.is_held_up().unwrap());
+            // A host that lost its power may leave a cursor without contents.
+            std::fs::write(&cursor, "").unwrap();
+            assert!(writer.is_held_up().unwrap());
+            std::fs::remove_file(&cursor).unwrap();
             let mut seen = Vec::new();
             for _ in 0..5 {
                 // Read to the end, or to the middle: the place counts that was noted.

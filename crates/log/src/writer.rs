@@ -174,7 +174,8 @@ impl Writer {
         let Some(first) = parts.iter().position(|part| part.number + 1 >= kept) else {
             return Ok(false);
         };
-        let position = Position::load(cursor)?;
+        // A cursor that says nothing, as a crash of the host may leave it, has passed nothing: its reader begins anew, too.
+        let position = Position::load(cursor).ok().flatten();
         Ok(!position.is_some_and(|position| position.has_passed(&parts[first], &parts[..first])))
     }
 
