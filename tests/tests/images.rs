@@ -290,6 +290,18 @@ fn what_a_registry_does_wrong_is_told_and_nothing_is_left() {
         "{}",
         refused("diff-id")
     );
+    // A layer that is right, beside one that is not what the configuration says.
+    let other = layer_of(&[("other", b"y")]);
+    let mut beside = image(
+        OCI_CONFIG,
+        &[
+            (OCI_LAYER_GZIP, "gzip", &other),
+            (OCI_LAYER_GZIP, "gzip", &layer_of(&[("file", b"z")])),
+        ],
+    );
+    beside.config = Content::new(OCI_CONFIG, config_of(&[&other, b"something else"]));
+    registry.add("beside", "latest", &beside);
+    assert!(refused("beside").contains("layer verification failed"));
     registry.add("corrupt", "latest", &good);
     registry.order(&good.layers[0].digest().to_string(), Fault::Corrupt, 100);
     let said = refused("corrupt");
@@ -305,6 +317,8 @@ fn what_a_registry_does_wrong_is_told_and_nothing_is_left() {
         refused("no-json")
     );
     assert_nothing_left(&sandbox);
+    // There is no transfer to go on with.
+    assert_eq!(partials(&sandbox), []);
 }
 
 #[test]

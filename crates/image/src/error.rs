@@ -152,6 +152,11 @@ impl PullError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Registry(error) if error.kind() == ErrorKind::NotFound)
     }
+
+    /// Whether a layer did not come. What came of it is right as far as anybody knows.
+    pub(crate) fn is_of_transfer(&self) -> bool {
+        matches!(self, Self::Layer(LayerError::Registry(_)))
+    }
 }
 
 /// An image is not made; nothing of it is left.

@@ -85,11 +85,7 @@ impl Images {
             .zip(diff_ids)
             .map(|(layer, diff_id)| wanted(&request, layer, diff_id))
             .collect();
-        let begun = Instant::now();
-        let held = self.bring_in(wanted, &sink).await?;
-        if begun.elapsed() < WRITTEN_BACK {
-            self.forget_transfers(&blobs).await;
-        }
+        let held = self.fetch(wanted, &blobs, &sink).await?;
         // It may have been removed meanwhile.
         let known = was_known && self.has(&id, &names);
         if !known {
@@ -115,7 +111,22 @@ impl Images {
         })
     }
 
-    /// Discards what came of blobs whose layers are in place.
+    /// Brings the layers of these blobs in. What comes of the blobs is kept as long as it may be of use.
+    async fn fetch(&self, wanted: Vec<Wanted>, blobs: &[Digest], sink: &ProgressSink) -> Result<Vec<Held>, PullError> {
+        let begun = Instant::now();
+        let brought_in = self.bring_in(wanted, sink).await;
+        let is_of_use = match &brought_in {
+            Ok(_) => begun.elapsed() >= WRITTEN_BACK,
+            // An image that cannot be had leaves nothing, least of all on a full disk.
+            Err(error) => error.is_of_transfer(),
+        };
+        if !is_of_use {
+            self.forget_transfers(blobs).await;
+        }
+        brought_in
+    }
+
+    /// Discards what came of blobs.
     async fn forget_transfers(&self, blobs: &[Digest]) {
         let (content, blobs) = (self.shared.content.clone(), blobs.to_vec());
         let discarded = on_blocking(move || {
