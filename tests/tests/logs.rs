@@ -186,11 +186,12 @@ fn entries_say_what_was_chosen_of_the_container() {
 #[test]
 fn each_driver_keeps_output_where_it_says() {
     let sandbox = Sandbox::new();
+    // No file gives way while one is compressed: what comes later finds that done.
     run(
         &sandbox,
         "local",
         &["driver=local", "max-size=100k", "max-file=2"],
-        "seq 1 50000",
+        "seq 1 25000; sleep 2; seq 25001 50000",
     );
     ended(&sandbox, "local");
     let dir = sandbox
