@@ -205,7 +205,9 @@ fn registries(settings: &Settings) -> Result<conex_registry::Client> {
             https: proxy("HTTPS_PROXY"),
             no_proxy: proxy("NO_PROXY").unwrap_or_default(),
         },
-        certificates: Some(PathBuf::from("/etc/docker/certs.d")),
+        certificates: ["/etc/conex/certs.d", "/etc/docker/certs.d"]
+            .map(PathBuf::from)
+            .to_vec(),
         user_agent: concat!("conex/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: conex_registry::Limits {
             attempts: settings.transfer_attempts,

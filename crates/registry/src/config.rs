@@ -13,9 +13,10 @@ pub struct ClientConfig {
     pub insecure: Vec<String>,
     /// The proxies for what is not local.
     pub proxies: Proxies,
-    /// Has a directory per `host[:port]` whose `*.crt` files are trusted beside the system's, and whose `*.cert` with its `*.key`
-    /// is shown to a host that asks for one: `/etc/docker/certs.d`.
-    pub certificates: Option<PathBuf>,
+    /// Each has a directory per `host[:port]` whose `*.crt` files are trusted beside the system's, whose `*.cert` with its `*.key`
+    /// is shown to a host that asks for one, and whose `hosts.toml` says who is asked in the host's place. The first that has
+    /// a host's directory counts: `/etc/conex/certs.d`, `/etc/docker/certs.d`.
+    pub certificates: Vec<PathBuf>,
     /// What we call ourselves: `conex/0.1.0`.
     pub user_agent: String,
     /// How long and how often things are tried.

@@ -73,8 +73,9 @@ impl Connector {
     }
 
     async fn connect(self, uri: Uri) -> Result<Stream, TransportError> {
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let dialer = Dialer {
-            limit: self.limits.connect,
+            limit: self.tls.peer(&authority).dial_timeout.unwrap_or(self.limits.connect),
         };
         let is_tls = uri.scheme_str() == Some("https");
         let proxy = self.proxy(&uri);
@@ -123,7 +124,7 @@ impl Connector {
             .authority()
             .map(|authority| authority.as_str().to_owned())
             .unwrap_or_default();
-        let trust = if self.rule.applies_to(&authority).await {
+        let trust = if self.tls.peer(&authority).skip_verify || self.rule.applies_to(&authority).await {
             Trust::Unverified
         } else {
             Trust::Verified

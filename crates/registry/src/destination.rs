@@ -60,9 +60,10 @@ impl Destination {
     /// # Errors
     /// The registry refuses, or cannot be reached.
     pub async fn mount(&self, digest: &Digest, from: &Reference) -> Result<bool> {
-        let path = format!("blobs/uploads/?mount={digest}&from={}", token::encode(from.path()));
+        let other = self.reached.endpoint().path(from.path());
+        let path = format!("blobs/uploads/?mount={digest}&from={}", token::encode(&other));
         let mut outgoing = self.request(Method::POST, &path);
-        outgoing.reads_also = Some(from.path().to_owned());
+        outgoing.reads_also = Some(other);
         let (outgoing, response) = self
             .session
             .fetch(self.reached.endpoint(), &self.repository, outgoing)
@@ -121,8 +122,11 @@ impl Destination {
     }
 
     /// Sends a request to where an upload stands. What a registry has elsewhere does not get to see our authorization.
-    pub(crate) async fn ask_upload(&self, outgoing: Outgoing) -> Result<(Outgoing, Response<Incoming>)> {
+    pub(crate) async fn ask_upload(&self, mut outgoing: Outgoing) -> Result<(Outgoing, Response<Incoming>)> {
         let endpoint = self.reached.endpoint();
+        if endpoint.owns(&outgoing.url) {
+            outgoing.own = endpoint.headers.clone();
+        }
         let (outgoing, response) = if endpoint.owns(&outgoing.url) {
             self.session.authorized(endpoint, &self.repository, outgoing).await?
         } else {
@@ -138,8 +142,8 @@ impl Destination {
 
     /// A request below the repository.
     pub(crate) fn request(&self, method: Method, path: &str) -> Outgoing {
-        let path = format!("{}/{path}", self.repository.path());
-        Outgoing::new(method, self.reached.endpoint().url(&path))
+        let endpoint = self.reached.endpoint();
+        endpoint.ask(method, endpoint.url(&self.repository, path))
     }
 }
 

@@ -1,62 +1,189 @@
 //! Where the repositories of a domain are found, in the order in which they are asked.
 //!
 //! ```text
-//!   docker.io            the mirrors, then https://registry-1.docker.io
-//!   any other            https, the peer verified
-//!   an insecure one      https, the peer not verified; then http
+//!   the hosts of its hosts.toml
+//!   of docker.io: the mirrors of daemon.json
+//!   the server of its hosts.toml, else the registry itself:
+//!     docker.io            https://registry-1.docker.io
+//!     any other            https, the peer verified
+//!     an insecure one      https, the peer not verified; then http
 //! ```
+//!
+//! The client's credentials are for the registry itself and for nobody who stands in for it.
 //!
 //! Which domains are insecure is Docker's rule: those listed, and those with an address in a listed network or in a
 //! loopback one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use conex_reference::DEFAULT_DOMAIN;
-use hyper::Uri;
+use conex_reference::{DEFAULT_DOMAIN, Reference};
+use hyper::header::HeaderMap;
+use hyper::{Method, Uri};
 use tokio::sync::OnceCell;
 
 use crate::challenge::Challenge;
 use crate::config::{Cidr, ClientConfig, ConfigError};
-use crate::transport::origin;
+use crate::hosts::{self, Capability, Host, Hosts, HostsError, Peer, Rewrite, Server, rewritten};
+use crate::token::encode;
+use crate::transport::{Outgoing, origin};
 
 /// Where Docker Hub answers.
 const DEFAULT_ENDPOINT: &str = "https://registry-1.docker.io";
 
-/// One base URL of a registry.
+/// The hosts that are Docker Hub.
+const DEFAULT_HOSTS: [&str; 3] = ["registry-1.docker.io", "index.docker.io", "docker.io"];
+
+/// How long one that did not answer is left out where another answers.
+const FORGIVEN: Duration = Duration::from_secs(30);
+
+/// Whom the client's credentials are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The registry that the name of an image names.
+    Registry,
+    /// Somebody in its place.
+    Mirror,
+}
+
+/// One API of a registry.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    /// Scheme, authority and perhaps a path, without a slash at the end.
-    pub(crate) base: String,
+    /// The URL of `/v2`, without a slash at the end.
+    api: String,
     /// Host and port, as the names of images have them.
     pub(crate) authority: String,
     /// What it answered to `/v2/`, once it did: the challenges of a 401, none of a 200.
     pub(crate) challenges: OnceCell<Vec<Challenge>>,
+    pub(crate) capabilities: Vec<Capability>,
+    pub(crate) standing: Standing,
+    /// Plain http of the one before, which is no alternative where that one answered.
+    pub(crate) is_fallback: bool,
+    /// What it gets to see with every request.
+    pub(crate) headers: HeaderMap,
+    rewrites: Vec<Rewrite>,
+    /// What it is to know of the registry that it stands in for.
+    namespace: Option<String>,
+    /// When it did not answer.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl Endpoint {
-    fn new(base: &str) -> Self {
-        let base = base.trim_end_matches('/').to_owned();
-        let authority = base
-            .parse::<Uri>()
-            .ok()
-            .and_then(|uri| uri.authority().map(ToString::to_string));
+    fn new(api: &str, domain: &str) -> Self {
+        let api = api.trim_end_matches('/').to_owned();
+        let uri = api.parse::<Uri>().unwrap_or_default();
+        let is_registry = is_registry(domain, &uri);
         Self {
-            authority: authority.unwrap_or_default(),
-            base,
+            authority: uri.authority().map(ToString::to_string).unwrap_or_default(),
+            api,
             challenges: OnceCell::new(),
+            capabilities: Capability::ALL.to_vec(),
+            standing: if is_registry {
+                Standing::Registry
+            } else {
+                Standing::Mirror
+            },
+            is_fallback: false,
+            headers: HeaderMap::new(),
+            rewrites: Vec::new(),
+            namespace: None,
+            failed: Mutex::default(),
         }
     }
 
-    /// The URL of a path below `/v2/`.
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}/v2/{path}", self.base)
+    /// A mirror of Docker Hub, as `daemon.json` has them.
+    fn mirror(base: &str, domain: &str) -> Self {
+        Self {
+            capabilities: vec![Capability::Pull, Capability::Resolve],
+            ..Self::new(&format!("{}/v2", base.trim_end_matches('/')), domain)
+        }
+    }
+
+    /// One of `hosts.toml`.
+    fn of_host(host: Host, domain: &str) -> Self {
+        let endpoint = Self::new(&host.api, domain);
+        // A mirror of many registries tells by it which one is meant (distribution specification, "Registry Proxying").
+        let namespace = (endpoint.standing == Standing::Mirror).then(|| domain.to_owned());
+        Self {
+            namespace,
+            ..endpoint.described(host)
+        }
+    }
+
+    fn described(self, host: Host) -> Self {
+        Self {
+            capabilities: host.capabilities,
+            headers: host.headers,
+            rewrites: host.rewrites,
+            ..self
+        }
+    }
+
+    /// The URL that tells whether somebody is there.
+    pub(crate) fn root(&self) -> String {
+        format!("{}/", self.api)
+    }
+
+    /// The path of a repository, by its path in the registry's name of it.
+    pub(crate) fn path(&self, repository: &str) -> String {
+        rewritten(&self.rewrites, repository)
+    }
+
+    /// The URL of something in a repository.
+    pub(crate) fn url(&self, repository: &Reference, rest: &str) -> String {
+        let url = format!("{}/{}/{rest}", self.api, self.path(repository.path()));
+        match &self.namespace {
+            Some(namespace) => {
+                let separator = if url.contains('?') { '&' } else { '?' };
+                format!("{url}{separator}ns={}", encode(namespace))
+            }
+            None => url,
+        }
+    }
+
+    /// A request to it. A URL of somebody else's is asked for without what only this one is to see.
+    pub(crate) fn ask(&self, method: Method, url: String) -> Outgoing {
+        let own = if self.owns(&url) {
+            self.headers.clone()
+        } else {
+            HeaderMap::new()
+        };
+        Outgoing {
+            own,
+            ..Outgoing::new(method, url)
+        }
     }
 
     /// Whether a URL is of the same server.
     pub(crate) fn owns(&self, url: &str) -> bool {
         let origin = |url: &str| url.parse::<Uri>().map(|uri| origin(&uri)).ok();
-        origin(&self.base) == origin(url)
+        origin(&self.api) == origin(url)
     }
+
+    /// Takes down that it did not answer just now.
+    pub(crate) fn fail(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it did not answer a moment ago.
+    pub(crate) fn has_failed(&self) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|failed| failed.elapsed() < FORGIVEN)
+    }
+}
+
+/// Whether a URL is of the registry that names of images call so.
+fn is_registry(domain: &str, uri: &Uri) -> bool {
+    let (_, host, port) = origin(uri);
+    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    if domain == DEFAULT_DOMAIN {
+        return DEFAULT_HOSTS.contains(&host.as_str()) && port == default;
+    }
+    let Ok(named) = format!("https://{domain}").parse::<Uri>() else {
+        return false;
+    };
+    named.host().is_some_and(|name| name.eq_ignore_ascii_case(&host)) && named.port_u16().unwrap_or(default) == port
 }
 
 /// Which registries may go unverified and unencrypted.
@@ -156,15 +283,65 @@ pub(crate) fn check_mirrors(mirrors: &[String]) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Who is asked for a domain, and how those are connected to of whom something is said, by their authorities.
+pub(crate) struct Found {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) peers: Vec<(String, Peer)>,
+}
+
 /// The endpoints of a domain.
-pub(crate) async fn endpoints(domain: &str, config: &ClientConfig, rule: &InsecureRule) -> Vec<Endpoint> {
-    if domain == DEFAULT_DOMAIN {
-        let mirrors = config.mirrors.iter().map(String::as_str);
-        return mirrors.chain([DEFAULT_ENDPOINT]).map(Endpoint::new).collect();
+pub(crate) async fn endpoints(domain: &str, config: &ClientConfig, rule: &InsecureRule) -> Result<Found, HostsError> {
+    let (roots, host) = (config.certificates.clone(), domain.to_owned());
+    let loaded = tokio::task::spawn_blocking(move || hosts::load(&roots, &host));
+    let hosts = loaded.await.unwrap_or(Ok(None))?;
+    let mut found = Found {
+        endpoints: Vec::new(),
+        peers: Vec::new(),
+    };
+    let (hosts, server) = match hosts {
+        Some(Hosts { hosts, server }) => (hosts, Some(server)),
+        None => (Vec::new(), None),
+    };
+    for host in hosts {
+        found.add(host, domain);
     }
-    let mut endpoints = vec![Endpoint::new(&format!("https://{domain}"))];
+    if domain == DEFAULT_DOMAIN {
+        let mirrors = config.mirrors.iter().map(|base| Endpoint::mirror(base, domain));
+        found.endpoints.extend(mirrors);
+    }
+    match server {
+        Some(Server::Named(host)) => found.add(host, domain),
+        Some(Server::Registry(host)) => {
+            for endpoint in registry(domain, rule).await {
+                found.peers.push((endpoint.authority.clone(), host.peer.clone()));
+                found.endpoints.push(endpoint.described(host.clone()));
+            }
+        }
+        None => found.endpoints.extend(registry(domain, rule).await),
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn add(&mut self, host: Host, domain: &str) {
+        let peer = host.peer.clone();
+        let endpoint = Endpoint::of_host(host, domain);
+        self.peers.push((endpoint.authority.clone(), peer));
+        self.endpoints.push(endpoint);
+    }
+}
+
+/// The registry itself.
+async fn registry(domain: &str, rule: &InsecureRule) -> Vec<Endpoint> {
+    if domain == DEFAULT_DOMAIN {
+        return vec![Endpoint::new(&format!("{DEFAULT_ENDPOINT}/v2"), domain)];
+    }
+    let mut endpoints = vec![Endpoint::new(&format!("https://{domain}/v2"), domain)];
     if rule.applies_to(domain).await {
-        endpoints.push(Endpoint::new(&format!("http://{domain}")));
+        endpoints.push(Endpoint {
+            is_fallback: true,
+            ..Endpoint::new(&format!("http://{domain}/v2"), domain)
+        });
     }
     endpoints
 }
@@ -175,11 +352,8 @@ mod tests {
 
     async fn bases(domain: &str, config: &ClientConfig) -> Vec<String> {
         let rule = InsecureRule::new(&config.insecure).unwrap();
-        endpoints(domain, config, &rule)
-            .await
-            .into_iter()
-            .map(|endpoint| endpoint.base)
-            .collect()
+        let found = endpoints(domain, config, &rule).await.unwrap();
+        found.endpoints.into_iter().map(|endpoint| endpoint.api).collect()
     }
 
     #[test]
@@ -201,9 +375,9 @@ mod tests {
             mirrors,
             ..ClientConfig::default()
         };
-        let expected = ["http://mirror.example:5000/hub", "https://registry-1.docker.io"];
+        let expected = ["http://mirror.example:5000/hub/v2", "https://registry-1.docker.io/v2"];
         assert_eq!(bases("docker.io", &config).await, expected);
-        assert_eq!(bases("192.0.2.1", &config).await, ["https://192.0.2.1"]);
+        assert_eq!(bases("192.0.2.1", &config).await, ["https://192.0.2.1/v2"]);
     }
 
     #[tokio::test]
@@ -231,8 +405,68 @@ mod tests {
         };
         assert_eq!(
             bases("10.1.2.3:80", &config).await,
-            ["https://10.1.2.3:80", "http://10.1.2.3:80"]
+            ["https://10.1.2.3:80/v2", "http://10.1.2.3:80/v2"]
         );
+    }
+
+    #[tokio::test]
+    async fn hosts_come_before_mirrors_and_the_registry_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |host: &str, text: &str| {
+            std::fs::create_dir_all(dir.path().join(host)).unwrap();
+            std::fs::write(dir.path().join(host).join("hosts.toml"), text).unwrap();
+        };
+        write(
+            "_default",
+            "[host.\"https://all.example\"]\n[host.\"https://10.1.2.3:80\"]",
+        );
+        write(
+            "docker.io",
+            "server = \"https://index.docker.io\"\n[host.\"http://hub.example\"]\nskip_verify = true",
+        );
+        let config = ClientConfig {
+            mirrors: vec!["http://mirror.example".to_owned()],
+            insecure: vec!["10.0.0.0/8".to_owned()],
+            certificates: vec![dir.path().to_owned()],
+            ..ClientConfig::default()
+        };
+        let expected = [
+            "http://hub.example/v2",
+            "http://mirror.example/v2",
+            "https://index.docker.io/v2",
+        ];
+        assert_eq!(bases("docker.io", &config).await, expected);
+        let expected = [
+            "https://all.example/v2",
+            "https://10.1.2.3:80/v2",
+            "https://10.1.2.3:80/v2",
+            "http://10.1.2.3:80/v2",
+        ];
+        assert_eq!(bases("10.1.2.3:80", &config).await, expected);
+        let rule = InsecureRule::new(&config.insecure).unwrap();
+        let reference = Reference::parse("10.1.2.3:80/a").unwrap();
+        let found = endpoints("10.1.2.3:80", &config, &rule).await.unwrap();
+        let urls: Vec<String> = found.endpoints.iter().map(|one| one.url(&reference, "x")).collect();
+        assert_eq!(urls[0], "https://all.example/v2/a/x?ns=10.1.2.3%3A80");
+        assert_eq!(urls[1], "https://10.1.2.3:80/v2/a/x");
+        assert_eq!(found.peers.len(), 4);
+    }
+
+    #[test]
+    fn credentials_are_for_the_registry_alone() {
+        for (domain, url, expected) in [
+            ("docker.io", "https://registry-1.docker.io/v2", true),
+            ("docker.io", "https://registry-1.docker.io:444/v2", false),
+            ("docker.io", "https://mirror.example/v2", false),
+            ("reg.example", "https://reg.example/v2", true),
+            ("reg.example", "https://REG.example:443/proxy/v2", true),
+            ("reg.example", "https://reg.example:5000/v2", false),
+            ("reg.example:5000", "http://reg.example:5000/v2", true),
+            ("reg.example:5000", "https://reg.example/v2", false),
+            ("reg.example", "https://reg.example.evil/v2", false),
+        ] {
+            assert_eq!(is_registry(domain, &url.parse().unwrap()), expected, "{domain} {url}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use conex_reference::Digest;
 
+use crate::hosts::HostsError;
+
 /// Result of talking to a registry.
 pub type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -147,6 +149,12 @@ pub enum RegistryError {
         /// What is wrong.
         reason: String,
     },
+    /// What is said of the hosts of the registry cannot be used.
+    #[error("{source}")]
+    Hosts {
+        /// What is wrong.
+        source: HostsError,
+    },
     /// What was to be sent cannot be read.
     #[error("{source}")]
     Content {
@@ -269,7 +277,7 @@ impl RegistryError {
             | Self::ManifestDigest { .. }
             | Self::TooLarge { .. }
             | Self::Protocol { .. } => ErrorKind::BadResponse,
-            Self::Content { .. } => ErrorKind::Local,
+            Self::Content { .. } | Self::Hosts { .. } => ErrorKind::Local,
         }
     }
 

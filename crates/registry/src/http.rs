@@ -13,10 +13,11 @@ use crate::credentials::Credentials;
 use crate::destination::Destination;
 use crate::endpoint::{self, InsecureRule};
 use crate::error::{RegistryError, Result};
+use crate::hosts::Capability;
 use crate::manifest::Descriptor;
 use crate::registry::{Blob, FetchedManifest, Registry};
 use crate::resume;
-use crate::session::{Purpose, Session};
+use crate::session::{Need, Purpose, Session};
 use crate::tls::TlsConfigs;
 use crate::transport::Transport;
 
@@ -52,8 +53,8 @@ impl Client {
         };
         // The endpoints of a registry are found by what it would serve.
         let reference = Reference::parse(&format!("{domain}/library/login")).map_err(invalid)?;
-        let session = self.without_mirrors().session(credentials, Purpose::Pull);
-        let mut candidates = session.candidates(&reference).await;
+        let session = self.session(credentials, Purpose::Pull);
+        let mut candidates = session.candidates(&reference, Need::Login).await?;
         while let Some(endpoint) = candidates.next(&session).await {
             match session.log_in(endpoint, &reference).await {
                 Ok(()) => return Ok(()),
@@ -70,13 +71,13 @@ impl Client {
         }
     }
 
-    /// A repository as somebody with these credentials pushes to it, for the length of one push. Mirrors are not asked:
-    /// what is pushed belongs into the registry itself.
+    /// A repository as somebody with these credentials pushes to it, for the length of one push. The mirrors of `daemon.json`
+    /// are not asked: what is pushed belongs into the registry itself.
     ///
     /// # Errors
     /// Nobody answers. Whether the credentials are taken is seen at the first request.
     pub async fn destination(&self, credentials: Credentials, repository: &Reference) -> Result<Destination> {
-        let session = self.without_mirrors().session(credentials, Purpose::Push);
+        let session = self.session(credentials, Purpose::Push);
         let reached = session.reach(repository).await?;
         Ok(Destination {
             session,
@@ -91,16 +92,6 @@ impl Client {
 
     pub(crate) fn rule(&self) -> &InsecureRule {
         &self.rule
-    }
-
-    fn without_mirrors(&self) -> Self {
-        Self {
-            config: Arc::new(ClientConfig {
-                mirrors: Vec::new(),
-                ..(*self.config).clone()
-            }),
-            ..self.clone()
-        }
     }
 
     /// Connections of their own, made as they are needed.
@@ -139,7 +130,8 @@ impl HttpRegistry {
     /// # Errors
     /// As for a manifest: there is no such repository, it may not be read, or nobody answers.
     pub async fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
-        let mut candidates = self.session.candidates(repository).await;
+        let need = Need::Capability(Capability::Resolve);
+        let mut candidates = self.session.candidates(repository, need).await?;
         while let Some(endpoint) = candidates.next(&self.session).await {
             match self.session.tags(endpoint, repository).await {
                 Ok(tags) => return Ok(tags),
@@ -156,7 +148,7 @@ impl HttpRegistry {
     /// # Errors
     /// As for `manifest`.
     pub async fn look_up(&self, reference: &Reference) -> Result<FetchedManifest> {
-        let mut candidates = self.session.candidates(reference).await;
+        let mut candidates = self.session.candidates(reference, Need::manifest(reference)).await?;
         let mut refused = None;
         while let Some(endpoint) = candidates.next(&self.session).await {
             match self.session.manifest(endpoint, reference).await {
@@ -171,7 +163,7 @@ impl HttpRegistry {
 impl Registry for HttpRegistry {
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<FetchedManifest>> {
         Box::pin(async move {
-            let mut candidates = self.session.candidates(reference).await;
+            let mut candidates = self.session.candidates(reference, Need::manifest(reference)).await?;
             while let Some(endpoint) = candidates.next(&self.session).await {
                 match self.session.manifest(endpoint, reference).await {
                     Ok(manifest) => return Ok(manifest),

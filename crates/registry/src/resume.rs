@@ -40,6 +40,7 @@ pub(crate) async fn open(
 ) -> Result<Blob> {
     let size = descriptor.size;
     let mut reading = Reading {
+        source: session.begin(descriptor.digest),
         session,
         repository,
         descriptor,
@@ -69,6 +70,8 @@ struct Reading {
     session: Arc<Session>,
     repository: Reference,
     descriptor: Descriptor,
+    /// The number of the endpoint that is asked first.
+    source: usize,
     /// Where in the blob the next byte belongs.
     position: u64,
     /// Bytes of the present body that lie before the position.
@@ -105,6 +108,8 @@ impl Reading {
                 },
                 Err(source) => {
                     self.body = None;
+                    // Another may do better.
+                    self.source += 1;
                     let operation = self.operation();
                     if let Err(error) = self.pause(RegistryError::Body { operation, source }).await {
                         return Some(Err(error));
@@ -139,10 +144,13 @@ impl Reading {
             let headers = range(self.position);
             let error = match self
                 .session
-                .blob(&self.repository, self.descriptor.digest, &headers)
+                .blob(&self.repository, self.descriptor.digest, &headers, self.source)
                 .await
             {
-                Ok(response) => return self.begin(response),
+                Ok((response, source)) => {
+                    self.source = source;
+                    return self.begin(response);
+                }
                 Err(error) => error,
             };
             if !error.is_passing() {

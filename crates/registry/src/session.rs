@@ -7,12 +7,13 @@ use bytes::Bytes;
 use conex_reference::{Digest, Reference};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use crate::challenge::Challenge;
 use crate::credentials::Credentials;
-use crate::endpoint::{self, Endpoint};
+use crate::endpoint::{self, Endpoint, Standing};
 use crate::error::{RegistryError, Result};
+use crate::hosts::Capability;
 use crate::http::Client;
 use crate::manifest;
 use crate::registry::FetchedManifest;
@@ -40,7 +41,14 @@ pub(crate) struct Session {
     client: Client,
     purpose: Purpose,
     tokens: Tokens,
+    /// Whom mirrors take us for.
+    nobody: Credentials,
+    /// Tokens that were got without credentials. A mirror that names the registry's token server must not be given what that
+    /// gave for the registry.
+    mirrors_tokens: Tokens,
     endpoints: Mutex<HashMap<String, Arc<[Endpoint]>>>,
+    /// How often each blob was begun.
+    begun: Mutex<HashMap<Digest, usize>>,
 }
 
 impl Session {
@@ -51,32 +59,46 @@ impl Session {
             client,
             purpose,
             tokens: Tokens::default(),
+            nobody: Credentials::default(),
+            mirrors_tokens: Tokens::default(),
             endpoints: Mutex::default(),
+            begun: Mutex::default(),
         }
     }
 
-    /// The answer to a request for a blob from `offset` on: 200 or 206.
+    /// The answer to a request for a blob, 200 or 206, and the number of the endpoint that gave it. Endpoints are asked from
+    /// the one with the number `first` on, round about.
     pub(crate) async fn blob(
         &self,
         repository: &Reference,
         digest: Digest,
         headers: &HeaderMap,
-    ) -> Result<Response<Incoming>> {
-        let mut candidates = self.candidates(repository).await;
+        first: usize,
+    ) -> Result<(Response<Incoming>, usize)> {
+        let mut candidates = self.candidates(repository, Need::Capability(Capability::Pull)).await?;
+        candidates.first = first % candidates.endpoints.len();
         while let Some(endpoint) = candidates.next(self).await {
-            let mut outgoing = Outgoing::get(endpoint.url(&format!("{}/blobs/{digest}", repository.path())));
+            let mut outgoing = endpoint.ask(Method::GET, endpoint.url(repository, &format!("blobs/{digest}")));
             outgoing.headers = headers.clone();
             match self.fetch(endpoint, repository, outgoing).await {
-                Ok((_, response)) => return Ok(response),
+                Ok((_, response)) => return Ok((response, candidates.index())),
                 Err(error) => candidates.failed(error),
             }
         }
         Err(candidates.into_error(repository))
     }
 
+    /// Takes down that a blob is begun; how often it was before. Who asks for one again did not get what he wanted.
+    pub(crate) fn begin(&self, digest: Digest) -> usize {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = begun.entry(digest).or_default();
+        *count += 1;
+        *count - 1
+    }
+
     pub(crate) async fn manifest(&self, endpoint: &Endpoint, reference: &Reference) -> Result<FetchedManifest> {
-        let path = format!("{}/manifests/{}", reference.path(), reference.tag_or_digest());
-        let mut outgoing = Outgoing::get(endpoint.url(&path));
+        let url = endpoint.url(reference, &format!("manifests/{}", reference.tag_or_digest()));
+        let mut outgoing = endpoint.ask(Method::GET, url);
         outgoing
             .headers
             .insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPT));
@@ -113,7 +135,7 @@ impl Session {
     ) -> Result<(Outgoing, Response<Incoming>)> {
         let known = endpoint.challenges.get().map_or(&[][..], Vec::as_slice);
         let first = self
-            .authorization(known, reference, &outgoing, Freshness::Cached)
+            .authorization(endpoint, known, (reference, &outgoing), Freshness::Cached)
             .await?;
         let mut answer = self.send_authorized(&mut outgoing, first.as_ref()).await?;
         // Only the registry itself may ask for credentials, not whoever it redirects to.
@@ -124,7 +146,9 @@ impl Session {
             } else {
                 Freshness::Renewed
             };
-            let second = self.authorization(&challenges, reference, &outgoing, freshness).await?;
+            let second = self
+                .authorization(endpoint, &challenges, (reference, &outgoing), freshness)
+                .await?;
             if second.is_some() && second != first {
                 answer = self.send_authorized(&mut outgoing, second.as_ref()).await?;
             }
@@ -141,7 +165,10 @@ impl Session {
         freshness: Freshness,
     ) -> Result<()> {
         let known = endpoint.challenges.get().map_or(&[][..], Vec::as_slice);
-        if let Some(value) = self.authorization(known, reference, outgoing, freshness).await? {
+        let value = self
+            .authorization(endpoint, known, (reference, outgoing), freshness)
+            .await?;
+        if let Some(value) = value {
             outgoing.headers.insert(AUTHORIZATION, value);
         }
         Ok(())
@@ -149,9 +176,9 @@ impl Session {
 
     /// The registry's own word on the credentials, without a repository.
     pub(crate) async fn log_in(&self, endpoint: &Endpoint, reference: &Reference) -> Result<()> {
-        let url = endpoint.url("");
+        let url = endpoint.root();
         let (outgoing, response) = self
-            .authorized(endpoint, reference, Outgoing::get(url.clone()))
+            .authorized(endpoint, reference, endpoint.ask(Method::GET, url.clone()))
             .await
             .map_err(|error| match error {
                 RegistryError::Refused { cause, .. } => RegistryError::LoginDenied { url, cause },
@@ -176,28 +203,39 @@ impl Session {
         self.transport.send(outgoing).await
     }
 
-    /// The value of `Authorization` that meets one of the challenges; `None` where there are none.
-    pub(crate) async fn authorization(
+    /// The value of `Authorization` that meets one of the challenges; `None` where there are none, or where the endpoint's
+    /// own headers have one.
+    async fn authorization(
         &self,
+        endpoint: &Endpoint,
         challenges: &[Challenge],
-        reference: &Reference,
-        outgoing: &Outgoing,
+        (reference, outgoing): (&Reference, &Outgoing),
         freshness: Freshness,
     ) -> Result<Option<HeaderValue>> {
+        if endpoint.headers.contains_key(AUTHORIZATION) {
+            return Ok(None);
+        }
+        let credentials = match endpoint.standing {
+            Standing::Registry => &self.credentials,
+            Standing::Mirror => &self.nobody,
+        };
         let with = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let value = match (with("bearer"), with("basic")) {
-            (Some(_), _) if !self.credentials.registry_token.is_empty() => {
-                format!("Bearer {}", self.credentials.registry_token)
+            (Some(_), _) if !credentials.registry_token.is_empty() => {
+                format!("Bearer {}", credentials.registry_token)
             }
             (Some(bearer), _) if bearer.parameter("realm").is_some() => {
-                let asked = (reference, self.scopes(reference, outgoing));
-                let tokens = &self.tokens;
+                let asked = (reference, self.scopes(endpoint, reference, outgoing));
+                let tokens = match endpoint.standing {
+                    Standing::Registry => &self.tokens,
+                    Standing::Mirror => &self.mirrors_tokens,
+                };
                 let token = tokens
-                    .token(&self.transport, &self.credentials, bearer, asked, freshness)
+                    .token(&self.transport, credentials, bearer, asked, freshness)
                     .await?;
                 format!("Bearer {token}")
             }
-            (_, Some(_)) => self.credentials.basic().ok_or_else(|| RegistryError::NoCredentials {
+            (_, Some(_)) => credentials.basic().ok_or_else(|| RegistryError::NoCredentials {
                 url: outgoing.url.clone(),
             })?,
             _ => return Ok(None),
@@ -212,12 +250,12 @@ impl Session {
     }
 
     /// What a token must allow for a request (distribution specification, "Token Scope Documentation").
-    fn scopes(&self, reference: &Reference, outgoing: &Outgoing) -> Vec<String> {
+    fn scopes(&self, endpoint: &Endpoint, reference: &Reference, outgoing: &Outgoing) -> Vec<String> {
         let actions = match self.purpose {
             Purpose::Pull => "pull",
             Purpose::Push => "pull,push",
         };
-        let own = format!("repository:{}:{actions}", reference.path());
+        let own = format!("repository:{}:{actions}", endpoint.path(reference.path()));
         let other = outgoing.reads_also.iter().map(|path| format!("repository:{path}:pull"));
         [own].into_iter().chain(other).collect()
     }
@@ -253,28 +291,32 @@ impl Session {
     /// Any status will do: there are registries that hide or limit `/v2/` itself, and serve what is below.
     async fn probe(&self, endpoint: &Endpoint) -> Result<()> {
         let ask = || async {
-            let outgoing = Outgoing::get(endpoint.url(""));
+            let outgoing = endpoint.ask(Method::GET, endpoint.root());
             let (head, body) = self.transport.send(&outgoing).await?.response.into_parts();
             // Read to its end, so that the connection serves again; what it says plays no part.
             drop(self.transport.read_all(&outgoing, body, ERROR_BODY).await);
             Ok(challenges(&head.headers))
         };
-        endpoint.challenges.get_or_try_init(ask).await.map(|_| ())
+        let answered = endpoint.challenges.get_or_try_init(ask).await.map(|_| ());
+        if answered.is_err() {
+            endpoint.fail();
+        }
+        answered
     }
 
-    /// The first endpoint of a repository that answers.
+    /// The first endpoint that takes pushes to a repository and answers.
     pub(crate) async fn reach(&self, reference: &Reference) -> Result<Reached> {
-        let mut candidates = self.candidates(reference).await;
+        let mut candidates = self.candidates(reference, Need::Capability(Capability::Push)).await?;
         if candidates.next(self).await.is_none() {
             return Err(candidates.into_error(reference));
         }
         Ok(Reached {
-            index: candidates.next - 1,
+            index: candidates.index(),
             endpoints: candidates.endpoints,
         })
     }
 
-    pub(crate) async fn candidates(&self, reference: &Reference) -> Candidates {
+    pub(crate) async fn candidates(&self, reference: &Reference, need: Need) -> Result<Candidates> {
         let domain = reference.domain();
         let known = self
             .endpoints
@@ -285,17 +327,54 @@ impl Session {
         let endpoints = match known {
             Some(endpoints) => endpoints,
             None => {
-                let found = endpoint::endpoints(domain, self.client.config(), self.client.rule()).await;
+                let found = endpoint::endpoints(domain, self.client.config(), self.client.rule())
+                    .await
+                    .map_err(|source| RegistryError::Hosts { source })?;
+                self.transport.introduce(found.peers);
                 // Whoever was first is kept, so that nobody probes twice.
                 let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(endpoints.entry(domain.to_owned()).or_insert_with(|| found.into()))
+                Arc::clone(
+                    endpoints
+                        .entry(domain.to_owned())
+                        .or_insert_with(|| found.endpoints.into()),
+                )
             }
         };
-        Candidates {
+        Ok(Candidates {
             endpoints,
+            need,
+            first: 0,
             next: 0,
-            answered: Vec::new(),
             last: None,
+        })
+    }
+}
+
+/// What somebody is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    Capability(Capability),
+    /// To say whether credentials are right.
+    Login,
+}
+
+impl Need {
+    /// What a manifest takes.
+    pub(crate) fn manifest(reference: &Reference) -> Self {
+        Self::Capability(match reference.digest() {
+            Some(_) => Capability::Pull,
+            None => Capability::Resolve,
+        })
+    }
+
+    fn is_met_by(self, endpoint: &Endpoint) -> bool {
+        match self {
+            // Who resolves a tag serves what it means.
+            Self::Capability(Capability::Resolve) => [Capability::Resolve, Capability::Pull]
+                .iter()
+                .all(|needed| endpoint.capabilities.contains(needed)),
+            Self::Capability(needed) => endpoint.capabilities.contains(&needed),
+            Self::Login => endpoint.standing == Standing::Registry,
         }
     }
 }
@@ -315,8 +394,11 @@ impl Reached {
 /// The endpoints of a reference that answer, one after the other, and what went wrong with them.
 pub(crate) struct Candidates {
     endpoints: Arc<[Endpoint]>,
+    need: Need,
+    /// Whom to begin with.
+    first: usize,
+    /// How many were looked at.
     next: usize,
-    answered: Vec<String>,
     last: Option<RegistryError>,
 }
 
@@ -324,22 +406,34 @@ impl Candidates {
     /// The next endpoint that answers.
     pub(crate) async fn next(&mut self, session: &Session) -> Option<&Endpoint> {
         while self.next < self.endpoints.len() {
-            let index = self.next;
             self.next += 1;
-            let endpoint = &self.endpoints[index];
-            // Where https answered, http is no alternative.
-            if self.answered.contains(&endpoint.authority) {
+            let index = self.index();
+            if !self.is_eligible(index) {
                 continue;
             }
-            match session.probe(endpoint).await {
-                Ok(()) => {
-                    self.answered.push(endpoint.authority.clone());
-                    return Some(&self.endpoints[index]);
-                }
+            match session.probe(&self.endpoints[index]).await {
+                Ok(()) => return Some(&self.endpoints[index]),
                 Err(error) => self.last = Some(error),
             }
         }
         None
+    }
+
+    /// The number of the endpoint that was looked at last.
+    fn index(&self) -> usize {
+        (self.first + self.next.saturating_sub(1)) % self.endpoints.len().max(1)
+    }
+
+    fn is_eligible(&self, index: usize) -> bool {
+        let endpoint = &self.endpoints[index];
+        let answers = |other: &Endpoint| other.challenges.initialized();
+        // Where https answered, http is no alternative.
+        if !self.need.is_met_by(endpoint) || endpoint.is_fallback && answers(&self.endpoints[index - 1]) {
+            return false;
+        }
+        // One that hangs would hold up each request anew.
+        let mut others = self.endpoints.iter().filter(|other| self.need.is_met_by(other));
+        answers(endpoint) || !endpoint.has_failed() || !others.any(answers)
     }
 
     pub(crate) fn failed(&mut self, error: RegistryError) {
@@ -349,7 +443,7 @@ impl Candidates {
     pub(crate) fn into_error(self, reference: &Reference) -> RegistryError {
         self.last.unwrap_or_else(|| RegistryError::Protocol {
             operation: format!("GET {reference}"),
-            reason: "no registry to ask".to_owned(),
+            reason: "no host of hosts.toml serves this".to_owned(),
         })
     }
 }

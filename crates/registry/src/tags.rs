@@ -1,14 +1,14 @@
 //! The tags of a repository (OCI distribution specification, "Listing Tags").
 
 use conex_reference::Reference;
-use hyper::Uri;
 use hyper::header::{HeaderMap, LINK};
+use hyper::{Method, Uri};
 use serde::Deserialize;
 
 use crate::endpoint::Endpoint;
 use crate::error::{RegistryError, Result};
 use crate::session::Session;
-use crate::transport::{Outgoing, origin, resolve};
+use crate::transport::{origin, resolve};
 
 /// Longest page of a list, in bytes.
 const PAGE: u64 = 4 << 20;
@@ -25,10 +25,10 @@ struct Page {
 impl Session {
     /// All tags that the endpoint has of a repository, in its order.
     pub(crate) async fn tags(&self, endpoint: &Endpoint, repository: &Reference) -> Result<Vec<String>> {
-        let mut url = endpoint.url(&format!("{}/tags/list", repository.path()));
+        let mut url = endpoint.url(repository, "tags/list");
         let mut tags = Vec::new();
         for _ in 0..PAGES {
-            let (outgoing, response) = self.fetch(endpoint, repository, Outgoing::get(url)).await?;
+            let (outgoing, response) = self.fetch(endpoint, repository, endpoint.ask(Method::GET, url)).await?;
             let (head, body) = response.into_parts();
             let bytes = self.transport.read_all(&outgoing, body, PAGE).await?;
             let wrong = |reason: String| RegistryError::Protocol {

@@ -1,4 +1,5 @@
-//! Whom we trust: the system's certificates and those in the directory of a host, read when first needed.
+//! Whom we trust: the system's certificates, those in the directory of a host and those that its `hosts.toml` names, read when
+//! first needed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::TransportError;
+use crate::hosts::{self, Peer};
 
 /// Whether the peer's certificate matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,16 +28,30 @@ pub(crate) enum Trust {
 /// The TLS settings of one pull, per host. Nothing is read or built before the first `https`.
 #[derive(Debug)]
 pub(crate) struct TlsConfigs {
-    certificates: Option<PathBuf>,
+    certificates: Vec<PathBuf>,
+    /// Of whom something is said, by authority.
+    peers: Mutex<HashMap<String, Peer>>,
     built: Mutex<HashMap<(String, Trust), Arc<ClientConfig>>>,
 }
 
 impl TlsConfigs {
-    pub(crate) fn new(certificates: Option<PathBuf>) -> Self {
+    pub(crate) fn new(certificates: Vec<PathBuf>) -> Self {
         Self {
             certificates,
+            peers: Mutex::default(),
             built: Mutex::default(),
         }
+    }
+
+    /// Takes down how hosts are connected to.
+    pub(crate) fn introduce(&self, peers: Vec<(String, Peer)>) {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).extend(peers);
+    }
+
+    /// How a host is connected to.
+    pub(crate) fn peer(&self, authority: &str) -> Peer {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.get(authority).cloned().unwrap_or_default()
     }
 
     /// The settings for `host[:port]`.
@@ -50,11 +66,8 @@ impl TlsConfigs {
         if let Some(config) = built {
             return Ok(config);
         }
-        let directory = self
-            .certificates
-            .as_ref()
-            .map(|certificates| certificates.join(authority));
-        let build = move || build(directory.as_deref(), trust);
+        let (roots, host, peer) = (self.certificates.clone(), authority.to_owned(), self.peer(authority));
+        let build = move || build(hosts::directory(&roots, &host).as_deref(), &peer, trust);
         let config = match tokio::task::spawn_blocking(build).await {
             Ok(config) => Arc::new(config?),
             Err(error) => {
@@ -71,7 +84,7 @@ impl TlsConfigs {
     }
 }
 
-fn build(directory: Option<&Path>, trust: Trust) -> Result<ClientConfig, TransportError> {
+fn build(directory: Option<&Path>, peer: &Peer, trust: Trust) -> Result<ClientConfig, TransportError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -81,11 +94,11 @@ fn build(directory: Option<&Path>, trust: Trust) -> Result<ClientConfig, Transpo
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider })),
         Trust::Verified => {
-            let verifier = KnownCertificate::new(directory, provider)?;
+            let verifier = KnownCertificate::new(known(directory, peer)?, provider)?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
-    match directory.map(own_certificate).transpose()?.flatten() {
+    match own_certificate(directory, peer)? {
         Some((chain, key)) => builder
             .with_client_auth_cert(chain, key)
             .map_err(|source| TransportError::Tls { source }),
@@ -96,8 +109,17 @@ fn build(directory: Option<&Path>, trust: Trust) -> Result<ClientConfig, Transpo
 /// A certificate with those that it is signed by, and its key.
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// What we show to a host that asks who we are: the first `*.cert` of its directory, with the `*.key` of the same name.
-fn own_certificate(directory: &Path) -> Result<Option<Identity>, TransportError> {
+/// What we show to a host that asks who we are: what its `hosts.toml` names first, else the first `*.cert` of its directory, with
+/// the `*.key` of the same name.
+fn own_certificate(directory: Option<&Path>, peer: &Peer) -> Result<Option<Identity>, TransportError> {
+    match (peer.identities.first(), directory) {
+        (Some((certificate, key)), _) => identity(certificate, key).map(Some),
+        (None, Some(directory)) => of_directory(directory),
+        (None, None) => Ok(None),
+    }
+}
+
+fn of_directory(directory: &Path) -> Result<Option<Identity>, TransportError> {
     let (found, keys) = (files(directory, "cert"), files(directory, "key"));
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Docker's words.
@@ -114,9 +136,12 @@ fn own_certificate(directory: &Path) -> Result<Option<Identity>, TransportError>
         )));
     }
     let Some(path) = found.first() else { return Ok(None) };
-    let key = path.with_extension("key");
-    let read = PrivateKeyDer::from_pem_file(&key).map_err(|error| unusable(format!("{}: {error}", key.display())))?;
-    Ok(Some((certificates_in(path)?, read)))
+    identity(path, &path.with_extension("key")).map(Some)
+}
+
+fn identity(certificate: &Path, key: &Path) -> Result<Identity, TransportError> {
+    let read = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(format!("{}: {error}", key.display())))?;
+    Ok((certificates_in(certificate)?, read))
 }
 
 /// The files of a host's directory that end so, by their names; no directory is no files.
@@ -135,9 +160,11 @@ fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Transpor
     read.map_err(|error| unusable(format!("{}: {error}", path.display())))
 }
 
-/// Those that a host's directory has us trust.
-fn trusted(directory: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
-    let read = files(directory, "crt").into_iter().map(|path| certificates_in(&path));
+/// Those that a host's directory and its `hosts.toml` have us trust.
+fn known(directory: Option<&Path>, peer: &Peer) -> Result<Vec<CertificateDer<'static>>, TransportError> {
+    let of_directory = directory.map(|directory| files(directory, "crt")).unwrap_or_default();
+    let paths = of_directory.iter().chain(&peer.authorities);
+    let read = paths.map(|path| certificates_in(path));
     Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
@@ -156,8 +183,7 @@ struct KnownCertificate {
 }
 
 impl KnownCertificate {
-    fn new(directory: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Self, TransportError> {
-        let known = directory.map(trusted).transpose()?.unwrap_or_default();
+    fn new(known: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<Self, TransportError> {
         let mut roots = RootCertStore::empty();
         // What of the system's certificates is unreadable is left out, as every TLS client does.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::config::Limits;
 use crate::connect::Connector;
 use crate::error::{RegistryError, Result, TransportError};
+use crate::hosts::Peer;
 
 /// How many redirects are followed; as many as Go's client does.
 const REDIRECTS: usize = 10;
@@ -49,6 +50,8 @@ pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) url: String,
     pub(crate) headers: HeaderMap,
+    /// Headers that nobody gets to see but the server that is asked.
+    pub(crate) own: HeaderMap,
     pub(crate) body: Bytes,
     /// Path of another repository that the registry reads for it, which a token must allow.
     pub(crate) reads_also: Option<String>,
@@ -72,6 +75,7 @@ impl Outgoing {
             method,
             url,
             headers: HeaderMap::new(),
+            own: HeaderMap::new(),
             body: Bytes::new(),
             reads_also: None,
         }
@@ -111,6 +115,11 @@ impl Transport {
         }
     }
 
+    /// Takes down how hosts are connected to of whom something is said.
+    pub(crate) fn introduce(&self, peers: Vec<(String, Peer)>) {
+        self.connector.tls.introduce(peers);
+    }
+
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.connector.limits
     }
@@ -122,6 +131,7 @@ impl Transport {
             .parse()
             .map_err(|error| outgoing.protocol_error(format!("invalid URL: {error}")))?;
         let mut headers = outgoing.headers.clone();
+        headers.extend(outgoing.own.clone());
         let mut is_foreign = false;
         for _ in 0..=REDIRECTS {
             let response = self.send_once(outgoing, &uri, &headers).await?;
@@ -136,6 +146,7 @@ impl Transport {
             let next = next.ok_or_else(|| outgoing.protocol_error("redirect without a usable Location".to_owned()))?;
             if origin(&next) != origin(&uri) {
                 // Storage behind a registry has its own signature in the URL, and is not to see ours.
+                headers.clone_from(&outgoing.headers);
                 headers.remove(AUTHORIZATION);
                 is_foreign = true;
             }
@@ -192,12 +203,9 @@ impl Transport {
             counter.fetch_add(1, Ordering::Relaxed);
             Frame::data(bytes)
         });
-        let request = self.request(
-            outgoing,
-            &uri,
-            &outgoing.headers,
-            StreamBody::new(frames).boxed_unsync(),
-        );
+        let mut headers = outgoing.headers.clone();
+        headers.extend(outgoing.own.clone());
+        let request = self.request(outgoing, &uri, &headers, StreamBody::new(frames).boxed_unsync());
         let mut answer = std::pin::pin!(self.client.request(request));
         loop {
             let before = taken.load(Ordering::Relaxed);

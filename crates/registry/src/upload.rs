@@ -167,7 +167,7 @@ impl Destination {
         let endpoint = self.reached.endpoint();
         let mut freshness = Freshness::Cached;
         loop {
-            let mut outgoing = Outgoing::new(Method::PATCH, upload.clone());
+            let mut outgoing = endpoint.ask(Method::PATCH, upload.clone());
             outgoing.headers.insert(CONTENT_TYPE, OCTETS);
             if endpoint.owns(&upload) {
                 let session = &self.session;

@@ -270,7 +270,7 @@ fn https_for(
     let config = ClientConfig {
         proxies,
         insecure,
-        certificates: certificates.map(Path::to_owned),
+        certificates: certificates.map(Path::to_owned).into_iter().collect(),
         ..ClientConfig::default()
     };
     (real, Client::new(config).unwrap().registry(Credentials::default()))
@@ -337,7 +337,7 @@ async fn a_registry_that_asks_who_we_are_is_shown_the_certificate_of_its_directo
         };
         let config = ClientConfig {
             proxies,
-            certificates: Some(certs.clone()),
+            certificates: vec![certs.clone()],
             ..ClientConfig::default()
         };
         Client::new(config).unwrap().registry(Credentials::default())
