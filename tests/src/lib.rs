@@ -10,6 +10,7 @@ mod engine;
 mod http;
 mod image;
 mod sandbox;
+mod storage;
 mod usage;
 
 pub use crate::counting::{COUNTER, assert_no_gap};
@@ -17,4 +18,5 @@ pub use crate::engine::{Engine, dist};
 pub use crate::http::{Answer, Question, Reply, frames};
 pub use crate::image::{archive_from, archive_of, busybox_archive, busybox_layer, config_of, layer_of, seeded_archive};
 pub use crate::sandbox::{Said, Sandbox, eventually};
+pub use crate::storage::{Disk, StorageDriver};
 pub use crate::usage::Usage;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::engine::{Engine, Place, dist};
 use crate::http::{Answer, Question, Reply, exchange, hijack, request};
+use crate::storage::{Disk, StorageDriver};
 
 /// Environment variable by which the processes of a sandbox are found.
 pub(crate) const MARK: &str = "CONEX_TEST_SANDBOX";
@@ -30,6 +31,8 @@ pub struct Sandbox {
     before: Vec<String>,
     namespace: Child,
     daemon: Option<Child>,
+    storage: Option<StorageDriver>,
+    disk: Option<Disk>,
 }
 
 /// Where the daemon's network is.
@@ -116,6 +119,25 @@ impl Sandbox {
         sandbox
     }
 
+    /// As `new`, with this storage driver.
+    pub fn with_storage(driver: StorageDriver) -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Own, &[]);
+        sandbox.store_by(driver);
+        sandbox.start(&[]);
+        sandbox.loaded()
+    }
+
+    /// Does not tell the daemons that are started from now on which storage driver to use.
+    pub fn forget_storage(&mut self) {
+        self.storage = None;
+    }
+
+    /// Has the daemon that is started next use another storage driver, with what that needs mounted below its data.
+    fn store_by(&mut self, driver: StorageDriver) {
+        self.disk = driver.prepare(&self.dir.path().join("data"));
+        self.storage = Some(driver);
+    }
+
     /// As `new`, the daemon started by this command, to which its own command line is given.
     pub fn started_by(command: &[&str]) -> Self {
         let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Own, &[]);
@@ -167,7 +189,7 @@ impl Sandbox {
             .unwrap()
             .read_exact(&mut ready)
             .expect("a network namespace");
-        Self {
+        let mut sandbox = Self {
             engine,
             programs: dist(),
             cgroup: format!("conex-test-{}-{number}", std::process::id()),
@@ -177,7 +199,14 @@ impl Sandbox {
             dir,
             namespace,
             daemon: None,
+            storage: None,
+            disk: None,
+        };
+        // So that every test can be run with every driver.
+        if let Ok(name) = std::env::var("CONEX_TEST_STORAGE_DRIVER") {
+            sandbox.store_by(StorageDriver::named(&name));
         }
+        sandbox
     }
 
     /// The scratch directory.
@@ -215,6 +244,7 @@ impl Sandbox {
             .arg(format!("--net=/proc/{}/ns/net", self.namespace.id()))
             .args(&self.before)
             .args(self.engine.daemon(&place))
+            .args(self.storage.map(|driver| format!("--storage-driver={}", driver.name())))
             .args(&self.flags)
             .env("PATH", self.engine.path())
             .env(MARK, self.dir.path())
@@ -458,12 +488,19 @@ impl Sandbox {
         );
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let ours = self.dir.path().to_str().unwrap().to_owned();
-        remains.extend(mounts.lines().filter(|line| line.contains(&ours)).map(str::to_owned));
+        let is_left = |line: &&str| line.contains(&ours) && !self.is_of_disk(line);
+        remains.extend(mounts.lines().filter(is_left).map(str::to_owned));
         if self.bridge != "none" {
             let links = self.in_namespace("ip", &["-o", "link", "show", "type", "veth"]).out;
             remains.extend(links.lines().map(str::to_owned));
         }
         remains
+    }
+
+    /// Whether a line of mountinfo is that of the file system that the data root is on.
+    fn is_of_disk(&self, line: &str) -> bool {
+        let at = self.disk.as_ref().and_then(|disk| disk.path().to_str());
+        line.split(' ').nth(4) == at && at.is_some()
     }
 
     /// Processes that are left, as text.
@@ -492,6 +529,9 @@ impl Sandbox {
         if self.engine != Engine::Conex {
             self.engine.clean(self.dir.path());
             return Vec::new();
+        }
+        if self.disk.take().is_some_and(|disk| !disk.unmount()) {
+            remains.push("what uses the data root's file system".to_owned());
         }
         if self.bridge == "none" {
             return remains;

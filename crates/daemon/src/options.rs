@@ -16,6 +16,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) exec_root: Option<PathBuf>,
 
+    /// Storage driver: overlay2 or vfs [default: the one that the data root was used with, else the first that works]
+    #[arg(short, long, value_name = "DRIVER")]
+    pub(crate) storage_driver: Option<String>,
+
+    /// Option of that driver, name=value; may be given several times
+    #[arg(long = "storage-opt", value_name = "OPTION")]
+    pub(crate) storage_opts: Vec<String>,
+
     /// Socket to listen on: unix:///path or tcp://address:port; may be given several times
     #[arg(short = 'H', long = "host", value_name = "HOST")]
     pub(crate) hosts: Vec<String>,

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, LogConfig, OnFailure, Settings};
+use conex_engine::{Build, Engine, LogConfig, OnFailure, Settings, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -64,6 +64,10 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
     Ok(Settings {
         data_root: absolute(options.data_root.as_deref().unwrap_or(Path::new("/var/lib/conex")))?,
         exec_root: absolute(options.exec_root.as_deref().unwrap_or(Path::new("/run/conex")))?,
+        storage: Storage {
+            driver: options.storage_driver.clone(),
+            options: options.storage_opts.clone(),
+        },
         cgroup_parent: PathBuf::from(parent),
         bridge,
         bip: options.bip.clone(),

@@ -30,6 +30,7 @@ use crate::identity;
 use crate::networks::Networks;
 use crate::seccomp::Filters;
 use crate::settings::Settings;
+use crate::storage;
 use crate::template::Template;
 use crate::volumes::Volumes;
 
@@ -161,7 +162,9 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
         .map_err(|error| opened("metadata store")(error.into()))?;
     let content =
         Content::open(&settings.data_root.join("content")).map_err(|error| opened("content store")(error.into()))?;
-    let snapshots = Snapshots::open(&settings.data_root).map_err(|error| opened("layer store")(error.into()))?;
+    let driver = storage::choose(&settings, &metadata, &host)?;
+    let snapshots =
+        Snapshots::open(&settings.data_root, driver).map_err(|error| opened("layer store")(error.into()))?;
     let images = Images::open(
         metadata.clone(),
         content,

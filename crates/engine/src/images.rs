@@ -168,7 +168,7 @@ impl Engine {
             virtual_size: None,
             graph_driver: api::GraphDriver {
                 data: BTreeMap::new(),
-                name: conex_snapshot::DRIVER.to_owned(),
+                name: self.inner.snapshots.driver().name().to_owned(),
             },
             root_fs: api::RootFs {
                 kind: "layers".into(),

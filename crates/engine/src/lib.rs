@@ -30,6 +30,7 @@ mod requests;
 mod search;
 mod seccomp;
 mod settings;
+mod storage;
 mod system;
 mod template;
 mod usage;
@@ -46,7 +47,7 @@ pub use crate::requests::{
     ImagesQuery, ImportRequest, ImportSource, LogsQuery, PullRequest, PushRequest, RemoveRequest, SearchRequest,
     StopRequest, Timestamp, WaitCondition,
 };
-pub use crate::settings::{Build, Settings};
+pub use crate::settings::{Build, Settings, Storage};
 pub use conex_api_types::LogConfig;
 pub use conex_container::health::OnFailure;
 pub use conex_stream::ByteStream;

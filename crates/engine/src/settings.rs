@@ -12,6 +12,8 @@ use conex_container::logging::Logging;
 pub struct Settings {
     /// Persistent state.
     pub data_root: PathBuf,
+    /// How layers are kept.
+    pub storage: Storage,
     /// Run-time state, gone after a reboot.
     pub exec_root: PathBuf,
     /// Parent of the containers' cgroups, absolute below each hierarchy's root.
@@ -44,6 +46,15 @@ pub struct Settings {
     pub debug: bool,
     /// What the daemon was built from.
     pub build: Build,
+}
+
+/// What the daemon was told about its storage driver.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// Its name; where nobody says, the one that the data root was used with, else the first that works here.
+    pub driver: Option<String>,
+    /// Its options, `name=value`.
+    pub options: Vec<String>,
 }
 
 /// What a program was built from; empty where its builder did not say.

@@ -71,8 +71,8 @@ impl Engine {
         let forwards = facts::forwards();
         Ok(api::SystemInfo {
             id: inner.id.clone(),
-            driver: conex_snapshot::DRIVER.into(),
-            driver_status: facts::storage(&inner.settings.data_root),
+            driver: inner.snapshots.driver().name().into(),
+            driver_status: facts::storage(inner.snapshots.driver(), &inner.settings.data_root),
             plugins: plugins(),
             ipv4_forwarding: forwards,
             debug: inner.settings.debug,

@@ -20,9 +20,10 @@ use crate::held::Held;
 use crate::image::Image;
 use crate::images::Images;
 use crate::index::Flight;
-use crate::layers::{link_paths, on_blocking, stage};
+use crate::layers::{bind, on_blocking, stage};
 use crate::pipeline::{self, Archive, Arriving, WriteArchive};
 use crate::pull::NewImage;
+use crate::remove::chain_ids;
 
 /// Digest of an archive without members: 1024 zeros.
 const EMPTY: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
@@ -62,18 +63,18 @@ impl Images {
         Some(Base { image, layers })
     }
 
-    /// Makes a layer of an archive while it is written, on a blocking thread.
+    /// Makes a layer upon an image of an archive while it is written, on a blocking thread.
     ///
     /// # Errors
     /// The archive cannot be written or unpacked.
-    pub async fn write_layer(&self, write: WriteArchive) -> Result<MadeLayer, LayerError> {
+    pub async fn write_layer(&self, base: &Base, write: WriteArchive) -> Result<MadeLayer, LayerError> {
         let shared = self.shared.clone();
         let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
         let archive = pipeline::run_written(root, skeleton, write).await?;
-        self.keep_layer(staging, archive).await
+        self.keep_layer(Some(&base.image), staging, archive).await
     }
 
-    /// Makes a layer of an archive that arrives, compressed or not; `told` is called with the number of bytes so far.
+    /// Makes a layer upon nothing of an archive that arrives, compressed or not; `told` is called with the number of bytes so far.
     ///
     /// # Errors
     /// The stream breaks off, or is no archive that can be unpacked.
@@ -94,15 +95,24 @@ impl Images {
         }
         drop(pipeline.chunks);
         let outcome = pipeline.outcome.await.map_err(|_| LayerError::CutOff)??;
-        self.keep_layer(staging, outcome.archive?).await
+        self.keep_layer(None, staging, outcome.archive?).await
     }
 
     /// Publishes a layer, unless it is there already.
-    async fn keep_layer(&self, staging: Staging, archive: Archive) -> Result<MadeLayer, LayerError> {
+    async fn keep_layer(
+        &self,
+        base: Option<&Arc<Image>>,
+        mut staging: Staging,
+        archive: Archive,
+    ) -> Result<MadeLayer, LayerError> {
         conex_sys::failpoint::hit("layer.unpacked");
         let diff_id = archive.diff_id;
-        let flight = self.begin(Flight::Download(diff_id.clone()), || {}).await;
-        if let Some(held) = self.hold_layer(&[&diff_id]).await {
+        // Drivers that keep whole trees need what is below.
+        let base = base.filter(|_| self.shared.snapshots.binds_layers());
+        let key = base.map_or_else(|| diff_id.clone(), |base| chain_id_upon(base, &diff_id));
+        let below = base.map(|base| base.layers.clone()).unwrap_or_default();
+        let flight = self.begin(Flight::Download(key.clone()), || {}).await;
+        if let Some(held) = self.hold_layer(&[&key]).await {
             on_blocking(move || {
                 drop(staging);
                 Ok(())
@@ -110,15 +120,13 @@ impl Images {
             .await?;
             return Ok(MadeLayer { held, diff_id });
         }
-        let (shared, key) = (self.shared.clone(), diff_id.clone());
+        let shared = self.shared.clone();
         let held = on_blocking(move || {
             if !archive.has_skeleton {
                 staging.discard_skeleton()?;
             }
-            if !archive.extracted.links.is_empty() {
-                // There are no layers below that could have what they link to.
-                staging.bind(&[], &archive.extracted.implied, &link_paths(&archive.extracted))?;
-            }
+            // Hard links to what only layers below could have are refused where there are none.
+            bind(&mut staging, &below, &archive.extracted)?;
             let held = Held::publish(shared, key, staging, &archive.extracted)?;
             drop(flight);
             Ok(held)
@@ -170,4 +178,11 @@ impl Images {
         let image = self.shared.index().image(&id);
         image.ok_or(CreateError::Gone(id))
     }
+}
+
+/// Chain id of a layer upon those of an image.
+fn chain_id_upon(base: &Image, diff_id: &str) -> String {
+    let mut diff_ids = base.config.rootfs.diff_ids.clone();
+    diff_ids.push(diff_id.to_owned());
+    chain_ids(&diff_ids).pop().unwrap_or_default()
 }

@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use conex_archive::Extracted;
 use conex_content::Partial;
 use conex_reference::Digest;
-use conex_snapshot::{Layer, Staging};
+use conex_snapshot::{Binding, Layer, Staging};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::BoxStream;
@@ -124,7 +123,12 @@ impl Task {
 
     /// A layer that is there already.
     async fn present(&self, wanted: &Wanted) -> Option<Held> {
-        let held = self.images.hold_layer(&[&wanted.diff_id, &self.chain_id]).await?;
+        let keys: &[&String] = if self.images.shared.snapshots.binds_layers() {
+            &[&self.chain_id]
+        } else {
+            &[&wanted.diff_id, &self.chain_id]
+        };
+        let held = self.images.hold_layer(keys).await?;
         if !wanted.local {
             tell(&self.sink, &wanted.short, Status::AlreadyExists);
         }
@@ -259,10 +263,11 @@ impl Task {
         &self,
         wanted: &Wanted,
         extracted: Extracted,
-        staging: Staging,
+        mut staging: Staging,
         (flight, download): (InFlight, InFlight),
     ) -> Result<Held, LayerError> {
-        let bound = !extracted.is_free() && !self.below.is_empty();
+        let always = self.images.shared.snapshots.binds_layers();
+        let bound = (always || !extracted.is_free()) && !self.below.is_empty();
         let key = if bound {
             self.chain_id.clone()
         } else {
@@ -278,9 +283,7 @@ impl Task {
         let shared = self.images.shared.clone();
         // The flights end when it is published.
         on_blocking(move || {
-            if bound || !extracted.links.is_empty() {
-                staging.bind(&below, &extracted.implied, &link_paths(&extracted))?;
-            }
+            bind(&mut staging, &below, &extracted)?;
             let held = Held::publish(shared, key, staging, &extracted)?;
             drop((flight, download));
             Ok(held)
@@ -335,10 +338,16 @@ pub(crate) fn stage(shared: &Shared) -> Result<(Staging, OwnedFd, File), LayerEr
     Ok((staging, root, skeleton))
 }
 
-/// Hard links that are to be bound: each with what it links to.
-pub(crate) fn link_paths(extracted: &Extracted) -> Vec<(PathBuf, PathBuf)> {
+/// Completes a layer from those below it (top-most first).
+pub(crate) fn bind(staging: &mut Staging, below: &[Layer], extracted: &Extracted) -> Result<(), LayerError> {
     let links = extracted.links.iter();
-    links.map(|link| (link.link.clone(), link.target.clone())).collect()
+    let links: Vec<_> = links.map(|link| (link.link.clone(), link.target.clone())).collect();
+    let binding = Binding {
+        implied: &extracted.implied,
+        links: &links,
+        carries_root: extracted.carries_root,
+    };
+    Ok(staging.bind(below, binding)?)
 }
 
 pub(crate) async fn on_blocking<T: Send + 'static>(

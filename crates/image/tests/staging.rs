@@ -4,12 +4,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use conex_snapshot::Snapshots;
+use conex_snapshot::{Driver, OverlayMethod, Snapshots};
 
 #[test]
 fn a_staged_layer_can_be_entered_by_all_whatever_the_umask() {
     let dir = tempfile::tempdir().unwrap();
-    let snapshots = Snapshots::open(dir.path()).unwrap();
+    let snapshots = Snapshots::open(dir.path(), Driver::Overlay(OverlayMethod::Detached)).unwrap();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let staging = snapshots.stage().unwrap();
     let mode = std::fs::metadata(staging.path()).unwrap().permissions().mode();

@@ -21,11 +21,13 @@ pub enum Table {
     Volumes,
     /// Diff id to the image store's record of which registries have the layer.
     Origins,
+    /// Name to what the engine notes about the data root itself.
+    DataRoot,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Containers,
         Self::Names,
         Self::Images,
@@ -34,6 +36,7 @@ impl Table {
         Self::Networks,
         Self::Volumes,
         Self::Origins,
+        Self::DataRoot,
     ];
 
     /// Its name on disk.
@@ -48,6 +51,7 @@ impl Table {
             Self::Networks => "networks",
             Self::Volumes => "volumes",
             Self::Origins => "origins",
+            Self::DataRoot => "data-root",
         }
     }
 }

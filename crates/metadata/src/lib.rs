@@ -23,6 +23,7 @@
 //! | layers | diff id, or chain id of a bound layer | record of the image store (JSON) |
 //! | origins | diff id | which registries have the layer, record of the image store (JSON) |
 //! | networks | network id | record of the engine (JSON) |
+//! | data-root | name | what the engine notes about the data root itself |
 //! | meta | `schema` | version of this layout |
 
 mod changes;

@@ -3,31 +3,54 @@
 //! A directory that a layer implies takes owner, mode, attributes and time from the nearest layer below that has it, and a
 //! hard link to a file of a lower layer takes that file along (a copy, as overlayfs itself would copy it up). Such a layer
 //! is right only on top of these layers, and is recorded under its chain id.
+//!
+//! Drivers that keep whole trees bind every layer: what it changes is brought into a copy of the tree below.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 
+use crate::copy::{self, is};
 use crate::error::{SnapshotError, file};
 use crate::store::{Layer, Staging};
+use crate::tree::{is_opaque, is_whiteout};
+
+/// What an archive leaves for the layers below to say; all paths are relative to the root.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Binding<'a> {
+    /// Directories that it implies.
+    pub implied: &'a [PathBuf],
+    /// Hard links, each with what it links to.
+    pub links: &'a [(PathBuf, PathBuf)],
+    /// Whether it had an entry for the root directory.
+    pub carries_root: bool,
+}
 
 impl Staging {
-    /// Completes the layer from those below it (top-most first): `implied` are directories, `links` are hard links and what
-    /// they link to, all relative to the root.
-    pub fn bind(
+    /// Completes the layer from those below it (top-most first).
+    pub fn bind(&mut self, below: &[Layer], binding: Binding<'_>) -> Result<(), SnapshotError> {
+        self.complete(below, binding.implied, binding.links)?;
+        if self.store.binds_layers() {
+            self.grow(below.first(), binding.carries_root)?;
+        }
+        Ok(())
+    }
+
+    fn complete(
         &self,
         below: &[Layer],
         implied: &[PathBuf],
         links: &[(PathBuf, PathBuf)],
     ) -> Result<(), SnapshotError> {
         let mut lower = Vec::with_capacity(below.len());
-        for layer in below {
+        // The top-most tree has all that those below it have.
+        let shown = if self.store.binds_layers() { 1 } else { below.len() };
+        for layer in below.iter().take(shown) {
             let path = self.store.path(&layer.name);
             lower.push(OwnedFd::from(File::open(&path).map_err(file("open", &path))?));
         }
@@ -50,7 +73,7 @@ impl Staging {
             {
                 let target = open_beneath(self.dir(), directory, OFlags::PATH | OFlags::DIRECTORY)
                     .map_err(file("open", directory))?;
-                copy_attributes(source.as_fd(), &found, target.as_fd())
+                copy::attributes(source.as_fd(), &found, target.as_fd())
                     .map_err(file("copy attributes of", directory))?;
             }
         }
@@ -68,7 +91,7 @@ impl Staging {
         let (source, found) = find(lower, target).ok_or_else(absent)?;
         // The copy stands under the link's name; the target's own name, in the same layer, is made one with it, so that
         // both names show one file, as they do after overlayfs has copied up the target.
-        copy_up(source.as_fd(), &found, link_parent.as_fd(), link_name).map_err(file("copy", target))?;
+        copy::object(source.as_fd(), &found, link_parent.as_fd(), link_name).map_err(file("copy", target))?;
         let (target_dir, target_name) = split(target).ok_or_else(absent)?;
         let target_parent = self.make_dirs(lower, target_dir)?;
         match rustix::fs::linkat(&link_parent, link_name, &target_parent, target_name, AtFlags::empty()) {
@@ -105,7 +128,7 @@ impl Staging {
             };
             dir = open_beneath(self.dir(), &walked, OFlags::PATH | OFlags::DIRECTORY).map_err(file("open", &walked))?;
             if made && let Some((source, found)) = find(lower, &walked) {
-                copy_attributes(source.as_fd(), &found, dir.as_fd()).map_err(file("copy attributes of", &walked))?;
+                copy::attributes(source.as_fd(), &found, dir.as_fd()).map_err(file("copy attributes of", &walked))?;
             }
         }
         Ok(dir)
@@ -114,10 +137,6 @@ impl Staging {
 
 fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     Some((path.parent()?, path.file_name()?))
-}
-
-fn is(found: &Stat, kind: FileType) -> bool {
-    FileType::from_raw_mode(found.st_mode) == kind
 }
 
 /// What the stacked layers show at a path: that of the top-most layer that has it, unless a layer above hides it.
@@ -131,7 +150,7 @@ fn find(lower: &[OwnedFd], path: &Path) -> Option<(OwnedFd, Stat)> {
                 break;
             };
             let Ok(found) = rustix::fs::fstat(&opened) else { break };
-            if is(&found, FileType::CharacterDevice) && found.st_rdev == 0 {
+            if is_whiteout(&found) {
                 return None;
             }
             if walked == path {
@@ -149,11 +168,6 @@ fn find(lower: &[OwnedFd], path: &Path) -> Option<(OwnedFd, Stat)> {
     None
 }
 
-fn is_opaque(dir: BorrowedFd<'_>) -> bool {
-    let mut value = [0_u8; 1];
-    rustix::fs::getxattr(proc_path(dir), "trusted.overlay.opaque", &mut value).is_ok_and(|_| &value == b"y")
-}
-
 /// Opens beneath a layer's root; layers are other people's data, so nothing on the way may lead out.
 fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() {
@@ -169,79 +183,4 @@ fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<
         Mode::empty(),
         resolve,
     )?)
-}
-
-fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
-}
-
-/// Copies one object of any kind but a directory, with everything that belongs to it.
-fn copy_up(source: BorrowedFd<'_>, found: &Stat, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(found.st_mode & 0o7777);
-    match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut to = File::from(rustix::fs::openat(parent, name, flags, mode)?);
-            io::copy(&mut File::open(proc_path(source))?, &mut to)?;
-        }
-        FileType::Symlink => {
-            let contents = rustix::fs::readlinkat(source, "", Vec::new())?;
-            rustix::fs::symlinkat(contents.as_c_str(), parent, name)?;
-        }
-        FileType::Directory => return Err(rustix::io::Errno::PERM.into()),
-        kind => rustix::fs::mknodat(parent, name, kind, mode, found.st_rdev)?,
-    }
-    let target = rustix::fs::openat(
-        parent,
-        name,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    copy_attributes(source, found, target.as_fd())
-}
-
-/// Owner, mode, extended attributes and times of one object for another.
-fn copy_attributes(source: BorrowedFd<'_>, found: &Stat, target: BorrowedFd<'_>) -> io::Result<()> {
-    let (uid, gid) = (
-        rustix::fs::Uid::from_raw(found.st_uid),
-        rustix::fs::Gid::from_raw(found.st_gid),
-    );
-    rustix::fs::chownat(target, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-    let is_symlink = is(found, FileType::Symlink);
-    if !is_symlink {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(proc_path(target), fs::Permissions::from_mode(found.st_mode & 0o7777))?;
-        copy_xattrs(source, target)?;
-    }
-    let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: rustix::fs::UTIME_OMIT,
-        },
-        last_modification: Timespec {
-            tv_sec: found.st_mtime,
-            tv_nsec: i64::try_from(found.st_mtime_nsec).unwrap_or_default(),
-        },
-    };
-    Ok(rustix::fs::utimensat(target, "", &times, AtFlags::EMPTY_PATH)?)
-}
-
-fn copy_xattrs(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
-    let (from, to) = (proc_path(source), proc_path(target));
-    let mut names = vec![0_u8; 64 << 10];
-    let length = match rustix::fs::listxattr(&from, &mut names) {
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
-        length => length?,
-    };
-    let steers = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let mut value = vec![0_u8; 64 << 10];
-    for name in names[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty() && !steers(name))
-    {
-        let name = OsStr::from_bytes(name);
-        let length = rustix::fs::getxattr(&from, name, &mut value)?;
-        rustix::fs::setxattr(&to, name, &value[..length], XattrFlags::empty())?;
-    }
-    Ok(())
 }

@@ -1,11 +1,17 @@
 //! What a writable layer changes (overlayfs.rst, "whiteouts and opaque directories").
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, OsStr};
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Stat;
+
+use crate::compare::Sink;
 use crate::error::{SnapshotError, file};
 use crate::store::{Layer, Snapshots};
 
@@ -23,8 +29,7 @@ pub enum Change {
 impl Snapshots {
     /// What layers (top-most first) show at a path below the root; `None` where there is nothing. Blocks on the disk.
     pub fn shown(&self, layers: &[Layer], path: &Path) -> Result<Option<Metadata>, SnapshotError> {
-        let lower: Vec<PathBuf> = layers.iter().map(|layer| self.path(&layer.name)).collect();
-        below(&lower, path).map_err(file("look at", path))
+        below(&self.shown_layers(layers), path).map_err(file("look at", path))
     }
 
     /// What the writable layer in a container's directory changes in its layers (top-most first): absolute paths, in order.
@@ -36,28 +41,101 @@ impl Snapshots {
         container: &Path,
         except: &[&str],
     ) -> Result<BTreeMap<PathBuf, Change>, SnapshotError> {
-        let upper = container.join("upper");
-        let lower: Vec<PathBuf> = layers.iter().map(|layer| self.path(&layer.name)).collect();
-        let mut walk = Walk {
-            upper: &upper,
-            lower: &lower,
+        let record = Record {
             except,
             changes: BTreeMap::new(),
+        };
+        if self.shared.driver.keeps_trees() {
+            let mut told = Told {
+                record,
+                path: PathBuf::from("/"),
+            };
+            self.compare(layers, container, &mut told)?;
+            return Ok(told.record.changes);
+        }
+        let upper = container.join("upper");
+        let mut walk = Walk {
+            upper: &upper,
+            lower: &self.shown_layers(layers),
+            record,
         };
         match walk.directory(Path::new(""), true) {
             // It was never started.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !upper.exists() => {}
             walked => walked.map_err(file("read", &upper))?,
         }
-        Ok(walk.changes)
+        Ok(walk.record.changes)
+    }
+
+    /// The directories that show everything of these layers, top-most first.
+    fn shown_layers(&self, layers: &[Layer]) -> Vec<PathBuf> {
+        let all = layers.iter().map(|layer| self.path(&layer.name));
+        if self.shared.driver.keeps_trees() {
+            all.take(1).collect()
+        } else {
+            all.collect()
+        }
+    }
+}
+
+/// What became of which path.
+struct Record<'a> {
+    except: &'a [&'a str],
+    changes: BTreeMap<PathBuf, Change>,
+}
+
+impl Record<'_> {
+    fn add(&mut self, path: PathBuf, change: Change) {
+        if self.except.iter().any(|except| path == Path::new(except)) {
+            return;
+        }
+        if change != Change::Modified
+            && let Some(parent) = path.parent().filter(|parent| *parent != Path::new("/"))
+        {
+            self.changes.entry(parent.to_owned()).or_insert(Change::Modified);
+        }
+        self.changes.insert(path, change);
+    }
+}
+
+/// What a comparison of two trees tells.
+struct Told<'a> {
+    record: Record<'a>,
+    /// Of the directory on the way.
+    path: PathBuf,
+}
+
+impl Sink for Told<'_> {
+    fn enter(&mut self, name: &CStr, _: BorrowedFd<'_>, _: &Stat, change: Option<Change>) -> io::Result<()> {
+        self.path.push(OsStr::from_bytes(name.to_bytes()));
+        if let Some(change) = change {
+            self.record.add(self.path.clone(), change);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        self.path.pop();
+        Ok(())
+    }
+
+    fn object(&mut self, name: &CStr, _: BorrowedFd<'_>, _: &Stat, change: Change) -> io::Result<()> {
+        let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
+        self.record.add(path, change);
+        Ok(())
+    }
+
+    fn gone(&mut self, name: &CStr) -> io::Result<()> {
+        let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
+        self.record.add(path, Change::Deleted);
+        Ok(())
     }
 }
 
 struct Walk<'a> {
     upper: &'a Path,
     lower: &'a [PathBuf],
-    except: &'a [&'a str],
-    changes: BTreeMap<PathBuf, Change>,
+    record: Record<'a>,
 }
 
 impl Walk<'_> {
@@ -121,16 +199,7 @@ impl Walk<'_> {
     }
 
     fn record(&mut self, path: &Path, change: Change) {
-        let path = Path::new("/").join(path);
-        if self.except.iter().any(|except| path == Path::new(except)) {
-            return;
-        }
-        if change != Change::Modified
-            && let Some(parent) = path.parent().filter(|parent| *parent != Path::new("/"))
-        {
-            self.changes.entry(parent.to_owned()).or_insert(Change::Modified);
-        }
-        self.changes.insert(path, change);
+        self.record.add(Path::new("/").join(path), change);
     }
 }
 

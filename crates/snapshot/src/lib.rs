@@ -1,4 +1,4 @@
-//! Unpacked layers, and the root file systems that are stacked from them.
+//! Unpacked layers, and the root file systems that are made of them.
 //!
 //! ```text
 //!   <data-root>/
@@ -6,23 +6,31 @@
 //!       layers/<name>/       published by rename; names are short, so that many fit into one page of mount options
 //!       trash/<n>/           renamed here first, deleted by a thread, collected at start
 //!   <data-root>/containers/<id>/{upper,work}     a container's writable layer, made when it is first mounted
+//!   <data-root>/containers/<id>/{tree,copied}    as above, of drivers that keep whole trees
 //! ```
 //!
-//! The storage driver is overlayfs (reported as `overlay2`, which clients match on). A root file system is a detached mount
-//! where the kernel takes layers one by one (`lowerdir+`, 6.8); before that, names relative to the data root, for the
-//! container's first process to mount by mount(2).
+//! How layers and containers are kept is the storage driver's business (`Driver`). With `overlay2`, the default, a root file
+//! system is a detached mount where the kernel takes layers one by one (`lowerdir+`, 6.8); before that, names relative to
+//! the data root, for the container's first process to mount by mount(2).
 
 mod bind;
 mod changes;
+mod compare;
+mod copied;
+mod copy;
+mod difference;
+mod driver;
 mod error;
 mod overlay;
+mod rootfs;
 mod store;
 mod trash;
+mod tree;
 
+pub use crate::bind::Binding;
 pub use crate::changes::Change;
+pub use crate::difference::Difference;
+pub use crate::driver::{Driver, DriverError, OverlayMethod, StorageOptions};
 pub use crate::error::SnapshotError;
-pub use crate::overlay::{OverlayMethod, Rootfs, Writable};
+pub use crate::rootfs::{Rootfs, Writable};
 pub use crate::store::{Layer, LayerName, Snapshots, Staging};
-
-/// Name of the storage driver in `info` and `inspect`.
-pub const DRIVER: &str = "overlay2";

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
 use crate::trash::Trash;
 
@@ -60,6 +61,7 @@ pub struct Snapshots {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) data_root: PathBuf,
+    pub(crate) driver: Driver,
     layers: PathBuf,
     skeletons: PathBuf,
     trash: Trash,
@@ -68,7 +70,7 @@ pub(crate) struct Shared {
 
 impl Snapshots {
     /// Opens the store below the data root and discards what was being unpacked when an earlier life ended.
-    pub fn open(data_root: &Path) -> Result<Self, SnapshotError> {
+    pub fn open(data_root: &Path, driver: Driver) -> Result<Self, SnapshotError> {
         let (layers, skeletons) = (data_root.join("layers"), data_root.join("skeletons"));
         // Layers hold setuid programs and other people's secrets: nobody but root passes.
         for dir in [&layers, &skeletons] {
@@ -81,6 +83,7 @@ impl Snapshots {
         let trash = Trash::open(data_root.join("trash"))?;
         let shared = Shared {
             data_root: data_root.to_owned(),
+            driver,
             layers,
             skeletons,
             trash,
@@ -91,6 +94,18 @@ impl Snapshots {
         };
         store.discard_where(|name| name.starts_with(STAGING_PREFIX))?;
         Ok(store)
+    }
+
+    /// How layers are kept.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        self.shared.driver
+    }
+
+    /// Whether every layer belongs to the layers that it was made of, and is to be recorded under its chain id.
+    #[must_use]
+    pub fn binds_layers(&self) -> bool {
+        self.shared.driver.keeps_trees()
     }
 
     /// Discards every layer that is not named: those that were published but never recorded.
@@ -112,16 +127,9 @@ impl Snapshots {
 
     /// An empty directory to unpack a layer into; it is discarded unless it is published.
     pub fn stage(&self) -> Result<Staging, SnapshotError> {
-        let number = self.shared.next_staging.fetch_add(1, Ordering::Relaxed);
-        let path = self.shared.layers.join(format!("{STAGING_PREFIX}{number}"));
-        DirBuilder::new()
-            .mode(0o755)
-            .create(&path)
-            .map_err(file("make", &path))?;
+        let (number, path) = self.next_staging();
+        make_root(&path)?;
         let dir = File::open(&path).map_err(file("open", &path))?;
-        // The mode above is cut by the umask, and containers may see it as that of their `/`.
-        dir.set_permissions(Permissions::from_mode(0o755))
-            .map_err(file("set the mode of", &path))?;
         Ok(Staging {
             store: self.clone(),
             skeleton: self.shared.skeletons.join(format!("{STAGING_PREFIX}{number}")),
@@ -130,7 +138,13 @@ impl Snapshots {
         })
     }
 
-    /// Where a layer's files are.
+    /// A name for what is being made, which the next start discards; with its number.
+    pub(crate) fn next_staging(&self) -> (u64, PathBuf) {
+        let number = self.shared.next_staging.fetch_add(1, Ordering::Relaxed);
+        (number, self.shared.layers.join(format!("{STAGING_PREFIX}{number}")))
+    }
+
+    /// Where a layer's files are: what it changes, or everything, as the driver has it.
     #[must_use]
     pub fn path(&self, layer: &LayerName) -> PathBuf {
         self.shared.layers.join(layer.as_str())
@@ -160,6 +174,13 @@ impl Snapshots {
     }
 }
 
+/// Makes the root directory of a tree, as it is where no layer says how.
+pub(crate) fn make_root(path: &Path) -> Result<(), SnapshotError> {
+    DirBuilder::new().mode(0o755).create(path).map_err(file("make", path))?;
+    // The mode above is cut by the umask, and containers may see it as that of their `/`.
+    fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(file("set the mode of", path))
+}
+
 /// A layer that is being unpacked.
 #[derive(Debug)]
 pub struct Staging {
@@ -182,6 +203,16 @@ impl Staging {
     pub fn path(&self) -> &Path {
         // Taken only by `publish` and `drop`, which consume the value.
         self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Puts what was made of it in its place; the rest of it is discarded.
+    pub(crate) fn replace(&mut self, made: PathBuf) -> Result<(), SnapshotError> {
+        let dir = File::open(&made).map_err(file("open", &made))?;
+        self.dir = dir;
+        match self.path.replace(made) {
+            Some(before) => self.store.discard(&before),
+            None => Ok(()),
+        }
     }
 
     /// A file for the layer's skeleton, which is published with the layer.

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use conex_snapshot::{Layer, LayerName, SnapshotError, Snapshots};
+use conex_snapshot::{Binding, Driver, Layer, LayerName, OverlayMethod, SnapshotError, Snapshots};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev};
 
 /// Set for this program run again as the process that is killed: the data root.
@@ -20,7 +20,7 @@ const ROOT: &str = "CONEX_TEST_SNAPSHOT_ROOT";
 
 fn scratch() -> (tempfile::TempDir, Snapshots) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Snapshots::open(dir.path()).unwrap();
+    let store = Snapshots::open(dir.path(), Driver::Overlay(OverlayMethod::Detached)).unwrap();
     (dir, store)
 }
 
@@ -39,6 +39,20 @@ fn layer(store: &Snapshots, name: &str, fill: impl FnOnce(&Path)) -> Layer {
     Layer {
         name: staging.publish(name).unwrap(),
         carries_root: false,
+    }
+}
+
+fn implying(implied: &[PathBuf]) -> Binding<'_> {
+    Binding {
+        implied,
+        ..Binding::default()
+    }
+}
+
+fn linking(links: &[(PathBuf, PathBuf)]) -> Binding<'_> {
+    Binding {
+        links,
+        ..Binding::default()
     }
 }
 
@@ -157,10 +171,12 @@ fn implied_directories_are_like_those_of_the_nearest_layer_below() {
         fs::create_dir_all(root.join("a")).unwrap();
         dress(&root.join("a"), 0o1777, 30);
     });
-    let staging = store.stage().unwrap();
+    let mut staging = store.stage().unwrap();
     fs::create_dir_all(staging.path().join("a/b/new")).unwrap();
     let implied = ["a", "a/b", "a/b/new"].map(PathBuf::from);
-    staging.bind(&[middle.clone(), bottom.clone()], &implied, &[]).unwrap();
+    staging
+        .bind(&[middle.clone(), bottom.clone()], implying(&implied))
+        .unwrap();
     assert_dressed(&staging.path().join("a"), 0o1777, 30);
     assert_dressed(&staging.path().join("a/b"), 0o750, 10);
     assert_eq!(
@@ -169,7 +185,7 @@ fn implied_directories_are_like_those_of_the_nearest_layer_below() {
     );
 
     // The control: the order of the layers counts.
-    staging.bind(&[bottom, middle], &implied, &[]).unwrap();
+    staging.bind(&[bottom, middle], implying(&implied)).unwrap();
     assert_dressed(&staging.path().join("a"), 0o2711, 20);
 }
 
@@ -187,14 +203,14 @@ fn a_hard_link_to_a_lower_file_takes_it_along_with_all_that_belongs_to_it() {
         symlink("nowhere", root.join("symlink")).unwrap();
         dress(&root.join("dir"), 0o700, 20);
     });
-    let staging = store.stage().unwrap();
+    let mut staging = store.stage().unwrap();
     let links = [
         link("one", "dir/file"),
         link("two", "dir/file"),
         link("three", "two"),
         link("four", "symlink"),
     ];
-    staging.bind(std::slice::from_ref(&bottom), &[], &links).unwrap();
+    staging.bind(std::slice::from_ref(&bottom), linking(&links)).unwrap();
     let root = staging.path();
     assert_eq!(fs::read_to_string(root.join("one")).unwrap(), "contents");
     assert_dressed(&root.join("one"), 0o4755, 10);
@@ -234,8 +250,8 @@ fn a_hard_link_to_what_the_layers_below_do_not_show_is_refused() {
         ("out/etc/passwd", false),
     ];
     for (target, right) in cases {
-        let staging = store.stage().unwrap();
-        let bound = staging.bind(&[top.clone(), bottom.clone()], &[], &[link("x", target)]);
+        let mut staging = store.stage().unwrap();
+        let bound = staging.bind(&[top.clone(), bottom.clone()], linking(&[link("x", target)]));
         assert_eq!(bound.is_ok(), right, "{target}: {bound:?}");
         if let Err(error) = bound {
             assert!(matches!(error, SnapshotError::LinkTarget { .. }), "{target}");
@@ -248,7 +264,7 @@ fn a_hard_link_to_what_the_layers_below_do_not_show_is_refused() {
 #[test]
 fn helper_that_stages_until_it_is_killed() {
     let Some(root) = env::var_os(ROOT) else { return };
-    let store = Snapshots::open(Path::new(&root)).unwrap();
+    let store = Snapshots::open(Path::new(&root), Driver::Overlay(OverlayMethod::Detached)).unwrap();
     layer(&store, "published", |root| fs::write(root.join("x"), "x").unwrap());
     let staging = store.stage().unwrap();
     fs::create_dir_all(staging.path().join("a/b")).unwrap();
@@ -282,7 +298,7 @@ fn a_killed_process_leaves_nothing_that_open_does_not_collect() {
             names(&dir.path().join("layers")).contains(&"tmp-1".to_owned()),
             "round {round}"
         );
-        let store = Snapshots::open(dir.path()).unwrap();
+        let store = Snapshots::open(dir.path(), Driver::Overlay(OverlayMethod::Detached)).unwrap();
         assert_eq!(names(&dir.path().join("layers")), ["published"], "round {round}");
         assert_emptied(&dir.path().join("trash"));
         let kept = LayerName::parse("published").unwrap();

@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conex_snapshot::{Layer, OverlayMethod, Rootfs, Snapshots, Writable};
+use conex_snapshot::{Driver, Layer, OverlayMethod, Rootfs, Snapshots, Writable};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev};
 
 const INSIDE: &str = "CONEX_TEST_MOUNT_NAMESPACE";
@@ -39,8 +39,12 @@ fn alone(test: &str) -> bool {
 
 fn scratch() -> (tempfile::TempDir, Snapshots) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Snapshots::open(dir.path()).unwrap();
+    let store = opened(dir.path(), METHODS[0]);
     (dir, store)
+}
+
+fn opened(root: &Path, method: OverlayMethod) -> Snapshots {
+    Snapshots::open(root, Driver::Overlay(method)).unwrap()
 }
 
 fn layer(store: &Snapshots, name: &str, carries_root: bool, fill: impl FnOnce(&Path)) -> Layer {
@@ -192,7 +196,9 @@ fn layers_stack_in_order_and_both_methods_show_the_same() {
     let layers = layers(&store);
     for method in METHODS {
         let container = dir.path().join(format!("containers/{method:?}"));
-        let rootfs = store.rootfs(&layers, &container, Writable::Durable, method).unwrap();
+        let rootfs = opened(dir.path(), method)
+            .rootfs(&layers, &container, Writable::Durable)
+            .unwrap();
         assert_eq!(matches!(rootfs, Rootfs::Detached(_)), method == OverlayMethod::Detached);
         let mounted = Mounted::new(rootfs, dir.path().join("at"));
         assert_eq!(tree(&mounted.0), expected(&SHOWN), "{method:?}");
@@ -200,8 +206,8 @@ fn layers_stack_in_order_and_both_methods_show_the_same() {
     // The control: in another order it is another tree.
     let reversed: Vec<Layer> = layers.into_iter().rev().collect();
     let container = dir.path().join("containers/reversed");
-    let rootfs = store
-        .rootfs(&reversed, &container, Writable::Durable, METHODS[0])
+    let rootfs = opened(dir.path(), METHODS[0])
+        .rootfs(&reversed, &container, Writable::Durable)
         .unwrap();
     let mounted = Mounted::new(rootfs, dir.path().join("at"));
     let shown = tree(&mounted.0);
@@ -224,7 +230,9 @@ fn writes_go_to_the_upper_directory_and_layers_stay_as_they_are() {
         let container = dir.path().join("containers/c");
         let mut shown = expected(&SHOWN);
         for round in 0..2 {
-            let rootfs = store.rootfs(&layers, &container, Writable::Durable, method).unwrap();
+            let rootfs = opened(dir.path(), method)
+                .rootfs(&layers, &container, Writable::Durable)
+                .unwrap();
             let mounted = Mounted::new(rootfs, dir.path().join("at"));
             assert_eq!(tree(&mounted.0), shown, "{method:?}, round {round}");
             if round == 0 {
@@ -256,7 +264,9 @@ fn containers_of_the_same_layers_do_not_see_each_other() {
     let layers = layers(&store);
     let mount = |name: &str, method| {
         let container = dir.path().join("containers").join(name);
-        let rootfs = store.rootfs(&layers, &container, Writable::Durable, method).unwrap();
+        let rootfs = opened(dir.path(), method)
+            .rootfs(&layers, &container, Writable::Durable)
+            .unwrap();
         Mounted::new(rootfs, dir.path().join("at").join(name))
     };
     let (one, two) = (mount("one", METHODS[0]), mount("two", METHODS[1]));
@@ -274,7 +284,9 @@ fn a_volatile_root_is_mounted_again_and_keeps_what_was_written() {
             let (dir, store) = scratch();
             let (layers, container) = (layers(&store), dir.path().join("containers/c"));
             for round in 0..3 {
-                let rootfs = store.rootfs(&layers, &container, writable, method).unwrap();
+                let rootfs = opened(dir.path(), method)
+                    .rootfs(&layers, &container, writable)
+                    .unwrap();
                 let mounted = Mounted::new(rootfs, dir.path().join("at"));
                 assert_eq!(mounted.0.join("written").exists(), round > 0, "{method:?} {writable:?}");
                 put(&mounted.0, "written", "x");
@@ -293,10 +305,12 @@ fn an_image_without_layers_is_an_empty_root() {
     if !alone("an_image_without_layers_is_an_empty_root") {
         return;
     }
-    let (dir, store) = scratch();
+    let (dir, _) = scratch();
     for method in METHODS {
         let container = dir.path().join(format!("containers/{method:?}"));
-        let rootfs = store.rootfs(&[], &container, Writable::Durable, method).unwrap();
+        let rootfs = opened(dir.path(), method)
+            .rootfs(&[], &container, Writable::Durable)
+            .unwrap();
         let mounted = Mounted::new(rootfs, dir.path().join("at"));
         assert!(tree(&mounted.0).is_empty(), "{method:?}");
         put(&mounted.0, "x", "x");
@@ -321,7 +335,9 @@ fn many_layers_fit_into_one_root() {
     layers.reverse();
     for method in METHODS {
         let container = dir.path().join(format!("containers/{method:?}"));
-        let rootfs = store.rootfs(&layers, &container, Writable::Durable, method).unwrap();
+        let rootfs = opened(dir.path(), method)
+            .rootfs(&layers, &container, Writable::Durable)
+            .unwrap();
         let mounted = Mounted::new(rootfs, dir.path().join("at"));
         let shown = tree(&mounted.0);
         assert_eq!((shown.len(), shown["last"].as_str()), (126, "124"), "{method:?}");
@@ -353,7 +369,9 @@ fn the_root_directory_is_that_of_the_top_most_layer_that_carries_one_whatever_th
     for (number, (layers, mode, owner)) in cases.into_iter().enumerate() {
         for method in METHODS {
             let container = dir.path().join(format!("containers/{number}{method:?}"));
-            let rootfs = store.rootfs(layers, &container, Writable::Durable, method).unwrap();
+            let rootfs = opened(dir.path(), method)
+                .rootfs(layers, &container, Writable::Durable)
+                .unwrap();
             let mounted = Mounted::new(rootfs, dir.path().join("at"));
             let root = fs::metadata(&mounted.0).unwrap();
             assert_eq!(

@@ -3,6 +3,7 @@
 //! This is the only crate with `unsafe`. Each module is one subject of the kernel's manual; nothing here decides.
 
 pub mod bpf;
+pub mod btrfs;
 pub mod capability;
 pub mod chroot;
 pub mod descriptor;

@@ -323,6 +323,8 @@ fn rfc3339(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use conex_snapshot::{Driver, OverlayMethod};
+
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
@@ -335,7 +337,7 @@ mod tests {
 
         fn open(&self) -> (Volumes, Vec<String>) {
             let metadata = Metadata::open(&self.0.path().join("meta.redb")).unwrap();
-            let snapshots = Snapshots::open(self.0.path()).unwrap();
+            let snapshots = Snapshots::open(self.0.path(), Driver::Overlay(OverlayMethod::Detached)).unwrap();
             let (volumes, records) = Volumes::open(self.0.path(), metadata, snapshots).unwrap();
             let mut names: Vec<String> = records.into_iter().map(|record| record.name).collect();
             names.sort();

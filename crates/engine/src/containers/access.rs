@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use conex_spec::plan::{MountSource, Root as RootPlan};
@@ -92,23 +92,19 @@ pub(crate) async fn with_bare_root<T: Send + 'static>(
     .await
 }
 
-/// A container's writable layer; while this lives, nobody who finds it unmounted mounts it.
-pub(crate) struct WritableLayer {
-    /// Where it is, whether it was made or not: before its first start a container has none.
-    pub(crate) path: PathBuf,
+/// What a container has changed may be read as it is on the disk: what processes write shows there at once, and while
+/// this lives, nobody who finds it unmounted mounts it.
+pub(crate) struct Readable {
     _unmounted: Option<OwnedMutexGuard<()>>,
 }
 
-/// A container's writable layer, to be read as it is on the disk: what processes write shows there at once.
-pub(crate) async fn writable_layer(engine: &Inner, container: &Container) -> Result<WritableLayer> {
+/// Waits until what a container has changed may be read.
+pub(crate) async fn readable(container: &Container) -> Result<Readable> {
     let unmounted = match place(container).await? {
         Place::Process(_) => None,
         Place::Unmounted(guard) => Some(guard),
     };
-    Ok(WritableLayer {
-        path: engine.files.dir(&container.id).join("upper"),
-        _unmounted: unmounted,
-    })
+    Ok(Readable { _unmounted: unmounted })
 }
 
 async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

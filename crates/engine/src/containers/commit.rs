@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use conex_api_types as api;
 use conex_archive::{Omitted, TarWriter, pack_layer};
-use conex_image::{Base, Creation, Healthcheck, History, Image, ImageConfig, MadeLayer, RunConfig};
+use conex_image::{Base, Creation, Healthcheck, History, Image, ImageConfig, MadeLayer, RunConfig, WriteArchive};
 use conex_reference::Reference;
 use conex_snapshot::{Layer, Snapshots};
 use serde_json::json;
 
-use crate::containers::access::{self, WritableLayer};
+use crate::containers::access;
 use crate::containers::task::Order;
 use crate::containers::{Container, no_such_container};
 use crate::engine::{Engine, Inner};
@@ -204,12 +204,14 @@ async fn capture(inner: &Arc<Inner>, container: &Arc<Container>, base: &Base, pa
 }
 
 async fn capture_layer(inner: &Arc<Inner>, container: &Container, base: &Base) -> Result<MadeLayer> {
-    let writable = access::writable_layer(inner, container).await?;
+    let readable = access::readable(container).await?;
     let (snapshots, layers) = (inner.snapshots.clone(), base.image.layers.clone());
-    let layer = inner
-        .images
-        .write_layer(Box::new(move |output| write(&snapshots, &layers, &writable, output)));
-    let layer = layer.await.map_err(failed)?;
+    let dir = inner.files.dir(&container.id);
+    let write: WriteArchive = Box::new(move |output| {
+        let _readable = readable;
+        write(&snapshots, &layers, &dir, output)
+    });
+    let layer = inner.images.write_layer(base, write).await.map_err(failed)?;
     // A removal takes the container out before it touches its files.
     match inner.containers.find(&container.id) {
         Ok(_) => Ok(layer),
@@ -217,21 +219,14 @@ async fn capture_layer(inner: &Arc<Inner>, container: &Container, base: &Base) -
     }
 }
 
-fn write(
-    snapshots: &Snapshots,
-    layers: &[Layer],
-    writable: &WritableLayer,
-    output: &mut dyn io::Write,
-) -> io::Result<()> {
+fn write(snapshots: &Snapshots, layers: &[Layer], container: &Path, output: &mut dyn io::Write) -> io::Result<()> {
     let mut archive = TarWriter::new(output);
-    match File::open(&writable.path) {
-        Ok(upper) => {
-            let omitted = omitted(snapshots, layers, &writable.path)?;
-            pack_layer(upper.as_fd(), &omitted, &mut archive)?;
-        }
-        // It was never started.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    let difference = snapshots.difference(layers, container).map_err(io::Error::other)?;
+    // A container that was never started has none.
+    if let Some(difference) = difference {
+        let changed = File::open(difference.path())?;
+        let omitted = omitted(snapshots, layers, difference.path())?;
+        pack_layer(changed.as_fd(), &omitted, &mut archive)?;
     }
     archive.finish().map(|_| ())
 }

@@ -49,11 +49,11 @@ impl Engine {
             log_path: path(&format!("{}-json.log", container.id)),
             name: format!("/{}", container.name),
             restart_count: i64::from(view.restarts),
-            driver: conex_snapshot::DRIVER.into(),
+            driver: self.inner.snapshots.driver().name().into(),
             platform: "linux".into(),
             exec_ids: execs,
             host_config: host_config(&self.inner, &container),
-            graph_driver: graph_driver(&dir),
+            graph_driver: graph_driver(&self.inner, &dir),
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, root)| root),
             mounts: mounts(&self.inner, &container),
@@ -65,41 +65,24 @@ impl Engine {
 
     /// Bytes of the writable layer, and of everything.
     pub(crate) async fn sizes(&self, container: &Container) -> Result<(i64, i64)> {
-        let upper = self.inner.files.dir(&container.id).join("upper");
-        let counted = tokio::task::spawn_blocking(move || disk_usage(&upper)).await;
+        let dir = self.inner.files.dir(&container.id);
+        let image = self.inner.image_of(container).ok();
+        let layers = image.as_ref().map(|image| image.layers.clone()).unwrap_or_default();
+        let snapshots = self.inner.snapshots.clone();
+        let counted = tokio::task::spawn_blocking(move || snapshots.size(&layers, &dir)).await;
         let rw = counted
             .map_err(std::io::Error::other)
-            .and_then(|counted| counted)
+            .and_then(|counted| counted.map_err(std::io::Error::other))
             .map_err(|error| {
                 Error::new(
                     ErrorKind::System,
                     format!("count the size of container {}: {error}", container.id),
                 )
             })?;
-        let image = self.inner.image_of(container).map_or(0, |image| image.size);
+        let image = image.map_or(0, |image| image.size);
         let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         Ok((number(rw), number(rw + image)))
     }
-}
-
-/// Bytes of the files below a directory; nothing where it is not there.
-fn disk_usage(dir: &Path) -> std::io::Result<u64> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = 0;
-    for entry in entries {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() {
-            disk_usage(&entry.path())?
-        } else {
-            metadata.len()
-        };
-    }
-    Ok(bytes)
 }
 
 /// The host name as it is told; that of a shared namespace is known from the first start on.
@@ -200,12 +183,13 @@ fn mounts(inner: &Inner, container: &Container) -> Vec<api::MountPoint> {
     mounts.map(|choice| list::mount(inner, choice)).collect()
 }
 
-fn graph_driver(dir: &Path) -> api::GraphDriver {
-    let data = [("UpperDir", "upper"), ("WorkDir", "work")];
-    let data = data.map(|(name, child)| (name.to_owned(), dir.join(child).display().to_string()));
+fn graph_driver(inner: &Inner, dir: &Path) -> api::GraphDriver {
+    let driver = inner.snapshots.driver();
+    let data = driver.directories().iter();
+    let data = data.map(|(name, child)| ((*name).to_owned(), dir.join(child).display().to_string()));
     api::GraphDriver {
-        data: BTreeMap::from(data),
-        name: conex_snapshot::DRIVER.into(),
+        data: data.collect(),
+        name: driver.name().into(),
     }
 }
 

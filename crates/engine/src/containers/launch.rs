@@ -20,7 +20,7 @@ use conex_container::NetworkChoice;
 use conex_container::state::{Exit, State};
 use conex_protocol::daemon::{self, Event, News, NotStarted};
 use conex_protocol::message::{Attachment, Failure, FailureReason, FromMonitor, MonitorOrder, NO_ANSWER, ToMonitor};
-use conex_snapshot::{OverlayMethod, Rootfs, Writable};
+use conex_snapshot::{Rootfs, Writable};
 use conex_spec::plan::{FdSlot, Root};
 use conex_sys::{memfd, seqpacket};
 use serde::Serialize;
@@ -338,15 +338,6 @@ fn create_run_dir(engine: &Inner, container: &Container) -> Result<OwnedFd> {
         .map_err(system(format!("create {}", dir.display())))
 }
 
-/// How this host's kernel is asked for an overlay.
-pub(crate) fn overlay_method(engine: &Inner) -> OverlayMethod {
-    if engine.host.facts.overlay_layer_append {
-        OverlayMethod::Detached
-    } else {
-        OverlayMethod::Attached
-    }
-}
-
 /// Mounts a container's root file system. The caller holds the container's `layer`.
 pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
     let image = engine.image_of(container)?;
@@ -357,12 +348,7 @@ pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedR
     };
     let rootfs = engine
         .snapshots
-        .rootfs(
-            &image.layers,
-            &engine.files.dir(&container.id),
-            writable,
-            overlay_method(engine),
-        )
+        .rootfs(&image.layers, &engine.files.dir(&container.id), writable)
         .map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?;
     Ok(match rootfs {
         Rootfs::Detached(fd) => OwnedRoot::Mount(fd),

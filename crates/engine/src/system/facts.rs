@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use conex_cgroup::Limits;
+use conex_snapshot::Driver;
 use rustix::fs::{Dir, FileType};
 
 /// Where a distribution describes itself (os-release(5)), the first that is there.
@@ -30,7 +31,14 @@ fn described(os_release: &str) -> (String, String) {
 }
 
 /// The storage driver's facts, in the order in which clients print them.
-pub(super) fn storage(data_root: &Path) -> Vec<[String; 2]> {
+pub(super) fn storage(driver: Driver, data_root: &Path) -> Vec<[String; 2]> {
+    match driver {
+        Driver::Overlay(_) => overlay(data_root),
+        Driver::Vfs => Vec::new(),
+    }
+}
+
+fn overlay(data_root: &Path) -> Vec<[String; 2]> {
     let below = rustix::fs::statfs(data_root).map_or("<unknown>", |stat| file_system(stat.f_type.cast_unsigned()));
     [
         ("Backing Filesystem", below),
@@ -171,7 +179,8 @@ mod tests {
     fn a_data_root_is_told_of() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        let facts = storage(dir.path());
+        assert!(storage(Driver::Vfs, dir.path()).is_empty());
+        let facts = overlay(dir.path());
         assert_eq!(facts[1], ["Supports d_type", "true"]);
         assert_eq!(file_system(0xef53), "extfs");
         assert_eq!(file_system(0), "<unknown>");

@@ -14,7 +14,6 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::containers::create::random_id;
-use crate::containers::launch::overlay_method;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::volumes::create::Wanted;
@@ -98,7 +97,7 @@ impl Claim {
             return Ok(());
         }
         let engine = &self.engine;
-        let done = engine.snapshots.read(&image.layers, overlay_method(engine), |root| {
+        let done = engine.snapshots.read(&image.layers, |root| {
             volumes.iter().try_for_each(|volume| self.fill_one(root, volume))
         });
         done.map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?

@@ -13,7 +13,7 @@ use conex_image::{Images, LayerError, PullError, PullRequest, Pulled, Settings};
 use conex_metadata::{Metadata, Table};
 use conex_reference::{Digest, Platform, Reference};
 use conex_registry::{Blob, Descriptor, FetchedManifest, Registry, RegistryError};
-use conex_snapshot::Snapshots;
+use conex_snapshot::{Driver, OverlayMethod, Snapshots};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use sha2::{Digest as _, Sha256};
@@ -93,7 +93,7 @@ fn open(dir: &Path, metadata: &Metadata) -> Images {
     let images = Images::open(
         metadata.clone(),
         Content::open(&dir.join("content")).unwrap(),
-        Snapshots::open(dir).unwrap(),
+        Snapshots::open(dir, Driver::Overlay(OverlayMethod::Detached)).unwrap(),
         Settings {
             concurrent_downloads: 1,
             ..Settings::default()

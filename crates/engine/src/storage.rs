@@ -1,0 +1,99 @@
+//! Which storage driver the engine has: the one that it was told, else the one that the data root was used with.
+//!
+//! The data root notes its driver with its first start, in the metadata store. What was kept by another driver cannot be
+//! read, so a start with another is refused while there are images or containers.
+
+use conex_metadata::{Changes, Metadata, Table};
+use conex_snapshot::{Driver, DriverError, OverlayMethod, StorageOptions};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::settings::Settings;
+
+/// Key of the driver's name among what is noted about the data root.
+const KEY: &str = "storage-driver";
+
+/// The driver of data roots that note none, and the first that is tried in new ones.
+const DEFAULT: &str = "overlay2";
+
+/// Chooses the driver, tries that it works here, and has the data root note it.
+///
+/// # Errors
+/// The driver is unknown or cannot work here, or the data root was used with another; in Docker's words.
+pub(crate) fn choose(settings: &Settings, metadata: &Metadata, host: &Host) -> Result<Driver> {
+    let noted = metadata.read(Table::DataRoot, KEY).map_err(failed)?;
+    let noted = noted.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let is_used = is_used(metadata)?;
+    let prior = match &noted {
+        Some(name) => Some(name.as_str()),
+        // A data root of before there were several drivers.
+        None => is_used.then_some(DEFAULT),
+    };
+    let wanted = settings.storage.driver.as_deref().or(prior);
+    if let (Some(wanted), Some(prior)) = (wanted, prior)
+        && wanted != prior
+        && is_used
+        && Driver::is_known(wanted)
+    {
+        return Err(initializing(format!(
+            "{} was used with the storage driver {prior}, whose images and containers {wanted} cannot read",
+            settings.data_root.display()
+        )));
+    }
+    let driver = match wanted {
+        Some(name) => open(name, settings, host)?,
+        None => open_first(settings, host)?,
+    };
+    if noted.as_deref() != Some(driver.name()) {
+        let note = Changes::new().put(Table::DataRoot, KEY, driver.name());
+        metadata.commit(note).wait().map_err(failed)?;
+    }
+    Ok(driver)
+}
+
+/// Whether there is anything that a driver keeps.
+fn is_used(metadata: &Metadata) -> Result<bool> {
+    let is_empty = |table| metadata.load(table).map(|found| found.is_empty()).map_err(failed);
+    Ok(!is_empty(Table::Layers)? || !is_empty(Table::Containers)?)
+}
+
+fn open(name: &str, settings: &Settings, host: &Host) -> Result<Driver> {
+    let method = if host.facts.overlay_layer_append {
+        OverlayMethod::Detached
+    } else {
+        OverlayMethod::Attached
+    };
+    let options = StorageOptions::parse(&settings.storage.options).map_err(refused)?;
+    Driver::open(name, &settings.data_root, method, &options).map_err(refused)
+}
+
+/// The first driver that works here, with what each of the others lacks in the log.
+fn open_first(settings: &Settings, host: &Host) -> Result<Driver> {
+    let mut first = None;
+    for name in Driver::NAMES {
+        match open(name, settings, host) {
+            Ok(driver) => return Ok(driver),
+            Err(error) => {
+                tracing::warn!(
+                    driver = name,
+                    error = error.message(),
+                    "a storage driver does not work here"
+                );
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| initializing("driver not supported".to_owned())))
+}
+
+fn refused(error: DriverError) -> Error {
+    initializing(error.to_string()).caused_by(error)
+}
+
+fn initializing(why: String) -> Error {
+    Error::new(ErrorKind::System, format!("error initializing graphdriver: {why}"))
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::System, error.to_string()).caused_by(error)
+}

@@ -1,0 +1,118 @@
+//! Storage drivers: how layers are kept, and how a container's root file system is made of them.
+//!
+//! ```text
+//!              a layer is             a container's own          its root file system
+//!   overlay2   what it changes        upper/ work/               stacked by overlayfs
+//!   vfs        the whole tree         tree/, a copy              that directory
+//! ```
+//!
+//! A layer that is a whole tree is one only on top of the layers that it was made of (`Snapshots::binds_layers`).
+//! `docs/design/0008-storage-drivers.md` says why it is drawn so.
+
+use std::path::Path;
+
+/// How the kernel is asked for an overlay; chosen by the host's facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayMethod {
+    /// A detached mount, made here (`lowerdir+`, kernel 6.8).
+    Detached,
+    /// Options for mount(2), carried out by the container's first process.
+    Attached,
+}
+
+/// A storage driver that works here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// Layers are stacked by the kernel's overlayfs.
+    Overlay(OverlayMethod),
+    /// Every layer and every container is a directory of its own, copied from the one below.
+    Vfs,
+}
+
+impl Driver {
+    /// Names of all drivers, in the order in which they are tried where none is asked for.
+    pub const NAMES: [&str; 2] = ["overlay2", "vfs"];
+
+    /// Whether there is a driver of this name.
+    #[must_use]
+    pub fn is_known(name: &str) -> bool {
+        Self::NAMES.contains(&name)
+    }
+
+    /// The driver of this name, if it works in this data root.
+    ///
+    /// # Errors
+    /// There is no such driver, or it does not work here.
+    pub fn open(
+        name: &str,
+        _data_root: &Path,
+        method: OverlayMethod,
+        _options: &StorageOptions,
+    ) -> Result<Self, DriverError> {
+        match name {
+            "overlay2" => Ok(Self::Overlay(method)),
+            "vfs" => Ok(Self::Vfs),
+            _ => Err(DriverError::Unknown { name: name.to_owned() }),
+        }
+    }
+
+    /// Its name in the Engine API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay(_) => "overlay2",
+            Self::Vfs => "vfs",
+        }
+    }
+
+    /// What of a container's directory is its own, under the names of the Engine API (`GraphDriver.Data`).
+    #[must_use]
+    pub fn directories(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Overlay(_) => &[("UpperDir", "upper"), ("WorkDir", "work")],
+            Self::Vfs => &[],
+        }
+    }
+
+    /// Whether a layer is the whole tree that it and those below it come to, and not what it changes.
+    pub(crate) fn keeps_trees(self) -> bool {
+        match self {
+            Self::Overlay(_) => false,
+            Self::Vfs => true,
+        }
+    }
+}
+
+/// A storage driver cannot be had; in Docker's words, with the reason.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// There is none of this name.
+    #[error("driver not supported: {name}: known are {}", Driver::NAMES.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// An option that no driver here has.
+    #[error("unknown option {option}")]
+    Option {
+        /// As it was given.
+        option: String,
+    },
+}
+
+/// Options of storage drivers (`storage-opts`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StorageOptions {}
+
+impl StorageOptions {
+    /// Reads `name=value` pairs.
+    ///
+    /// # Errors
+    /// One is no pair, or is none of a driver's that there is.
+    pub fn parse(options: &[String]) -> Result<Self, DriverError> {
+        match options.first() {
+            Some(option) => Err(DriverError::Option { option: option.clone() }),
+            None => Ok(Self {}),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Storage drivers, each with what it needs below its data root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+/// A storage driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageDriver {
+    /// `overlay2`.
+    Overlay2,
+    /// `vfs`.
+    Vfs,
+}
+
+impl StorageDriver {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Overlay2, Self::Vfs];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay2 => "overlay2",
+            Self::Vfs => "vfs",
+        }
+    }
+
+    /// That of this name.
+    pub(crate) fn named(name: &str) -> Self {
+        let found = Self::ALL.into_iter().find(|driver| driver.name() == name);
+        found.unwrap_or_else(|| panic!("there is no storage driver {name}"))
+    }
+
+    /// Mounts what it needs.
+    pub(crate) fn prepare(self, _data_root: &Path) -> Option<Disk> {
+        match self {
+            Self::Overlay2 | Self::Vfs => None,
+        }
+    }
+}
+
+/// A file system in a file.
+pub struct Disk {
+    mounted: PathBuf,
+}
+
+impl Disk {
+    /// Makes a file system of so many megabytes in a file beside the place where it is mounted.
+    pub fn mount(kind: &str, megabytes: u32, at: &Path) -> Self {
+        let image = at.with_extension("disk");
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        fs::create_dir_all(at).unwrap();
+        succeed("truncate", &[&format!("--size={megabytes}M"), &text(&image)]);
+        let quiet: &[&str] = if kind == "ext4" { &["-q", "-F"] } else { &["-q", "-f"] };
+        succeed(&format!("mkfs.{kind}"), &[quiet, &[&text(&image)]].concat());
+        succeed("mount", &["-o", "loop", &text(&image), &text(at)]);
+        Self { mounted: at.to_owned() }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Takes it off; says whether nothing was using it any more.
+    pub(crate) fn unmount(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let umount = Command::new("umount").arg(&self.mounted).output().unwrap();
+            if umount.status.success() {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // It is off where all went well.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.mounted).output();
+    }
+}
+
+fn succeed(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+}
