@@ -167,6 +167,8 @@ pub struct CommitRequest {
     pub author: String,
     /// Freeze the container's processes meanwhile.
     pub pause: bool,
+    /// One layer of all that the container shows, upon none.
+    pub squash: bool,
     /// Instructions of a Dockerfile.
     pub changes: Vec<String>,
     /// How containers of it run; what is left out is the container's.

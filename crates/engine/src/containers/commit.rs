@@ -8,11 +8,13 @@
 //! ```
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conex_api_types as api;
@@ -55,7 +57,7 @@ impl Engine {
     }
 }
 
-async fn commit(inner: &Arc<Inner>, request: CommitRequest) -> Result<String> {
+async fn commit(inner: &Arc<Inner>, mut request: CommitRequest) -> Result<String> {
     let name = name_of(&request.repo, &request.tag)?;
     let instructions = changes::parse(&request.changes)?;
     if request.container.is_empty() {
@@ -66,11 +68,11 @@ async fn commit(inner: &Arc<Inner>, request: CommitRequest) -> Result<String> {
     let base = inner.images.base(&container.image).await;
     let base = base.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("No such image: {}", container.image)))?;
     let own = run_config(&container);
-    let mut run = request.config.map_or_else(|| own.clone(), asked_for);
+    let mut run = request.config.take().map_or_else(|| own.clone(), asked_for);
     changes::apply(&mut run, instructions)?;
     changes::fill_in(&mut run, &own);
 
-    let layer = capture(inner, &container, &base, request.pause).await?;
+    let layer = capture(inner, &container, &base, &request).await?;
     let cmd = container.config.cmd.as_deref().unwrap_or_default();
     let created = jiff::Timestamp::now().to_string();
     let entry = History {
@@ -80,9 +82,18 @@ async fn commit(inner: &Arc<Inner>, request: CommitRequest) -> Result<String> {
         comment: request.comment.clone(),
         empty_layer: false,
     };
-    let config = config(&base.image, run, created, request.author);
+    let mut config = config(&base.image, run, created, request.author);
+    if request.squash {
+        // What the layers were made by is still told; they are one by now.
+        let made_by = base.image.config.history.iter().cloned();
+        let within = |entry| History {
+            empty_layer: true,
+            ..entry
+        };
+        config.history = made_by.map(within).collect();
+    }
     let image = inner.images.create(Creation {
-        base: Some(base),
+        base: Some(base).filter(|_| !request.squash),
         layer,
         config,
         entry,
@@ -192,11 +203,21 @@ fn healthcheck(check: &api::HealthConfig) -> Healthcheck {
     }
 }
 
-/// Makes a layer of the writable one, with the processes frozen meanwhile where they are to be.
-async fn capture(inner: &Arc<Inner>, container: &Arc<Container>, base: &Base, pause: bool) -> Result<MadeLayer> {
+/// Makes a layer of the writable one, or one of all that the container shows, with the processes frozen meanwhile where
+/// they are to be.
+async fn capture(
+    inner: &Arc<Inner>,
+    container: &Arc<Container>,
+    base: &Base,
+    request: &CommitRequest,
+) -> Result<MadeLayer> {
     let _only = container.capture.lock().await;
-    let is_held = pause && container.order(|reply| Order::Hold { reply }).await?;
-    let captured = capture_layer(inner, container, base).await;
+    let is_held = request.pause && container.order(|reply| Order::Hold { reply }).await?;
+    let captured = if request.squash {
+        capture_all(inner, container, base).await
+    } else {
+        capture_layer(inner, container, base).await
+    };
     if is_held && let Err(error) = container.order(|reply| Order::LetGo { reply }).await {
         tracing::warn!(container = %container.id, %error, "let a container go on after a commit");
     }
@@ -212,7 +233,26 @@ async fn capture_layer(inner: &Arc<Inner>, container: &Container, base: &Base) -
         write(&snapshots, &layers, &dir, output)
     });
     let layer = inner.images.write_layer(base, write).await.map_err(failed)?;
-    // A removal takes the container out before it touches its files.
+    still_there(inner, container, layer)
+}
+
+/// A layer of all that a container shows.
+async fn capture_all(inner: &Arc<Inner>, container: &Arc<Container>, base: &Base) -> Result<MadeLayer> {
+    let (snapshots, layers) = (inner.snapshots.clone(), base.image.layers.clone());
+    let (mut writer, body) = conex_stream::writer();
+    let packing = access::with_bare_root(inner, container, move |root| {
+        if let Err(error) = write_all(&snapshots, &layers, root.as_fd(), &mut writer) {
+            writer.fail(error);
+        }
+        Ok(())
+    });
+    let (packed, layer) = tokio::join!(packing, inner.images.read_layer(body, |_| {}));
+    packed?;
+    still_there(inner, container, layer.map_err(failed)?)
+}
+
+/// A removal takes the container out before it touches its files: what was read meanwhile is nothing.
+fn still_there(inner: &Inner, container: &Container, layer: MadeLayer) -> Result<MadeLayer> {
     match inner.containers.find(&container.id) {
         Ok(_) => Ok(layer),
         Err(_) => Err(no_such_container(&container.id)),
@@ -228,6 +268,33 @@ fn write(snapshots: &Snapshots, layers: &[Layer], container: &Path, output: &mut
         let omitted = omitted(snapshots, layers, difference.path())?;
         pack_layer(changed.as_fd(), &omitted, &mut archive)?;
     }
+    archive.finish().map(|_| ())
+}
+
+/// Writes all that a container's root shows.
+fn write_all(
+    snapshots: &Snapshots,
+    layers: &[Layer],
+    root: BorrowedFd<'_>,
+    output: &mut dyn io::Write,
+) -> io::Result<()> {
+    let shown = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
+    let mut omitted = omitted(snapshots, layers, &shown)?;
+    omitted.root = false;
+    let mut own = HashSet::new();
+    for path in omitted.hollow {
+        // What the image has is no less there for being empty.
+        if snapshots
+            .shown(layers, Path::new(OsStr::from_bytes(&path)))
+            .map_err(io::Error::other)?
+            .is_none()
+        {
+            own.insert(path);
+        }
+    }
+    omitted.hollow = own;
+    let mut archive = TarWriter::new(output);
+    pack_layer(root, &omitted, &mut archive)?;
     archive.finish().map(|_| ())
 }
 

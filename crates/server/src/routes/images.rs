@@ -114,6 +114,7 @@ pub(crate) async fn commit(mut call: Call) -> Answer {
         author: text("author"),
         // Yes is what is meant where nothing is said.
         pause: call.query.text("pause").is_empty() || call.query.flag("pause"),
+        squash: call.query.flag("squash"),
         changes: call.query.all("changes").into_iter().map(str::to_owned).collect(),
         config,
     };
