@@ -170,6 +170,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
         content,
         snapshots.clone(),
         conex_image::Settings {
+            host: conex_reference::Platform::of_machine(&rustix::system::uname().machine().to_string_lossy()),
             concurrent_downloads: settings.concurrent_downloads,
             concurrent_uploads: settings.concurrent_uploads,
         },

@@ -14,14 +14,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conex_api_types as api;
-use conex_image::{FindError, Image, ProgressSink, Removal, RemoveError, Removed, User};
+use conex_image::{FindError, Image, ProgressSink, Removal, RemoveError, Removed, TagError, User, Which};
 use conex_reference::{Platform, Reference};
 use conex_registry::Credentials;
 use conex_stream::ByteStream;
 use tokio::sync::mpsc;
 
 use crate::containers::Container;
-use crate::containers::create::check_platform;
 use crate::engine::{Engine, Inner, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::stream::{AbortOnDrop, Line, sink, streamed_in_full};
@@ -29,7 +28,9 @@ use crate::images::stream::{AbortOnDrop, Line, sink, streamed_in_full};
 /// An image that was not found, in Docker's words.
 pub(crate) fn find_error(error: FindError) -> Error {
     let kind = match &error {
-        FindError::NoSuchImage { .. } => ErrorKind::NotFound,
+        FindError::NoSuchImage { .. } | FindError::OtherPlatform { .. } | FindError::NoPlatform { .. } => {
+            ErrorKind::NotFound
+        }
         _ => ErrorKind::InvalidParameter,
     };
     Error::new(kind, error.to_string())
@@ -46,6 +47,16 @@ pub(crate) fn credentials(header: Option<&str>) -> Credentials {
 }
 
 impl Inner {
+    /// A platform as a client wrote it; what is not said is this machine's.
+    pub(crate) fn parse_platform(&self, text: &str) -> Result<Platform> {
+        Platform::parse(text, self.images.host()).map_err(invalid)
+    }
+
+    /// The platform that a client wrote, this machine's where none is said.
+    pub(crate) fn platform_or_host(&self, text: Option<&str>) -> Result<Platform> {
+        text.map_or_else(|| Ok(self.images.host().clone()), |text| self.parse_platform(text))
+    }
+
     /// The containers as users of their images.
     fn users_of_images(&self) -> Vec<User> {
         let containers = self.containers.all();
@@ -96,8 +107,17 @@ pub(crate) fn name_of(repo: &str, tag: &str) -> Result<Option<Reference>> {
 }
 
 impl Engine {
-    /// Loads what `docker save` wrote. What fails is told by the stream, as Docker does.
-    pub async fn load(&self, body: ByteStream, quiet: bool) -> ProgressStream {
+    /// Loads what `docker save` wrote, or what of it is for a platform. What fails is told by the stream, as Docker does.
+    ///
+    /// # Errors
+    /// 400 for half of a platform.
+    pub async fn load(
+        &self,
+        body: ByteStream,
+        quiet: bool,
+        platform: Option<&api::Platform>,
+    ) -> Result<ProgressStream> {
+        let platform = platform.map(platform_of).transpose()?;
         let (lines, stream) = mpsc::unbounded_channel();
         let outer = sink(lines.clone());
         let sink: ProgressSink = Arc::new(move |progress| {
@@ -108,7 +128,7 @@ impl Engine {
         });
         let inner = self.inner.clone();
         let loading = tokio::spawn(async move {
-            match inner.images.load(body, sink).await {
+            match inner.images.load(body, platform.as_ref(), sink).await {
                 Ok(images) => {
                     for image in images {
                         inner.tell_of_image("load", &image.id, image.repo_tags.first().unwrap_or(&image.id));
@@ -119,7 +139,7 @@ impl Engine {
                 }
             }
         });
-        streamed_in_full(stream, AbortOnDrop(loading)).await
+        Ok(streamed_in_full(stream, AbortOnDrop(loading)).await)
     }
 
     /// Inspects an image, which has to be of a platform where one is given.
@@ -195,18 +215,20 @@ impl Engine {
         }
         // What is no name is the name of nothing.
         let no_image = |error: FindError| Error::new(ErrorKind::NotFound, error.to_string());
-        let image = self.inner.images.find(name).map_err(no_image)?;
-        let tagged = self.inner.images.tag(&image.id, &reference).await;
-        tagged.map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
-        self.inner.tell_of_image("tag", &image.id, &reference.familiar());
+        let tagged = self.inner.images.tag(name, &reference).await;
+        let id = tagged.map_err(|error| match error {
+            TagError::Find(error) => no_image(error),
+            error => Error::new(ErrorKind::System, error.to_string()),
+        })?;
+        self.inner.tell_of_image("tag", &id, &reference.familiar());
         Ok(())
     }
 
-    /// Takes a name from an image, or removes it; with `prune` also the images that it was made upon and that nothing
-    /// refers to. An image is of one platform: of several that are asked for none can be the only one that is meant.
+    /// Takes a name from what it means, or removes it; with `prune` also the images that it was made upon and that nothing
+    /// refers to. Where platforms are given, images of others keep the name.
     ///
     /// # Errors
-    /// 404 for no such image or one of another platform, 409 for what uses it, 400 for several platforms or half of one.
+    /// 404 for no such image or one of other platforms, 409 for what uses it, 400 for half of a platform.
     pub async fn remove_image(
         &self,
         name: &str,
@@ -214,35 +236,29 @@ impl Engine {
         prune: bool,
         platforms: &[api::Platform],
     ) -> Result<Vec<api::ImageDeleteResponse>> {
-        match platforms {
-            [] => {}
-            [platform] => drop(self.find_image_for(name, Some(platform))?),
-            _ => return Err(invalid("multiple platforms are not supported")),
-        }
+        let platforms = platforms.iter().map(platform_of).collect::<Result<Vec<Platform>>>()?;
+        let which = match platforms.as_slice() {
+            [] => Which::All,
+            platforms => Which::Platforms(platforms),
+        };
         let image = self.inner.images.find(name).ok();
-        let removed = self.take_image(name, force, prune).await?;
+        let removed = self.take_image(name, which, force, prune).await?;
         let removed = removed.into_iter();
         Ok(removed.map(|removed| self.removed(removed, image.as_deref())).collect())
     }
 
     /// The image of this name, which has to be built for a platform where one is wanted.
     fn find_image_for(&self, name: &str, wanted: Option<&api::Platform>) -> Result<Arc<Image>> {
-        let Some(wanted) = wanted else {
-            return self.inner.find_image(name);
-        };
-        if wanted.os.is_empty() || wanted.architecture.is_empty() {
-            return Err(invalid("both OS and Architecture must be provided"));
-        }
-        let wanted = Platform::new(&wanted.os, &wanted.architecture, &wanted.variant);
-        let image = self.inner.find_image(name)?;
-        check_platform(name, &image, &wanted)?;
-        Ok(image)
+        let wanted = wanted.map(platform_of).transpose()?;
+        let found = self.inner.images.find_for(name, wanted.as_ref());
+        found.map_err(find_error)
     }
 
-    async fn take_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<Removed>> {
+    async fn take_image(&self, name: &str, which: Which<'_>, force: bool, prune: bool) -> Result<Vec<Removed>> {
         let users = || self.inner.users_of_images();
         let removal = Removal {
             name,
+            which,
             force,
             prune,
             users: &users,
@@ -284,6 +300,14 @@ impl Engine {
             },
         }
     }
+}
+
+/// A platform as a client wrote it as JSON.
+pub(crate) fn platform_of(wanted: &api::Platform) -> Result<Platform> {
+    if wanted.os.is_empty() || wanted.architecture.is_empty() {
+        return Err(invalid("both OS and Architecture must be provided"));
+    }
+    Ok(Platform::new(&wanted.os, &wanted.architecture, &wanted.variant))
 }
 
 /// What was said of the image, or of the last that was done to it.

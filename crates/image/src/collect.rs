@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::error::OpenError;
 use crate::images::{Images, Settings};
 use crate::index::{Index, Shared, Stored};
+use crate::names::Meaning;
 use crate::records::{ImageRecord, LayerRecord};
 
 impl Images {
@@ -22,7 +23,7 @@ impl Images {
         snapshots: Snapshots,
         settings: Settings,
     ) -> Result<Self, OpenError> {
-        let mut index = Index::default();
+        let mut index = Index::new(settings.host.clone());
         for (key, bytes) in metadata.load(Table::Layers)? {
             let record: LayerRecord = parse(&key, &bytes)?;
             index.layers.insert(key, record);
@@ -49,8 +50,13 @@ impl Images {
             let config = Arc::new(config);
             images.insert(id, Stored { record, config });
         }
-        for (name, id) in metadata.load(Table::Tags)? {
-            index.tags.insert(name, String::from_utf8_lossy(&id).into_owned());
+        for (name, bytes) in metadata.load(Table::Tags)? {
+            let meaning = Meaning::decode(&bytes).map_err(|source| OpenError::Record {
+                key: name.clone(),
+                source,
+            })?;
+            blobs.extend(meaning.target);
+            index.names.set(name, meaning);
         }
         for (diff_id, bytes) in metadata.load(Table::Origins)? {
             let record = parse(&diff_id, &bytes)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use conex_reference::Platform;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A configuration. Fields that are absent or `null` have their defaults; unknown ones are passed over.
@@ -45,6 +46,14 @@ pub struct ImageConfig {
     /// How each layer came about, lowest first.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
+}
+
+impl ImageConfig {
+    /// What the image was built for, as the configuration says it.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, &self.variant)
+    }
 }
 
 /// The layers of a configuration.

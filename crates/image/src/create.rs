@@ -170,6 +170,8 @@ impl Images {
             config,
             config_bytes,
             manifest: None,
+            target: None,
+            index: None,
             parent: parent.map(|parent| parent.id.clone()),
             origins: Vec::new(),
             names: name.iter().map(ToString::to_string).collect(),

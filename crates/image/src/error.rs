@@ -3,7 +3,7 @@
 use conex_archive::{ArchiveError, ExtractError};
 use conex_content::ContentError;
 use conex_metadata::{CommitError, ReadError};
-use conex_reference::ReferenceError;
+use conex_reference::{Digest, Platform, ReferenceError};
 use conex_registry::{ErrorKind, ManifestError, RegistryError};
 use conex_snapshot::SnapshotError;
 
@@ -45,6 +45,26 @@ pub enum FindError {
         /// The prefix.
         prefix: String,
     },
+    /// The one image of this name or id is of another platform.
+    #[error(
+        "image with reference {name} was found but its platform ({built_for}) does not match the specified platform ({wanted})"
+    )]
+    OtherPlatform {
+        /// As the client wrote it.
+        name: String,
+        /// The image's.
+        built_for: Platform,
+        /// The client's.
+        wanted: Platform,
+    },
+    /// Of the images of this name none is of the platform.
+    #[error("image with reference {name} was found but does not provide the specified platform ({wanted})")]
+    NoPlatform {
+        /// As the client wrote it.
+        name: String,
+        /// The client's.
+        wanted: Platform,
+    },
     /// Neither a name nor an id.
     #[error(transparent)]
     Invalid(#[from] ReferenceError),
@@ -58,6 +78,14 @@ pub enum LayerError {
     Blob {
         /// What was expected.
         digest: String,
+    },
+    /// The archive does not have the layer, and it is not here.
+    #[error(
+        "layer {layer} is not in the archive, nor is it here: load the image first that the archive was saved upon"
+    )]
+    LeftOut {
+        /// Its diff id.
+        layer: String,
     },
     /// The blob ends too early.
     #[error("unexpected EOF: layer {digest} has {actual} bytes, its descriptor says {expected}")]
@@ -194,6 +222,22 @@ pub enum LoadError {
         /// Its name.
         path: String,
     },
+    /// A blob of an OCI layout is not what its name says.
+    #[error("invalid archive: {path} has the digest {actual}")]
+    Digest {
+        /// Its name.
+        path: String,
+        /// Its contents' digest.
+        actual: Digest,
+    },
+    /// Nothing in it is for the platform.
+    #[error("image with reference {name} was found but does not provide the specified platform ({wanted})")]
+    NoPlatform {
+        /// The first image of another platform.
+        name: String,
+        /// The client's.
+        wanted: Platform,
+    },
     /// A file is no JSON of its kind.
     #[error("invalid archive: {path}: {source}")]
     Format {
@@ -289,9 +333,9 @@ pub enum PushError {
 /// A name is not given.
 #[derive(Debug, thiserror::Error)]
 pub enum TagError {
-    /// The image is gone.
-    #[error("No such image: {0}")]
-    Gone(String),
+    /// There is no such image.
+    #[error(transparent)]
+    Find(#[from] FindError),
     /// The metadata store.
     #[error(transparent)]
     Commit(#[from] CommitError),

@@ -2,21 +2,54 @@
 
 use std::sync::Arc;
 
-use conex_reference::{AnyReference, Reference};
+use conex_reference::{AnyReference, Platform, Reference};
 use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::error::FindError;
 use crate::image::Image;
 use crate::images::Images;
 use crate::index::Index;
+use crate::names::Meaning;
 
 /// What a client's text named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Named {
     /// A name, in its complete form.
-    Reference(Reference),
-    /// An id or its beginning.
-    Id,
+    Name(Reference),
+    /// An image, by its id or the beginning of it.
+    Id(String),
+}
+
+impl Named {
+    /// The image that is meant, of a platform where one is wanted. `text` is what the client wrote.
+    pub(crate) fn chosen(&self, index: &Index, text: &str, wanted: Option<&Platform>) -> Result<String, FindError> {
+        let meaning = self.meaning(index);
+        let chosen = match wanted {
+            None => index.preferred(&meaning),
+            Some(wanted) => index.suited(&meaning, wanted),
+        };
+        match (chosen, wanted, meaning.images.as_slice()) {
+            (Some(id), ..) => Ok(id.clone()),
+            (None, Some(wanted), [only]) if index.images.contains_key(only) => Err(FindError::OtherPlatform {
+                name: text.to_owned(),
+                built_for: index.images[only].platform(),
+                wanted: wanted.clone(),
+            }),
+            (None, Some(wanted), [_, _, ..]) => Err(FindError::NoPlatform {
+                name: text.to_owned(),
+                wanted: wanted.clone(),
+            }),
+            _ => Err(no_such_image(text)),
+        }
+    }
+
+    /// All images that are meant, and what they came by.
+    pub(crate) fn meaning(&self, index: &Index) -> Meaning {
+        match self {
+            Self::Name(reference) => index.names.get(&reference.to_string()).cloned().unwrap_or_default(),
+            Self::Id(id) => Meaning::of(id),
+        }
+    }
 }
 
 /// An image that is not removed while this lives. To be held shortly: removals wait for it.
@@ -38,10 +71,49 @@ impl Images {
         images
     }
 
-    /// The image that a text names.
-    pub fn find(&self, name: &str) -> Result<Arc<Image>, FindError> {
+    /// All images, newest first, as a list of names shows them: each with the names that mean it where no platform is said,
+    /// and those not at all that have names but are meant by none.
+    #[must_use]
+    pub fn list_by_names(&self) -> Vec<Arc<Image>> {
+        let images = self.list();
         let index = self.shared.index();
-        let (id, _) = resolve(&index, name)?;
+        let is_meant = |id: &str, name: &String| {
+            let name = Reference::parse(name).map(|name| name.to_string());
+            let meaning = name.ok().and_then(|name| index.names.get(&name));
+            meaning
+                .and_then(|meaning| index.preferred(meaning))
+                .is_none_or(|meant| meant == id)
+        };
+        let shown = images.into_iter().filter_map(|mut image| {
+            let id = image.id.clone();
+            if index.names.is_shared(&id) {
+                let image = Arc::make_mut(&mut image);
+                image.repo_tags.retain(|name| is_meant(&id, name));
+                image.repo_digests.retain(|name| is_meant(&id, name));
+                if image.repo_tags.is_empty() && image.repo_digests.is_empty() {
+                    return None;
+                }
+            }
+            Some(image)
+        });
+        shown.collect()
+    }
+
+    /// What this machine runs.
+    #[must_use]
+    pub fn host(&self) -> &Platform {
+        &self.shared.settings.host
+    }
+
+    /// The image that a text names. Of several under one name that which runs here.
+    pub fn find(&self, name: &str) -> Result<Arc<Image>, FindError> {
+        self.find_for(name, None)
+    }
+
+    /// The image that a text names, of a platform where one is wanted.
+    pub fn find_for(&self, name: &str, platform: Option<&Platform>) -> Result<Arc<Image>, FindError> {
+        let index = self.shared.index();
+        let id = resolve(&index, name)?.chosen(&index, name, platform)?;
         index.image(&id).ok_or_else(|| no_such_image(name))
     }
 
@@ -50,7 +122,8 @@ impl Images {
     /// # Errors
     /// As for the image itself.
     pub fn id_of(&self, name: &str) -> Result<String, FindError> {
-        resolve(&self.shared.index(), name).map(|(id, _)| id)
+        let index = self.shared.index();
+        resolve(&index, name)?.chosen(&index, name, None)
     }
 
     /// The image that a container was made of, by its id. One that was removed by force is still there for it.
@@ -62,11 +135,11 @@ impl Images {
         image.ok_or_else(|| no_such_image(id))
     }
 
-    /// The image that a text names, kept from removal until the lease is dropped.
-    pub async fn hold(&self, name: &str) -> Result<Lease, FindError> {
+    /// The image that a text names, of a platform where one is wanted, kept from removal until the lease is dropped.
+    pub async fn hold(&self, name: &str, platform: Option<&Platform>) -> Result<Lease, FindError> {
         let uses = self.shared.uses.clone().read_owned().await;
         Ok(Lease {
-            image: self.find(name)?,
+            image: self.find_for(name, platform)?,
             _uses: uses,
         })
     }
@@ -80,30 +153,30 @@ impl Images {
     }
 }
 
-/// The id of the image that a text names, and how it named it. Names go before beginnings of ids.
-pub(crate) fn resolve(index: &Index, text: &str) -> Result<(String, Named), FindError> {
+/// What a text names. Names go before beginnings of ids.
+pub(crate) fn resolve(index: &Index, text: &str) -> Result<Named, FindError> {
     let parsed = AnyReference::parse(text);
     if let Ok(AnyReference::Id(id)) = &parsed {
         let id = id.to_string();
         return if index.images.contains_key(&id) {
-            Ok((id, Named::Id))
+            Ok(Named::Id(id))
         } else {
             Err(no_such_image(text))
         };
     }
     if let Ok(AnyReference::Named(reference)) = &parsed {
         let reference = reference.clone().with_default_tag();
-        if let Some(id) = index.tags.get(&reference.to_string()) {
-            return Ok((id.clone(), Named::Reference(reference)));
+        if index.names.get(&reference.to_string()).is_some() {
+            return Ok(Named::Name(reference));
         }
         // A name with tag and digest is known by its digest.
         let by_digest = reference
             .digest()
             .map(|digest| reference.clone().without_tag_and_digest().with_digest(digest));
         if let Some(by_digest) = by_digest
-            && let Some(id) = index.tags.get(&by_digest.to_string())
+            && index.names.get(&by_digest.to_string()).is_some()
         {
-            return Ok((id.clone(), Named::Reference(by_digest)));
+            return Ok(Named::Name(by_digest));
         }
     }
     let prefix = text.strip_prefix("sha256:").unwrap_or(text);
@@ -117,7 +190,7 @@ pub(crate) fn resolve(index: &Index, text: &str) -> Result<(String, Named), Find
             .keys()
             .filter(|id| id["sha256:".len()..].starts_with(prefix));
         match (found.next(), found.next()) {
-            (Some(id), None) => return Ok((id.clone(), Named::Id)),
+            (Some(id), None) => return Ok(Named::Id(id.clone())),
             (Some(_), Some(_)) => {
                 return Err(FindError::Ambiguous {
                     prefix: prefix.to_owned(),

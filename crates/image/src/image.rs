@@ -1,5 +1,7 @@
 //! An image as it is listed and inspected.
 
+use std::sync::Arc;
+
 use conex_snapshot::Layer;
 
 use crate::config::ImageConfig;
@@ -10,7 +12,7 @@ pub struct Image {
     /// `sha256:...`, the digest of its configuration.
     pub id: String,
     /// Its configuration, parsed.
-    pub config: ImageConfig,
+    pub config: Arc<ImageConfig>,
     /// Bytes of its unpacked layers.
     pub size: u64,
     /// Bytes of each of its unpacked layers, lowest first.

@@ -2,18 +2,25 @@
 
 use std::sync::Arc;
 
+use conex_reference::Platform;
+
 /// What an administrator can set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// What this machine runs: chosen where a name means images of several platforms.
+    pub host: Platform,
     /// Downloads of one pull at a time (`max-concurrent-downloads` of `daemon.json`).
     pub concurrent_downloads: usize,
     /// Uploads of one push at a time (`max-concurrent-uploads`).
     pub concurrent_uploads: usize,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// Docker's defaults, on a machine of this platform.
+    #[must_use]
+    pub fn new(host: Platform) -> Self {
         Self {
+            host,
             concurrent_downloads: 3,
             concurrent_uploads: 5,
         }
@@ -34,7 +41,7 @@ impl Default for Settings {
 /// images.write_layer(write).await, images.read_layer(stream, told).await -> Result<MadeLayer, LayerError>
 /// images.base(id).await -> Option<Base>                                                  its layers stay while it lives
 /// images.create(Creation { base, layer, config, entry, name }).await -> Result<Arc<Image>, CreateError>
-/// images.save(&names).await -> Result<Saving, SaveError>                                 then saving.write(output), blocking
+/// images.save(&SaveRequest { names, platform, since }).await -> Result<Saving, SaveError>    then saving.write(output), blocking
 /// images.tag(&image.id, &reference).await -> Result<(), TagError>
 /// images.usage() -> Usage                                                                bytes of layers, shared and not
 /// images.remove(Removal { name, force, users }).await -> Result<Vec<Removed>, RemoveError>

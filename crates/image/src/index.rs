@@ -1,16 +1,17 @@
 //! What the store knows, in memory: loaded once, changed after each commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conex_content::Content;
 use conex_metadata::Metadata;
-use conex_reference::Reference;
+use conex_reference::{Digest, Platform, Reference};
 use conex_snapshot::{Layer, LayerName, Snapshots};
 
 use crate::config::ImageConfig;
 use crate::image::Image;
 use crate::images::Settings;
+use crate::names::{Meaning, Names};
 use crate::records::{ImageRecord, LayerRecord, OriginsRecord};
 
 /// What all handles share.
@@ -41,6 +42,13 @@ pub(crate) struct Stored {
     pub(crate) config: Arc<ImageConfig>,
 }
 
+impl Stored {
+    /// What the image was built for.
+    pub(crate) fn platform(&self) -> Platform {
+        self.config.platform()
+    }
+}
+
 /// A layer that is unpacked but not recorded yet, and how many pulls hold it.
 #[derive(Debug)]
 pub(crate) struct Fresh {
@@ -58,12 +66,14 @@ pub(crate) enum Flight {
 }
 
 /// Images by id, names in their complete form, layers by key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
+    /// What is chosen of several images under one name where nothing is said.
+    host: Platform,
     pub(crate) images: HashMap<String, Stored>,
     /// Images that were removed while stopped containers have them: nobody else finds them.
     pub(crate) retained: HashMap<String, Stored>,
-    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) names: Names,
     pub(crate) layers: HashMap<String, LayerRecord>,
     /// Which registries have a layer, by diff id.
     pub(crate) origins: HashMap<String, OriginsRecord>,
@@ -75,6 +85,64 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// Nothing yet, on a machine of this platform.
+    pub(crate) fn new(host: Platform) -> Self {
+        Self {
+            host,
+            images: HashMap::new(),
+            retained: HashMap::new(),
+            names: Names::default(),
+            layers: HashMap::new(),
+            origins: HashMap::new(),
+            fresh: HashMap::new(),
+            flights: HashMap::new(),
+            leases: HashMap::new(),
+        }
+    }
+
+    /// The image of a name that is meant where no platform is said: the one that runs here best, else the last that got
+    /// the name.
+    pub(crate) fn preferred<'a>(&self, meaning: &'a Meaning) -> Option<&'a String> {
+        let rank = |id: &&String| {
+            let platform = self.images.get(*id).map(Stored::platform)?;
+            self.host.rank(&platform)
+        };
+        meaning.images.iter().min_by_key(|id| rank(id).unwrap_or(usize::MAX))
+    }
+
+    /// The image of a name that suits a platform best.
+    pub(crate) fn suited<'a>(&self, meaning: &'a Meaning, platform: &Platform) -> Option<&'a String> {
+        let ranked = meaning.images.iter().filter_map(|id| {
+            let rank = platform.rank(&self.images.get(id)?.platform())?;
+            Some((rank, id))
+        });
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, id)| id)
+    }
+
+    /// What a name means once an image that came by `target` has it too: images of other platforms stay under the name as
+    /// long as they came by the same index.
+    pub(crate) fn joined(&self, name: &str, target: Option<Digest>, id: &str, platform: &Platform) -> Meaning {
+        let mut images = vec![id.to_owned()];
+        let known = self
+            .names
+            .get(name)
+            .filter(|known| target.is_some() && known.target == target);
+        let others = known.into_iter().flat_map(|known| &known.images).filter(|other| {
+            let stored = self.images.get(*other);
+            *other != id && stored.is_some_and(|stored| stored.platform().normalised() != platform.normalised())
+        });
+        images.extend(others.cloned());
+        Meaning { target, images }
+    }
+
+    /// Whether an image or a name came by this manifest or index, or an image has this configuration.
+    pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
+        let text = digest.to_string();
+        let mut holders = self.holders();
+        holders.any(|(id, stored)| *id == text || stored.record.manifest.as_ref() == Some(&text))
+            || self.names.has_target(digest)
+    }
+
     /// Whether another image was made upon this one.
     pub(crate) fn has_children(&self, id: &str) -> bool {
         self.images
@@ -99,8 +167,8 @@ impl Index {
     }
 
     fn assemble(&self, id: &str, stored: &Stored) -> Arc<Image> {
-        let names = self.tags.iter().filter(|(_, image)| *image == id);
-        let names: Vec<Reference> = names.filter_map(|(name, _)| Reference::parse(name).ok()).collect();
+        let names = self.names.of_image(id);
+        let names: Vec<Reference> = names.filter_map(|name| Reference::parse(name).ok()).collect();
         let familiar = |digests: bool| {
             let wanted = names.iter().filter(|name| name.digest().is_some() == digests);
             // In the order of the complete names, as Docker lists them.
@@ -115,7 +183,7 @@ impl Index {
             .collect();
         Arc::new(Image {
             id: id.to_owned(),
-            config: ImageConfig::clone(&stored.config),
+            config: stored.config.clone(),
             size: layers.iter().map(|layer| layer.size).sum(),
             layer_sizes: layers.iter().rev().map(|layer| layer.size).collect(),
             parent: stored.record.parent.clone(),

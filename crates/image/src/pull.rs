@@ -19,6 +19,7 @@ use crate::held::Held;
 use crate::images::Images;
 use crate::index::Stored;
 use crate::layers::Wanted;
+use crate::names::{self, Meaning};
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::{ImageRecord, Origin};
 use crate::tag::encode;
@@ -66,6 +67,7 @@ impl Images {
             status: Status::PullingFrom(path),
         });
         let digest = named.digest;
+        let top = named.bytes.clone();
         let (image_manifest, config, layers) = choose(&request, named).await?;
         let (config_bytes, parsed) = fetch_config(&request, &config).await?;
         let diff_ids = parsed.rootfs.diff_ids.clone();
@@ -76,9 +78,9 @@ impl Images {
             });
         }
         let id = config.digest.to_string();
-        let names = names(reference, digest);
+        let names = given(reference, digest);
         let origins = origins(reference, &layers, &diff_ids);
-        let was_known = self.has(&id, &names);
+        let was_known = self.has(&id, &names, digest);
         let blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
         let wanted = layers
             .into_iter()
@@ -87,7 +89,7 @@ impl Images {
             .collect();
         let held = self.fetch(wanted, &blobs, &sink).await?;
         // It may have been removed meanwhile.
-        let known = was_known && self.has(&id, &names);
+        let known = was_known && self.has(&id, &names, digest);
         if !known {
             let image = NewImage {
                 id: id.clone(),
@@ -96,6 +98,8 @@ impl Images {
                 manifest: Some(image_manifest.bytes.to_vec()),
                 parent: None,
                 names,
+                target: Some(digest),
+                index: (digest != image_manifest.digest).then(|| top.to_vec()),
                 origins,
             };
             self.record(image, held).await?;
@@ -145,10 +149,14 @@ impl Images {
         on_blocking(move || Ok(content.discard_partials()?)).await
     }
 
-    /// Whether the image is there under all these names.
-    fn has(&self, id: &String, names: &[String]) -> bool {
+    /// Whether the image is there under all these names, by this manifest or index.
+    fn has(&self, id: &String, names: &[String], target: Digest) -> bool {
         let index = self.shared.index();
-        index.images.contains_key(id) && names.iter().all(|name| index.tags.get(name) == Some(id))
+        let means_it = |name: &String| {
+            let meaning = index.names.get(name);
+            meaning.is_some_and(|meaning| meaning.target == Some(target) && meaning.images.contains(id))
+        };
+        index.images.contains_key(id) && names.iter().all(means_it)
     }
 
     /// Makes an image durable: files first, then one transaction.
@@ -170,8 +178,10 @@ impl Images {
         // From here on no removal of the same image takes the blobs away.
         let _changes = self.shared.changes.lock().await;
         let (content, config_bytes, manifest) = (self.shared.content.clone(), image.config_bytes, image.manifest);
+        let index = image.index;
         let manifest = on_blocking(move || {
             content.put(&config_bytes)?;
+            index.map(|bytes| content.put(&bytes)).transpose()?;
             let manifest = manifest.map(|bytes| content.put(&bytes)).transpose()?;
             Ok(manifest.map(|digest| digest.to_string()))
         })
@@ -189,8 +199,15 @@ impl Images {
         for layer in fresh() {
             changes = changes.put(Table::Layers, layer.key.as_str(), encode(&layer.record));
         }
-        for name in &image.names {
-            changes = changes.put(Table::Tags, name.as_str(), image.id.as_str());
+        let platform = image.config.platform();
+        let meanings: Vec<(String, Meaning)> = {
+            let index = self.shared.index();
+            let joined = |name: String| (index.joined(&name, image.target, &image.id, &platform), name);
+            let meanings = image.names.into_iter().map(joined);
+            meanings.map(|(meaning, name)| (name, meaning)).collect()
+        };
+        for (name, meaning) in &meanings {
+            changes = names::change(changes, name, meaning);
         }
         let origins = self.with_origins(image.origins);
         for (diff_id, record) in &origins {
@@ -204,8 +221,8 @@ impl Images {
         for layer in fresh() {
             index.layers.insert(layer.key.clone(), layer.record.clone());
         }
-        for name in image.names {
-            index.tags.insert(name, image.id.clone());
+        for (name, meaning) in meanings {
+            index.names.set(name, meaning);
         }
         index.retained.remove(&image.id);
         index.images.insert(
@@ -256,12 +273,16 @@ pub(crate) struct NewImage {
     pub(crate) parent: Option<String>,
     /// Complete names.
     pub(crate) names: Vec<String>,
+    /// Digest of the manifest or index that the names came by.
+    pub(crate) target: Option<Digest>,
+    /// The index, byte for byte, where it is one.
+    pub(crate) index: Option<Vec<u8>>,
     /// Where a registry has its layers, by diff id.
     pub(crate) origins: Vec<(String, Origin)>,
 }
 
 /// The names that a pull gives: the tag that was asked for, and the digest.
-fn names(reference: &Reference, digest: Digest) -> Vec<String> {
+fn given(reference: &Reference, digest: Digest) -> Vec<String> {
     let by_digest = reference
         .clone()
         .without_tag_and_digest()

@@ -7,6 +7,7 @@
 //!     "Layer already exists"         "Mounted from ..."                blocking thread            "Pushed"
 //!
 //!   all layers there -> configuration -> manifest under the tag -> name@digest is a name of the image here too
+//!   (of several images under one name: each manifest by its digest, then their index under the tag)
 //! ```
 //!
 //! Compressed layers are not kept, so a layer is compressed while it is sent, and the registry learns its digest at the end.
@@ -20,8 +21,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use conex_metadata::{Changes, Table};
-use conex_reference::{Digest, Reference};
+use conex_metadata::Changes;
+use conex_reference::{Digest, Platform, Reference};
 use conex_registry::{Client, Credentials, Descriptor, Destination, Manifest};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
@@ -32,6 +33,7 @@ use crate::images::Images;
 use crate::index::Index;
 use crate::layers::tell;
 use crate::lease::LayerLease;
+use crate::names::{self, Meaning};
 use crate::progress::{Progress, ProgressSink, PushedTag, Status};
 use crate::push::layer::Wanted;
 use crate::push::manifest::Made;
@@ -45,6 +47,17 @@ pub struct PushRequest {
     pub credentials: Credentials,
     /// A name with a tag; without one, all tags of the repository.
     pub reference: Reference,
+    /// Which of several images under the name; all of them where it is not said.
+    pub platform: Option<Platform>,
+}
+
+/// A tag that is to be pushed.
+struct Tagged {
+    tag: String,
+    /// Its name here, in its complete form.
+    name: String,
+    /// The images to be pushed, and what they came by.
+    meaning: Meaning,
 }
 
 /// One push.
@@ -74,7 +87,7 @@ impl Images {
         let repository = request.reference.clone().without_tag_and_digest();
         let status = Status::PushingTo(repository.name());
         sink(Progress { id: None, status });
-        let names = names(&self.shared.index(), &request.reference)?;
+        let tags = tags(&self.shared.index(), &request)?;
         let destination = request.registries.destination(request.credentials, &repository).await?;
         let push = Push {
             images: self.clone(),
@@ -83,37 +96,57 @@ impl Images {
             slots: Semaphore::new(self.shared.settings.concurrent_uploads),
             placed: Mutex::default(),
         };
-        for (tag, id) in names {
-            push.image(&tag, &id).await?;
+        for tagged in tags {
+            push.tag(&tagged).await?;
         }
         Ok(())
     }
 
-    /// Gives an image the name by which the registry has it, where it is still here.
-    async fn record_pushed(&self, id: &str, name: String) -> Result<(), PushError> {
-        let (images, id) = (self.clone(), id.to_owned());
+    /// Gives what was pushed the name by which the registry has it, as far as it is still here, and keeps the index.
+    async fn record_pushed(&self, pushed: Tagged, by_digest: String, index: Option<Bytes>) -> Result<(), PushError> {
+        let images = self.clone();
         // A caller that goes away must not part memory from disk.
         let recording = tokio::spawn(async move {
             let _changes = images.shared.changes.lock().await;
-            if !images.shared.index().images.contains_key(&id) {
+            let (meaning, tagged) = {
+                let index = images.shared.index();
+                let mut meaning = pushed.meaning;
+                meaning.images.retain(|id| index.images.contains_key(id));
+                let is_same = |known: &&Meaning| known.images == meaning.images;
+                let tagged = index.names.get(&pushed.name).filter(is_same).map(|_| pushed.name);
+                (meaning, tagged)
+            };
+            if meaning.images.is_empty() {
                 return Ok(());
             }
-            let changes = Changes::new().put(Table::Tags, name.as_str(), id.as_str());
-            images.shared.metadata.commit(changes).await?;
-            images.shared.index().tags.insert(name, id);
+            if let Some(bytes) = index {
+                images.shared.content.put(&bytes)?;
+            }
+            let names = || std::iter::once(&by_digest).chain(&tagged);
+            let change = |changes, name: &String| names::change(changes, name, &meaning);
+            images
+                .shared
+                .metadata
+                .commit(names().fold(Changes::new(), change))
+                .await?;
+            let mut index = images.shared.index();
+            for name in names() {
+                index.names.set(name.clone(), meaning.clone());
+            }
             Ok(())
         });
         recording.await.map_err(|_| PushError::CutOff)?
     }
 }
 
-/// The tags that a reference means, with their images.
-fn names(index: &Index, reference: &Reference) -> Result<Vec<(String, String)>, PushError> {
-    let names = index.tags.iter().filter_map(|(name, id)| {
+/// The tags that are meant, with their images.
+fn tags(index: &Index, request: &PushRequest) -> Result<Vec<Tagged>, PushError> {
+    let reference = &request.reference;
+    let names = index.names.iter().filter_map(|(name, meaning)| {
         let name = Reference::parse(name).ok()?;
-        (name.name() == reference.name()).then_some((name, id))
+        (name.name() == reference.name()).then_some((name, meaning))
     });
-    let names: Vec<(Reference, &String)> = names.collect();
+    let names: Vec<(Reference, &Meaning)> = names.collect();
     if names.is_empty() {
         return Err(PushError::NoImage(reference.familiar_name()));
     }
@@ -122,7 +155,21 @@ fn names(index: &Index, reference: &Reference) -> Result<Vec<(String, String)>, 
     }
     let tags = names.iter().filter(|(name, _)| name.digest().is_none());
     let wanted = tags.filter(|(name, _)| reference.is_name_only() || name.tag() == reference.tag());
-    let wanted: Vec<_> = wanted.map(|(name, id)| (name.tag_or_digest(), (*id).clone())).collect();
+    let tagged = |(name, meaning): &(Reference, &Meaning)| {
+        let images = match &request.platform {
+            None => meaning.images.clone(),
+            Some(platform) => vec![index.suited(meaning, platform)?.clone()],
+        };
+        Some(Tagged {
+            tag: name.tag_or_digest(),
+            name: name.to_string(),
+            meaning: Meaning {
+                target: meaning.target,
+                images,
+            },
+        })
+    };
+    let wanted: Vec<Tagged> = wanted.filter_map(tagged).collect();
     match (wanted.is_empty(), reference.is_name_only()) {
         (false, _) => Ok(wanted),
         (true, true) => Err(PushError::NoTags(reference.familiar_name())),
@@ -131,7 +178,32 @@ fn names(index: &Index, reference: &Reference) -> Result<Vec<(String, String)>, 
 }
 
 impl Push {
-    async fn image(&self, tag: &str, id: &str) -> Result<(), PushError> {
+    /// An image under its tag, or several by their digests and their index under the tag.
+    async fn tag(&self, tagged: &Tagged) -> Result<(), PushError> {
+        if let [id] = tagged.meaning.images.as_slice() {
+            let made = self.image(id).await?;
+            return self.conclude(tagged, made, None).await;
+        }
+        let mut parts = Vec::new();
+        for id in &tagged.meaning.images {
+            let made = self.image(id).await?;
+            let digest = Digest::of(&made.bytes).to_string();
+            let bytes = Bytes::from(made.bytes.clone());
+            self.destination.put_manifest(&digest, &made.media_type, bytes).await?;
+            let image = self.images.shared.index().image(id);
+            parts.push((made, image.map(|image| image.config.platform())));
+        }
+        parts.sort_by_cached_key(|(_, platform)| platform.as_ref().map(ToString::to_string));
+        let content = &self.images.shared.content;
+        let own = tagged.meaning.target.filter(|target| content.contains(target));
+        let own = own.map(|target| content.read(&target)).transpose()?;
+        let index = Made::index(own.as_deref(), &parts);
+        let bytes = Bytes::from(index.bytes.clone());
+        self.conclude(tagged, index, Some(bytes)).await
+    }
+
+    /// Sends what an image is made of, and makes its manifest.
+    async fn image(&self, id: &str) -> Result<Made, PushError> {
         let held = self.hold(id).await?;
         let own = held.manifest.as_deref().and_then(layers_of);
         let diff_ids = &held.image.config.rootfs.diff_ids;
@@ -155,12 +227,13 @@ impl Push {
         let config = Bytes::from(self.images.read_config(&held.image)?);
         let made = Made::of(held.manifest.as_deref(), &config, &layers);
         self.destination.put_blob(config).await?;
-        self.conclude(tag, id, made).await
+        Ok(made)
     }
 
-    /// The last step: the manifest under its tag.
-    async fn conclude(&self, tag: &str, id: &str, made: Made) -> Result<(), PushError> {
+    /// The last step: the manifest or index under its tag.
+    async fn conclude(&self, tagged: &Tagged, made: Made, index: Option<Bytes>) -> Result<(), PushError> {
         let digest = Digest::of(&made.bytes);
+        let tag = tagged.tag.as_str();
         let pushed = PushedTag {
             tag: tag.to_owned(),
             digest: digest.to_string(),
@@ -169,7 +242,15 @@ impl Push {
         let bytes = Bytes::from(made.bytes);
         self.destination.put_manifest(tag, &made.media_type, bytes).await?;
         let name = self.destination.repository().clone().with_digest(digest);
-        self.images.record_pushed(id, name.to_string()).await?;
+        let recorded = Tagged {
+            tag: tag.to_owned(),
+            name: tagged.name.clone(),
+            meaning: Meaning {
+                target: Some(digest),
+                images: tagged.meaning.images.clone(),
+            },
+        };
+        self.images.record_pushed(recorded, name.to_string(), index).await?;
         for status in [Status::TagPushed(pushed.clone()), Status::PushResult(pushed)] {
             (self.sink)(Progress { id: None, status });
         }

@@ -1,9 +1,9 @@
 //! Taking names from images, and images out of the store.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use conex_metadata::{Changes, Table};
-use conex_reference::{Digest, Reference};
+use conex_reference::{Digest, Platform, Reference};
 use conex_snapshot::LayerName;
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +11,7 @@ use crate::error::RemoveError;
 use crate::find::{Named, resolve};
 use crate::images::Images;
 use crate::index::{Index, Stored};
+use crate::names::{self, Meaning};
 use crate::records::ImageRecord;
 use crate::tag::encode;
 
@@ -30,12 +31,25 @@ pub struct User {
 pub struct Removal<'a> {
     /// Name, id or prefix of an id, as the client typed it.
     pub name: &'a str,
+    /// Which of the images under the name.
+    pub which: Which<'a>,
     /// Go on despite several names and stopped containers.
     pub force: bool,
     /// Take the images along that it was made upon, where nothing else refers to them.
     pub prune: bool,
     /// Tells all containers that use images; asked when no image can come into use any more.
     pub users: &'a (dyn Fn() -> Vec<User> + Sync),
+}
+
+/// Which of the images that a name means are to be removed.
+#[derive(Clone, Copy)]
+pub enum Which<'a> {
+    /// All of them.
+    All,
+    /// Those that suit these platforms best; each has to be there.
+    Platforms(&'a [Platform]),
+    /// The one of this id.
+    Image(&'a str),
 }
 
 /// One thing that was removed.
@@ -75,7 +89,7 @@ enum Fate {
 #[derive(Default)]
 struct Plan {
     id: String,
-    /// Names to take, complete.
+    /// Names to take from the image, complete.
     names: Vec<String>,
     /// What becomes of the image.
     fate: Fate,
@@ -97,17 +111,19 @@ impl Images {
         let changes = self.shared.changes.clone().lock_owned().await;
         let uses = self.shared.uses.clone().write_owned().await;
         let users = (removal.users)();
-        let mut plan = plan(&self.shared.index(), &removal, &users)?;
-        plan.add_contents(&self.shared.index());
+        let plans = plan(&self.shared.index(), &removal, &users)?;
         let (images, prune) = (self.clone(), removal.prune);
         // A caller that goes away must not part memory from disk.
         let removing = tokio::spawn(async move {
             let mut removed = Vec::new();
-            let mut next = Some(plan);
-            while let Some(plan) = next {
+            let mut next = VecDeque::from(plans);
+            while let Some(mut plan) = next.pop_front() {
+                // What is left depends on what went before.
+                plan.add_contents(&images.shared.index());
                 let parent = plan.parent.clone().filter(|_| prune);
                 removed.extend(images.carry_out(plan).await?);
-                next = parent.and_then(|parent| unused_parent(&images.shared.index(), parent, &users));
+                let parent = parent.and_then(|parent| unused_parent(&images.shared.index(), parent, &users));
+                parent.into_iter().for_each(|parent| next.push_front(parent));
             }
             drop((uses, changes));
             Ok(removed)
@@ -145,7 +161,11 @@ impl Images {
     }
 
     async fn carry_out(&self, plan: Plan) -> Result<Vec<Removed>, RemoveError> {
+        let names = self.without(&plan);
         let mut changes = plan.deletions();
+        for (name, _, left) in &names {
+            changes = names::change(changes, name, left);
+        }
         let retained = self.shared.index().images.get(&plan.id).map(|stored| ImageRecord {
             retained: true,
             ..stored.record.clone()
@@ -158,15 +178,21 @@ impl Images {
         self.shared.metadata.commit(changes).await?;
         let mut removed = Vec::new();
         let mut index = self.shared.index();
-        for name in &plan.names {
-            index.tags.remove(name);
-            let familiar = Reference::parse(name).map_or_else(|_| name.clone(), |name| name.familiar());
-            removed.push(Removed::Untagged {
-                name: familiar,
-                image: plan.id.clone(),
-            });
+        let mut blobs = plan.blobs.clone();
+        for (name, target, left) in names {
+            // A name that means other platforms still is nobody's loss.
+            if left.images.is_empty() {
+                blobs.extend(target);
+                let familiar = Reference::parse(&name).map_or_else(|_| name.clone(), |name| name.familiar());
+                removed.push(Removed::Untagged {
+                    name: familiar,
+                    image: plan.id.clone(),
+                });
+            }
+            index.names.set(name, left);
         }
         if plan.fate == Fate::Stays {
+            self.sweep(&index, &blobs);
             return Ok(removed);
         }
         let gone = index.images.remove(&plan.id);
@@ -178,11 +204,7 @@ impl Images {
         for diff_id in &plan.diff_ids {
             index.origins.remove(diff_id);
         }
-        for blob in &plan.blobs {
-            if let Err(error) = self.shared.content.remove(blob) {
-                tracing::warn!(%error, "a blob is left to the next start");
-            }
-        }
+        self.sweep(&index, &blobs);
         for key in &plan.layers {
             let record = index.layers.remove(key);
             if let Some(name) = record.and_then(|record| LayerName::parse(&record.name))
@@ -196,15 +218,33 @@ impl Images {
         removed.extend(layers.map(|(id, size)| Removed::DeletedLayer { id, size }));
         Ok(removed)
     }
+
+    /// The names that a plan takes from its image: what they came by, and what they mean without it.
+    fn without(&self, plan: &Plan) -> Vec<(String, Option<Digest>, Meaning)> {
+        let index = self.shared.index();
+        let without = |name: &String| {
+            let meaning = index.names.get(name)?;
+            Some((name.clone(), meaning.target, meaning.without(&plan.id)))
+        };
+        plan.names.iter().filter_map(without).collect()
+    }
+
+    /// Removes those of these blobs that nothing refers to. Whoever calls it holds `Shared::changes`.
+    pub(crate) fn sweep(&self, index: &Index, blobs: &[Digest]) {
+        for blob in blobs.iter().filter(|blob| !index.has_blob(blob)) {
+            if let Err(error) = self.shared.content.remove(blob) {
+                tracing::warn!(%error, "a blob is left to the next start");
+            }
+        }
+    }
 }
 
 impl Plan {
-    /// Everything but the image's own record.
+    /// Everything but the image's own record and its names.
     fn deletions(&self) -> Changes {
-        let names = self.names.iter().map(|name| (Table::Tags, name));
         let layers = self.layers.iter().map(|key| (Table::Layers, key));
         let origins = self.diff_ids.iter().map(|diff_id| (Table::Origins, diff_id));
-        let all = names.chain(layers).chain(origins);
+        let all = layers.chain(origins);
         all.fold(Changes::new(), |changes, (table, key)| {
             changes.delete(table, key.as_str())
         })
@@ -236,61 +276,78 @@ impl Plan {
     }
 }
 
-fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Plan, RemoveError> {
-    let (id, named) = resolve(index, removal.name)?;
-    let names: Vec<String> = index
-        .tags
-        .iter()
-        .filter(|(_, image)| **image == id)
-        .map(|(name, _)| name.clone())
-        .collect();
-    let mut users_of_it = users.iter().filter(|user| user.image == id);
-    let running = users_of_it.clone().find(|user| user.running);
-    let used = running.or_else(|| users_of_it.next());
-    match named {
-        Named::Reference(reference) => {
-            let name = reference.to_string();
-            // With its last tag a repository's digests go as well.
-            let of_repository =
-                |other: &&String| Reference::parse(other).is_ok_and(|other| other.name() == reference.name());
-            let tags_left = names.iter().filter(|other| **other != name && !other.contains('@'));
-            let last_of_repository = tags_left.clone().filter(of_repository).count() == 0;
-            let mut taken = vec![name.clone()];
-            if last_of_repository {
-                taken.extend(
-                    names
-                        .iter()
-                        .filter(of_repository)
-                        .filter(|other| **other != name)
-                        .cloned(),
-                );
-            }
-            // What others were made upon stays for them, without a name.
-            let delete = names.iter().all(|other| taken.contains(other)) && !index.has_children(&id);
-            match used {
-                Some(user) if is_single(&names) && !removal.force => Err(RemoveError::Referenced {
-                    // As it was asked for, with or without a tag.
-                    name: removal.name.to_owned(),
-                    container: short(&user.container),
-                    image: short(&id),
-                }),
-                // What runs keeps its image, without a name.
-                _ => Ok(Plan {
-                    id,
-                    names: taken,
-                    fate: match used {
-                        _ if !delete => Fate::Stays,
-                        Some(user) if user.running => Fate::Stays,
-                        Some(_) => Fate::Retained,
-                        None => Fate::Goes,
-                    },
-                    ..Plan::default()
-                }),
-            }
+/// What a removal comes to: a plan for each image that the name means, the one that runs here last.
+fn plan(index: &Index, removal: &Removal<'_>, users: &[User]) -> Result<Vec<Plan>, RemoveError> {
+    let named = resolve(index, removal.name)?;
+    let preferred = named.chosen(index, removal.name, None)?;
+    let mut chosen = match removal.which {
+        Which::All => named.meaning(index).images,
+        Which::Platforms(platforms) => {
+            let chosen = platforms
+                .iter()
+                .map(|platform| named.chosen(index, removal.name, Some(platform)));
+            chosen.collect::<Result<_, _>>()?
         }
-        Named::Id if index.has_children(&id) => Err(RemoveError::Children { image: short(&id) }),
-        Named::Id => plan_by_id(removal, id, names, used),
+        Which::Image(id) => vec![id.to_owned()],
+    };
+    chosen.sort_by_key(|id| (*id == preferred, id.clone()));
+    chosen.dedup();
+    let plan_of = |id: String| {
+        let names: Vec<String> = index.names.of_image(&id).cloned().collect();
+        let mut users = users.iter().filter(|user| user.image == id);
+        let used = users.clone().find(|user| user.running).or_else(|| users.next());
+        match &named {
+            Named::Name(name) => plan_by_name(index, removal, id, name, &names, used),
+            Named::Id(_) if index.has_children(&id) => Err(RemoveError::Children { image: short(&id) }),
+            Named::Id(_) => plan_by_id(removal, id, names, used),
+        }
+    };
+    chosen.into_iter().map(plan_of).collect()
+}
+
+fn plan_by_name(
+    index: &Index,
+    removal: &Removal<'_>,
+    id: String,
+    reference: &Reference,
+    names: &[String],
+    used: Option<&User>,
+) -> Result<Plan, RemoveError> {
+    if let Some(user) = used.filter(|_| is_single(names) && !removal.force) {
+        return Err(RemoveError::Referenced {
+            // As it was asked for, with or without a tag.
+            name: removal.name.to_owned(),
+            container: short(&user.container),
+            image: short(&id),
+        });
     }
+    let name = reference.to_string();
+    // With its last tag a repository's digests go as well.
+    let of_repository = |other: &&String| Reference::parse(other).is_ok_and(|other| other.name() == reference.name());
+    let mut tags_left = names.iter().filter(|other| **other != name && !other.contains('@'));
+    let last_of_repository = !tags_left.any(|other| of_repository(&other));
+    let goes = |other: &&String| **other == name || last_of_repository && of_repository(other);
+    let taken: Vec<String> = names.iter().filter(goes).cloned().collect();
+    // What others were made upon stays for them, without a name.
+    let delete = taken.len() == names.len() && !index.has_children(&id);
+    Ok(Plan {
+        id,
+        names: sorted_first(taken, &name),
+        fate: match used {
+            _ if !delete => Fate::Stays,
+            // What runs keeps its image, without a name.
+            Some(user) if user.running => Fate::Stays,
+            Some(_) => Fate::Retained,
+            None => Fate::Goes,
+        },
+        ..Plan::default()
+    })
+}
+
+/// The same names, this one first.
+fn sorted_first(mut names: Vec<String>, first: &str) -> Vec<String> {
+    names.sort_by_key(|name| name != first);
+    names
 }
 
 fn plan_by_id(removal: &Removal<'_>, id: String, names: Vec<String>, used: Option<&User>) -> Result<Plan, RemoveError> {
@@ -330,7 +387,7 @@ fn is_single(names: &[String]) -> bool {
 
 /// The removal of an image that another, which is gone, was made upon; `None` where something refers to it still.
 fn unused_parent(index: &Index, id: String, users: &[User]) -> Option<Plan> {
-    let referred = index.tags.values().any(|image| *image == id)
+    let referred = index.names.of_image(&id).next().is_some()
         || index.has_children(&id)
         || users.iter().any(|user| user.image == id);
     if referred || !index.images.contains_key(&id) {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use conex_archive::{Entry, Kind, Mtime, Skeleton, TarWriter};
-use conex_reference::{AnyReference, Digest, Reference};
+use conex_reference::{AnyReference, Digest, Platform, Reference};
 use conex_registry::manifest::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -22,17 +22,36 @@ use crate::image::Image;
 use crate::images::Images;
 use crate::index::Index;
 use crate::lease::LayerLease;
+use crate::names::Meaning;
 
 /// The type of layers that are not compressed.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// An image and the names that it was asked for by.
-type Asked = (Arc<Image>, Vec<Reference>);
+/// What is to be saved.
+#[derive(Debug, Clone, Default)]
+pub struct SaveRequest {
+    /// Names or ids. A name without a tag means all tags of its repository.
+    pub names: Vec<String>,
+    /// Which of several images under a name; all of them where it is not said.
+    pub platform: Option<Platform>,
+    /// Layers of this image, by name or id, are left out: whoever loads the archive has them.
+    pub since: Option<String>,
+}
+
+/// An image that was asked for.
+struct Asked {
+    image: Arc<Image>,
+    /// The names of which it is the image, or that which is meant where no platform is said.
+    names: Vec<Reference>,
+    /// Whether it is one of several images under one of the names that were asked for.
+    is_one_of_several: bool,
+}
 
 /// An image that is to be saved.
 struct Chosen {
     image: Arc<Image>,
     names: Vec<Reference>,
+    is_one_of_several: bool,
     config: Vec<u8>,
 }
 
@@ -46,7 +65,11 @@ pub(crate) struct LayerSource {
 /// Images that are about to be saved; their layers stay meanwhile.
 pub struct Saving {
     chosen: Vec<Chosen>,
+    /// Ids of the images under each name that has several.
+    several: Vec<(Reference, Vec<String>)>,
     layers: Vec<LayerSource>,
+    /// Diff ids of layers that are left out.
+    left_out: HashSet<String>,
     _lease: LayerLease,
 }
 
@@ -57,40 +80,51 @@ impl std::fmt::Debug for Saving {
 }
 
 impl Images {
-    /// Chooses images by names or ids. A name without a tag means all tags of its repository.
+    /// Chooses images by names or ids.
     ///
     /// # Errors
     /// There is no such image, or one has a layer that cannot be given back.
-    pub async fn save(&self, names: &[String]) -> Result<Saving, SaveError> {
+    pub async fn save(&self, request: &SaveRequest) -> Result<Saving, SaveError> {
         let uses = self.shared.uses.read().await;
-        let (chosen, lease) = {
+        let (asked, left_out, lease) = {
             let mut index = self.shared.index();
-            let chosen = choose(&index, names)?;
-            let stored = chosen.iter().filter_map(|(image, _)| index.images.get(&image.id));
+            let asked = choose(&index, request)?;
+            let since = request.since.as_deref().map(|since| base(&index, since)).transpose()?;
+            let stored = asked
+                .images
+                .iter()
+                .filter_map(|asked| index.images.get(&asked.image.id));
             let keys = stored.flat_map(|stored| stored.record.layers.clone()).collect();
             let lease = LayerLease::new(&self.shared, &mut index, keys);
-            (chosen, lease)
+            (asked, since.unwrap_or_default(), lease)
         };
         drop(uses);
         let images = self.clone();
-        let opening = tokio::task::spawn_blocking(move || images.open_saving(chosen, lease));
+        let opening = tokio::task::spawn_blocking(move || images.open_saving(asked, left_out, lease));
         opening.await.map_err(|_| SaveError::CutOff)?
     }
 
-    fn open_saving(&self, images: Vec<Asked>, lease: LayerLease) -> Result<Saving, SaveError> {
+    fn open_saving(&self, asked: Choice, left_out: HashSet<String>, lease: LayerLease) -> Result<Saving, SaveError> {
         let (mut chosen, mut layers, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-        for (image, names) in images {
+        for asked in asked.images {
+            let image = asked.image;
             for (diff_id, layer) in image.config.rootfs.diff_ids.iter().zip(image.layers.iter().rev()) {
                 if seen.insert(diff_id.clone()) {
                     layers.push(self.layer_source(diff_id, layer)?);
                 }
             }
-            let config = self.read_config(&image)?;
-            chosen.push(Chosen { image, names, config });
+            chosen.push(Chosen {
+                config: self.read_config(&image)?,
+                image,
+                names: asked.names,
+                is_one_of_several: asked.is_one_of_several,
+            });
         }
         Ok(Saving {
             chosen,
+            several: asked.several,
             layers,
+            left_out,
             _lease: lease,
         })
     }
@@ -158,11 +192,13 @@ impl Saving {
         for directory in ["blobs/", "blobs/sha256/"] {
             archive.append(&member(directory, Kind::Directory, 0))?;
         }
-        for layer in &self.layers {
+        let left_out = |layer: &&LayerSource| self.left_out.contains(&layer.diff_id.to_string());
+        for layer in self.layers.iter().filter(|layer| !left_out(layer)) {
             let entry = member(&blob(&layer.diff_id), Kind::File, layer.skeleton.size());
             archive.append_written(&entry, |output| layer.write(output))?;
         }
         let (mut entries, mut manifests) = (Vec::new(), Vec::new());
+        let mut described: BTreeMap<&str, Value> = BTreeMap::new();
         let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         for chosen in &self.chosen {
             let manifest = self.manifest(chosen);
@@ -170,7 +206,7 @@ impl Saving {
             put(&mut archive, &blob(&config_digest), &chosen.config)?;
             put(&mut archive, &blob(&digest), &manifest)?;
             manifests.push(self.legacy(chosen));
-            entries.extend(index_entries(chosen, &digest, manifest.len()));
+            described.insert(&chosen.image.id, descriptor(OCI_MANIFEST, &digest, manifest.len()));
             let top = chosen.image.config.rootfs.diff_ids.last();
             for name in &chosen.names {
                 let (tag, top) = (name.tag_or_digest(), top.map_or("", |id| &id["sha256:".len()..]));
@@ -178,8 +214,10 @@ impl Saving {
                 tags.insert(tag, top.to_owned());
             }
         }
-        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
-        put(&mut archive, "index.json", index.to_string().as_bytes())?;
+        for chosen in &self.chosen {
+            entries.extend(self.index_entries(chosen, &described, &mut archive)?);
+        }
+        put(&mut archive, "index.json", &index(&entries))?;
         put(
             &mut archive,
             "manifest.json",
@@ -191,6 +229,44 @@ impl Saving {
         }
         archive.finish()?;
         Ok(())
+    }
+
+    /// The image's entries of `index.json`: one for each name. Those of a name with several images are of an index.
+    fn index_entries(
+        &self,
+        chosen: &Chosen,
+        described: &BTreeMap<&str, Value>,
+        archive: &mut TarWriter<&mut dyn Write>,
+    ) -> io::Result<Vec<Value>> {
+        let Some(plain) = described.get(chosen.image.id.as_str()) else {
+            return Ok(Vec::new());
+        };
+        if chosen.names.is_empty() {
+            // It is told of by the names that it shares with others.
+            return Ok(if chosen.is_one_of_several {
+                Vec::new()
+            } else {
+                vec![plain.clone()]
+            });
+        }
+        let mut entries = Vec::new();
+        for name in &chosen.names {
+            let Some((_, images)) = self.several.iter().find(|(several, _)| several == name) else {
+                entries.push(named(plain, name));
+                continue;
+            };
+            let part = |chosen: &Chosen| {
+                let mut part = described.get(chosen.image.id.as_str())?.clone();
+                part["platform"] = json!(chosen.image.config.platform());
+                Some(part)
+            };
+            let parts = self.chosen.iter().filter(|chosen| images.contains(&chosen.image.id));
+            let bytes = index(&parts.filter_map(part).collect::<Vec<_>>());
+            let digest = Digest::of(&bytes);
+            put(archive, &blob(&digest), &bytes)?;
+            entries.push(named(&descriptor(OCI_INDEX, &digest, bytes.len()), name));
+        }
+        Ok(entries)
     }
 
     /// The image's layers as descriptors, lowest first.
@@ -224,64 +300,120 @@ impl Saving {
     }
 }
 
-/// The image's entries of `index.json`: one for each name.
-fn index_entries(chosen: &Chosen, digest: &Digest, size: usize) -> Vec<Value> {
-    let plain = json!({"mediaType": OCI_MANIFEST, "digest": digest.to_string(), "size": size});
-    if chosen.names.is_empty() {
-        return vec![plain];
-    }
-    let named = |name: &Reference| {
-        let mut entry = plain.clone();
-        entry["annotations"] = json!({
-            "io.containerd.image.name": name.to_string(),
-            "org.opencontainers.image.ref.name": name.tag_or_digest(),
-        });
-        entry
-    };
-    chosen.names.iter().map(named).collect()
+fn descriptor(media_type: &str, digest: &Digest, size: usize) -> Value {
+    json!({"mediaType": media_type, "digest": digest.to_string(), "size": size})
 }
 
-/// The images that names and ids mean, each once, with the names that were asked for.
-fn choose(index: &Index, names: &[String]) -> Result<Vec<Asked>, FindError> {
-    let mut chosen: Vec<Asked> = Vec::new();
-    for name in names {
-        for (id, reference) in meant(index, name)? {
-            let at = match chosen.iter().position(|(image, _)| image.id == id) {
-                Some(at) => at,
-                None => {
-                    let Some(image) = index.image(&id) else { continue };
-                    chosen.push((image, Vec::new()));
-                    chosen.len() - 1
+/// An index of these descriptors.
+fn index(entries: &[Value]) -> Vec<u8> {
+    json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+        .to_string()
+        .into_bytes()
+}
+
+/// A descriptor under a name.
+fn named(entry: &Value, name: &Reference) -> Value {
+    let mut entry = entry.clone();
+    entry["annotations"] = json!({
+        "io.containerd.image.name": name.to_string(),
+        "org.opencontainers.image.ref.name": name.tag_or_digest(),
+    });
+    entry
+}
+
+/// What names and ids mean.
+#[derive(Default)]
+struct Choice {
+    /// Each image once.
+    images: Vec<Asked>,
+    several: Vec<(Reference, Vec<String>)>,
+}
+
+fn choose(index: &Index, request: &SaveRequest) -> Result<Choice, FindError> {
+    let mut choice = Choice::default();
+    for text in &request.names {
+        for (name, meaning) in meant(index, text)? {
+            let ids = match &request.platform {
+                None => meaning.images.clone(),
+                Some(_) if name.is_none() => {
+                    vec![resolve(index, text)?.chosen(index, text, request.platform.as_ref())?]
+                }
+                Some(platform) => {
+                    let familiar = name.as_ref().map_or_else(|| text.clone(), Reference::familiar);
+                    vec![resolve(index, &familiar)?.chosen(index, &familiar, Some(platform))?]
                 }
             };
-            chosen[at].1.extend(reference);
+            choice.add(index, name, ids);
         }
     }
-    Ok(chosen)
+    Ok(choice)
 }
 
-fn meant(index: &Index, name: &str) -> Result<Vec<(String, Option<Reference>)>, FindError> {
-    if let Ok(AnyReference::Named(reference)) = AnyReference::parse(name)
+impl Choice {
+    fn add(&mut self, index: &Index, name: Option<Reference>, ids: Vec<String>) {
+        let meaning = Meaning {
+            target: None,
+            images: ids,
+        };
+        let preferred = index.preferred(&meaning).cloned();
+        let is_several = name.is_some() && meaning.images.len() > 1;
+        for id in &meaning.images {
+            let at = match self.images.iter().position(|asked| asked.image.id == *id) {
+                Some(at) => at,
+                None => {
+                    let Some(image) = index.image(id) else { continue };
+                    self.images.push(Asked {
+                        image,
+                        names: Vec::new(),
+                        is_one_of_several: false,
+                    });
+                    self.images.len() - 1
+                }
+            };
+            let asked = &mut self.images[at];
+            asked.is_one_of_several |= is_several;
+            let named = name.clone().filter(|_| preferred.as_ref() == Some(id));
+            asked.names.extend(named);
+        }
+        if let Some(name) = name.filter(|_| is_several) {
+            self.several.push((name, meaning.images));
+        }
+    }
+}
+
+/// Names and what they mean; a name without a tag is all tags of its repository.
+fn meant(index: &Index, text: &str) -> Result<Vec<(Option<Reference>, Meaning)>, FindError> {
+    if let Ok(AnyReference::Named(reference)) = AnyReference::parse(text)
         && reference.clone().with_default_tag() != reference
     {
         let of_repository = |text: &String| {
             let other = Reference::parse(text).ok()?;
             (other.name() == reference.name() && other.digest().is_none()).then_some(other)
         };
-        let tags = index.tags.iter();
+        let tags = index.names.iter();
         let all: Vec<_> = tags
-            .filter_map(|(text, id)| Some((id.clone(), Some(of_repository(text)?))))
+            .filter_map(|(text, meaning)| Some((Some(of_repository(text)?), meaning.clone())))
             .collect();
         if !all.is_empty() {
             return Ok(all);
         }
     }
-    let (id, named) = resolve(index, name)?;
+    let named = resolve(index, text)?;
+    let meaning = named.meaning(index);
     let tagged = match named {
-        Named::Reference(reference) => Some(reference).filter(|reference| reference.digest().is_none()),
-        Named::Id => None,
+        Named::Name(reference) => Some(reference).filter(|reference| reference.digest().is_none()),
+        Named::Id(_) => None,
     };
-    Ok(vec![(id, tagged)])
+    Ok(vec![(tagged, meaning)])
+}
+
+/// Diff ids of the layers that whoever has this image has, whatever the platform.
+fn base(index: &Index, text: &str) -> Result<HashSet<String>, FindError> {
+    let images = resolve(index, text)?.meaning(index).images;
+    let stored = images.iter().filter_map(|id| index.images.get(id));
+    Ok(stored
+        .flat_map(|stored| stored.config.rootfs.diff_ids.clone())
+        .collect())
 }
 
 fn blob(digest: &Digest) -> String {

@@ -6,34 +6,48 @@ use conex_metadata::{Changes, Table};
 use conex_reference::Reference;
 
 use crate::error::TagError;
+use crate::find::resolve;
 use crate::images::Images;
+use crate::names;
 use crate::records::ImageRecord;
 
 impl Images {
-    /// Gives an image a name, taking it from whichever had it. It is on disk when this returns.
-    pub async fn tag(&self, id: &str, reference: &Reference) -> Result<(), TagError> {
-        let (images, id, name) = (self.clone(), id.to_owned(), reference.to_string());
+    /// Gives what a text names another name, with all its platforms, taking it from whatever had it. It is on disk when
+    /// this returns, with the id of the image that runs here.
+    pub async fn tag(&self, source: &str, reference: &Reference) -> Result<String, TagError> {
+        let (images, source, name) = (self.clone(), source.to_owned(), reference.to_string());
         // A caller that goes away must not part memory from disk.
-        let tagging = tokio::spawn(async move { images.record_tag(&id, name).await });
+        let tagging = tokio::spawn(async move { images.record_tag(&source, name).await });
         tagging.await.map_err(|_| TagError::CutOff)?
     }
 
-    async fn record_tag(&self, id: &str, name: String) -> Result<(), TagError> {
+    async fn record_tag(&self, source: &str, name: String) -> Result<String, TagError> {
         let _changes = self.shared.changes.lock().await;
-        let record = self.shared.index().images.get(id).map(|stored| stored.record.clone());
-        let mut record = record.ok_or_else(|| TagError::Gone(id.to_owned()))?;
-        record.last_tagged = Some(now());
-        let changes = Changes::new()
-            .require_present(Table::Images, id)
-            .put(Table::Images, id, encode(&record))
-            .put(Table::Tags, name.as_str(), id);
+        let (id, meaning, mut records) = {
+            let index = self.shared.index();
+            let named = resolve(&index, source)?;
+            let meaning = named.meaning(&index);
+            let record = |id: &String| Some((id.clone(), index.images.get(id)?.record.clone()));
+            let records: Vec<_> = meaning.images.iter().filter_map(record).collect();
+            (named.chosen(&index, source, None)?, meaning, records)
+        };
+        let mut changes = names::change(Changes::new(), &name, &meaning);
+        for (id, record) in &mut records {
+            record.last_tagged = Some(now());
+            changes =
+                changes
+                    .require_present(Table::Images, id.as_str())
+                    .put(Table::Images, id.as_str(), encode(record));
+        }
         self.shared.metadata.commit(changes).await?;
         let mut index = self.shared.index();
-        index.tags.insert(name, id.to_owned());
-        if let Some(stored) = index.images.get_mut(id) {
-            stored.record = record;
+        index.names.set(name, meaning);
+        for (id, record) in records {
+            if let Some(stored) = index.images.get_mut(&id) {
+                stored.record = record;
+            }
         }
-        Ok(())
+        Ok(id)
     }
 }
 

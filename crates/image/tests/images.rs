@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use conex_image::{LayerError, Removal, RemoveError, Removed, User};
+use conex_image::{LayerError, Removal, RemoveError, Removed, User, Which};
 use conex_metadata::Table;
 use conex_reference::Reference;
 use scripted::{Layer, Member, Store, archive, chain_id, files, layer};
@@ -20,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 fn removal<'a>(name: &'a str, users: &'a (dyn Fn() -> Vec<User> + Sync)) -> Removal<'a> {
     Removal {
+        which: Which::All,
         name,
         force: false,
         prune: true,
@@ -164,7 +165,7 @@ async fn a_removal_waits_for_a_lease_and_sees_who_uses_the_image_since() {
     let id = store.pull("a").await.unwrap().image.id.clone();
     let containers = std::sync::Mutex::new(Vec::new());
     let users = || containers.lock().unwrap().clone();
-    let lease = store.images.hold("a").await.unwrap();
+    let lease = store.images.hold("a", None).await.unwrap();
     let mut removing = pin!(store.images.remove(removal("a", &users)));
     let early = tokio::time::timeout(Duration::from_millis(100), removing.as_mut()).await;
     assert!(early.is_err(), "{early:?}");

@@ -11,7 +11,7 @@ pub enum Table {
     Names,
     /// Image id to the image store's record.
     Images,
-    /// `repository:tag` or `repository@digest` to image id.
+    /// `repository:tag` or `repository@digest` to the image store's record of the images that it means.
     Tags,
     /// Diff id or chain id to the image store's record of an unpacked layer.
     Layers,

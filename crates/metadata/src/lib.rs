@@ -19,7 +19,7 @@
 //! | containers | container id | record of the engine (JSON) |
 //! | names | container name | container id |
 //! | images | image id | record of the image store (JSON) |
-//! | tags | `repository:tag` or `repository@digest` | image id |
+//! | tags | `repository:tag` or `repository@digest` | the images that it means, record of the image store (JSON) |
 //! | layers | diff id, or chain id of a bound layer | record of the image store (JSON) |
 //! | origins | diff id | which registries have the layer, record of the image store (JSON) |
 //! | networks | network id | record of the engine (JSON) |

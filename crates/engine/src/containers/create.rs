@@ -9,7 +9,6 @@ use conex_container::{Config, ImageDefaults, Invalid, NetworkChoice, VolumesFrom
 use conex_image::Image;
 use conex_metadata::Changes;
 use conex_network::hosts::ExtraHost;
-use conex_reference::Platform;
 use conex_spec::capabilities;
 
 use crate::containers::records::ContainerRecord;
@@ -113,13 +112,11 @@ impl Engine {
         platform: Option<String>,
     ) -> Result<api::ContainerCreateResponse> {
         let inner = &self.inner;
-        let platform = platform.map(|text| parse_platform(&text)).transpose()?;
+        let platform = platform.map(|text| inner.parse_platform(&text)).transpose()?;
         // Held until the container counts as a user of the image.
-        let lease = inner.images.hold(&config.image).await.map_err(find_error)?;
+        let lease = inner.images.hold(&config.image, platform.as_ref()).await;
+        let lease = lease.map_err(find_error)?;
         let image = &lease.image;
-        if let Some(platform) = platform {
-            check_platform(&config.image, image, &platform)?;
-        }
         share_volumes(inner, &mut config)?;
         config
             .merge(image_defaults(image))
@@ -201,23 +198,6 @@ impl Engine {
         self.inner.containers.reserve(&id[..12], id)?;
         Ok(id[..12].to_owned())
     }
-}
-
-fn parse_platform(text: &str) -> Result<Platform> {
-    let host = Platform::of_machine(&rustix::system::uname().machine().to_string_lossy());
-    Platform::parse(text, &host).map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))
-}
-
-/// Refuses an image that was built for another platform than the client wants.
-pub(crate) fn check_platform(name: &str, image: &Image, wanted: &Platform) -> Result<()> {
-    let built_for = Platform::new(&image.config.os, &image.config.architecture, &image.config.variant);
-    if wanted.rank(&built_for).is_some() {
-        return Ok(());
-    }
-    let words = format!(
-        "image with reference {name} was found but its platform ({built_for}) does not match the specified platform ({wanted})"
-    );
-    Err(Error::new(ErrorKind::NotFound, words))
 }
 
 fn image_defaults(image: &Image) -> ImageDefaults {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use conex_api_types as api;
 use conex_image::{CreateError, Creation, History, Image, ImageConfig, LayerError, RunConfig};
-use conex_reference::{Platform, Reference};
+use conex_reference::Reference;
 use conex_stream::ByteStream;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -30,7 +30,10 @@ impl Engine {
     /// 400 for a name, a change or a platform that cannot be; what the source's server says; 500 for what is no archive.
     pub async fn import(&self, request: ImportRequest) -> Result<ProgressStream> {
         let name = name_of(&request.repo, &request.tag)?;
-        let platform = platform(request.platform.as_deref())?;
+        let platform = self.inner.platform_or_host(request.platform.as_deref())?;
+        if platform.os != "linux" {
+            return Err(invalid("operating system is not supported"));
+        }
         let mut run = RunConfig::default();
         changes::apply(&mut run, changes::parse(&request.changes)?)?;
         let comment = match (&request.message, &request.source) {
@@ -64,18 +67,6 @@ impl Engine {
         });
         streamed(stream, AbortOnDrop(importing)).await
     }
-}
-
-fn platform(text: Option<&str>) -> Result<Platform> {
-    let host = Platform::of_machine(&rustix::system::uname().machine().to_string_lossy());
-    let platform = match text {
-        Some(text) => Platform::parse(text, &host).map_err(invalid)?,
-        None => host,
-    };
-    if platform.os != "linux" {
-        return Err(invalid("operating system is not supported"));
-    }
-    Ok(platform)
 }
 
 async fn import(

@@ -34,7 +34,11 @@ impl Engine {
     /// 400 for a filter that there is none of or that says nothing, 404 where `before` or `since` names no image.
     pub async fn images(&self, query: ImagesQuery) -> Result<Vec<api::ImageSummary>> {
         let wanted = self.wanted(&query.filters)?;
-        let images = self.inner.images.list();
+        let images = if query.all {
+            self.inner.images.list()
+        } else {
+            self.inner.images.list_by_names()
+        };
         let parents: HashSet<&str> = images.iter().filter_map(|image| image.parent.as_deref()).collect();
         let mut summaries = Vec::new();
         for image in images.iter().filter(|image| wanted.matches(image)) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use conex_api_types as api;
-use conex_image::{Image, Removed};
+use conex_image::{Image, Removed, Which};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -56,7 +56,7 @@ impl Engine {
         let names: Vec<&String> = image.repo_tags.iter().chain(&image.repo_digests).collect();
         let names = if names.is_empty() { vec![&image.id] } else { names };
         for name in names {
-            let Ok(removed) = self.take_image(name, false, true).await else {
+            let Ok(removed) = self.take_image(name, Which::Image(&image.id), false, true).await else {
                 continue;
             };
             for removed in removed {

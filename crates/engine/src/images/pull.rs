@@ -21,11 +21,7 @@ impl Engine {
     /// 400 for a name or a platform that is none, 404 for what the registry does not have or does not show.
     pub async fn pull(&self, request: PullRequest) -> Result<ProgressStream> {
         let reference = reference(&request)?;
-        let host = Platform::of_machine(&rustix::system::uname().machine().to_string_lossy());
-        let platform = match request.platform.as_deref() {
-            Some(text) => Platform::parse(text, &host).map_err(invalid)?,
-            None => host,
-        };
+        let platform = self.inner.platform_or_host(request.platform.as_deref())?;
         let credentials = credentials(request.auth.as_deref());
         let (lines, stream) = mpsc::unbounded_channel();
         let pull = Pull {

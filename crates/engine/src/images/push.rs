@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::engine::{Engine, ProgressStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::stream::{AbortOnDrop, Line, sink, streamed};
-use crate::images::{credentials, invalid};
+use crate::images::{credentials, invalid, platform_of};
 use crate::requests::PushRequest;
 
 impl Engine {
@@ -21,6 +21,7 @@ impl Engine {
         if let Some(platform) = &request.platform {
             self.find_image_for(&reference.familiar(), Some(platform))?;
         }
+        let platform = request.platform.as_ref().map(platform_of).transpose()?;
         let credentials = match &request.auth {
             Some(header) => credentials(Some(header)),
             None => Credentials::from_json(&request.auth_body).unwrap_or_default(),
@@ -31,6 +32,7 @@ impl Engine {
             registries: self.inner.registries.clone(),
             credentials,
             reference: reference.clone(),
+            platform,
         };
         let inner = self.inner.clone();
         let pushing = tokio::spawn(async move {

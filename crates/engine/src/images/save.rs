@@ -2,20 +2,31 @@
 
 use std::io;
 
-use conex_image::SaveError;
+use conex_api_types as api;
+use conex_image::{SaveError, SaveRequest};
 use conex_stream::ByteStream;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::find_error;
+use crate::images::{find_error, platform_of};
 
 impl Engine {
-    /// Images as an archive that `load` takes.
+    /// Images as an archive that `load` takes: of all platforms or of one, without the layers of the image `since`.
     ///
     /// # Errors
-    /// 404 where there is no such image, 500 where a layer cannot be given back.
-    pub async fn save_images(&self, names: &[String]) -> Result<ByteStream> {
-        let saving = self.inner.images.save(names).await.map_err(|error| match error {
+    /// 404 where there is no such image, 400 for half of a platform, 500 where a layer cannot be given back.
+    pub async fn save_images(
+        &self,
+        names: Vec<String>,
+        platform: Option<&api::Platform>,
+        since: Option<String>,
+    ) -> Result<ByteStream> {
+        let request = SaveRequest {
+            names,
+            platform: platform.map(platform_of).transpose()?,
+            since,
+        };
+        let saving = self.inner.images.save(&request).await.map_err(|error| match error {
             SaveError::Find(error) => find_error(error),
             error => Error::new(ErrorKind::System, error.to_string()),
         })?;

@@ -1,8 +1,12 @@
 //! The manifest of an image that is pushed.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use conex_reference::Digest;
-use conex_registry::manifest::{DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST};
+use conex_reference::{Digest, Platform};
+use conex_registry::manifest::{
+    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
+};
 use conex_registry::{Descriptor, Manifest, manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::PrettyFormatter;
@@ -40,6 +44,23 @@ struct Entry<'a> {
     digest: Digest,
 }
 
+/// An index, its fields in the order in which Docker writes them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexDocument<'a> {
+    schema_version: u32,
+    media_type: &'a str,
+    manifests: Vec<IndexPart<'a>>,
+}
+
+#[derive(Serialize)]
+struct IndexPart<'a> {
+    #[serde(flatten)]
+    entry: Entry<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<&'a Platform>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Typed {
@@ -54,6 +75,63 @@ impl Made {
         own.and_then(|bytes| kept(bytes, config_digest, layers))
             .unwrap_or_else(|| new(config, config_digest, layers))
     }
+
+    /// The index that the images came by, where it names just these manifests, so that its digest stays; else a new one.
+    pub(super) fn index(own: Option<&[u8]>, parts: &[(Self, Option<Platform>)]) -> Self {
+        own.and_then(|bytes| kept_index(bytes, parts))
+            .unwrap_or_else(|| new_index(parts))
+    }
+}
+
+fn kept_index(bytes: &[u8], parts: &[(Made, Option<Platform>)]) -> Option<Made> {
+    let Manifest::Index(entries) = manifest::parse("", bytes).ok()? else {
+        return None;
+    };
+    let named: BTreeSet<Digest> = entries.iter().map(|entry| entry.descriptor.digest).collect();
+    let pushed = parts.iter().map(|(made, _)| Digest::of(&made.bytes)).collect();
+    let typed: Typed = serde_json::from_slice(bytes).ok()?;
+    // OCI leaves the type out (OCI image specification, image-index.md).
+    let media_type = Some(typed.media_type).filter(|own| !own.is_empty());
+    (named == pushed).then(|| Made {
+        media_type: media_type.unwrap_or_else(|| OCI_INDEX.to_owned()),
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// Docker's list where all manifests are Docker's, else OCI's index.
+fn new_index(parts: &[(Made, Option<Platform>)]) -> Made {
+    let is_docker = parts.iter().all(|(made, _)| made.media_type == DOCKER_MANIFEST);
+    let media_type = if is_docker { DOCKER_LIST } else { OCI_INDEX };
+    let parts = parts.iter().map(|(made, platform)| IndexPart {
+        entry: Entry {
+            media_type: if made.media_type == DOCKER_MANIFEST {
+                DOCKER_MANIFEST
+            } else {
+                OCI_MANIFEST
+            },
+            size: made.bytes.len() as u64,
+            digest: Digest::of(&made.bytes),
+        },
+        platform: platform.as_ref(),
+    });
+    let document = IndexDocument {
+        schema_version: 2,
+        media_type,
+        manifests: parts.collect(),
+    };
+    Made {
+        media_type: media_type.to_owned(),
+        bytes: pretty(&document),
+    }
+}
+
+/// Indented as Docker does it.
+fn pretty(document: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"   "));
+    // Plain data into memory: there is nothing that could fail.
+    let _ = document.serialize(&mut writer);
+    bytes
 }
 
 fn kept(bytes: &[u8], config_digest: Digest, wanted: &[Descriptor]) -> Option<Made> {
@@ -108,13 +186,9 @@ fn new(config: &Bytes, config_digest: Digest, layers: &[Descriptor]) -> Made {
         },
         layers: layers.iter().map(entry).collect(),
     };
-    let mut bytes = Vec::new();
-    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"   "));
-    // Plain data into memory: there is nothing that could fail.
-    let _ = document.serialize(&mut writer);
     Made {
         media_type: media_type.to_owned(),
-        bytes,
+        bytes: pretty(&document),
     }
 }
 

@@ -96,7 +96,7 @@ fn open(dir: &Path, metadata: &Metadata) -> Images {
         Snapshots::open(dir, Driver::Overlay(OverlayMethod::Detached)).unwrap(),
         Settings {
             concurrent_downloads: 1,
-            ..Settings::default()
+            ..Settings::new(Platform::new("linux", "amd64", ""))
         },
     );
     images.unwrap()

@@ -126,7 +126,8 @@ pub(crate) async fn commit(mut call: Call) -> Answer {
 pub(crate) async fn load(mut call: Call) -> Answer {
     let quiet = call.query.flag("quiet");
     let body = Upload::new(std::mem::take(call.request.body_mut())).boxed();
-    lines(call.engine.load(body, quiet).await)
+    let platform = platform_since(&call, (1, 48))?;
+    lines(call.engine.load(body, quiet, platform.as_ref()).await?)
 }
 
 /// `GET /images/json`.
@@ -237,7 +238,9 @@ pub(crate) async fn save(call: Call, name: Option<&str>) -> Answer {
     if names.is_empty() {
         return Err(Failure::bad_request("no images to be exported were named"));
     }
-    let archive = call.engine.save_images(&names).await?;
+    let platform = platform_since(&call, (1, 48))?;
+    let since = call.query.some("since");
+    let archive = call.engine.save_images(names, platform.as_ref(), since).await?;
     let tar = [(header::CONTENT_TYPE, "application/x-tar")];
     Ok((tar, Body::from_stream(archive)).into_response())
 }
