@@ -16,7 +16,7 @@ pub(crate) const REGISTRY: [(&str, &str); 3] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [(&str, &str); 10] = [
+pub(crate) const TEST: [(&str, &str); 12] = [
     ("/usr/bin/htpasswd", "apache2-utils"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/bin/openssl", "openssl"),
@@ -27,6 +27,8 @@ pub(crate) const TEST: [(&str, &str); 10] = [
     ("/usr/bin/bzip2", "bzip2"),
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/python3", "python3"),
+    ("/usr/bin/skopeo", "skopeo"),
+    ("/usr/bin/podman", "podman"),
 ];
 
 /// What makes a file system in a file.

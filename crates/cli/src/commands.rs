@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Tag(image::tag::Tag),
     /// Remove images
     Rmi(image::remove::Rmi),
+    /// Write images as an archive
+    Save(image::save::Save),
     /// Load images from an archive
     Load(image::load::Load),
     /// Make an image of the archive of a root file system
@@ -92,6 +94,7 @@ impl Command {
             Self::Images(command) => command.run(client).await,
             Self::Tag(command) => command.run(client).await,
             Self::Rmi(command) => command.run(client).await,
+            Self::Save(command) => command.run(client).await,
             Self::Load(command) => command.run(client).await,
             Self::Import(command) => command.run(client).await,
             Self::Inspect(command) => command.run(client).await,

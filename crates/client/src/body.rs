@@ -89,6 +89,24 @@ pub(crate) async fn next_bytes(body: &mut Incoming, operation: &str) -> Result<O
     }
 }
 
+/// Bytes of a body, read while they arrive.
+#[derive(Debug)]
+pub struct Chunks {
+    body: Incoming,
+    operation: String,
+}
+
+impl Chunks {
+    pub(crate) fn new(body: Incoming, operation: String) -> Self {
+        Self { body, operation }
+    }
+
+    /// The next bytes; `None` when the body has ended.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        next_bytes(&mut self.body, &self.operation).await
+    }
+}
+
 /// An archive that is sent while it is read.
 pub struct Archive(pub(crate) Body);
 

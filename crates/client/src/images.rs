@@ -4,7 +4,7 @@ use conex_api_types::{IdResponse, ImageDeleteResponse, ImageSummary, ProgressMes
 use hyper::{Method, header};
 use serde::de::DeserializeOwned;
 
-use crate::body::{Archive, Lines};
+use crate::body::{Archive, Chunks, Lines};
 use crate::call::{empty, operation};
 use crate::query::Target;
 use crate::{Client, Result};
@@ -62,8 +62,21 @@ pub struct CommitOptions<'a> {
     pub author: &'a str,
     /// Leave the container's processes running meanwhile.
     pub unpaused: bool,
+    /// One layer of all that the container shows.
+    pub squash: bool,
     /// Instructions of a Dockerfile.
     pub changes: &'a [String],
+}
+
+/// What to save.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SaveOptions<'a> {
+    /// Names or ids.
+    pub images: &'a [String],
+    /// JSON of the API.
+    pub platform: Option<&'a str>,
+    /// The image whose layers are left out (Conex).
+    pub since: Option<&'a str>,
 }
 
 /// What to make an image of a root file system of.
@@ -151,7 +164,8 @@ impl Client {
             .with("tag", options.tag)
             .with("comment", options.comment)
             .with("author", options.author)
-            .with("pause", if options.unpaused { "0" } else { "1" });
+            .with("pause", if options.unpaused { "0" } else { "1" })
+            .flag("squash", options.squash);
         let target = options
             .changes
             .iter()
@@ -178,10 +192,22 @@ impl Client {
     }
 
     /// `POST /images/load`.
-    pub async fn load(&self, archive: Archive, quiet: bool) -> Result<Lines<ProgressMessage>> {
+    pub async fn load(&self, archive: Archive, quiet: bool, platform: Option<&str>) -> Result<Lines<ProgressMessage>> {
         let target = Target::new(&["images", "load"]).flag("quiet", quiet);
+        let target = target.maybe("platform", platform);
         let response = self.send(Method::POST, &target, archive.0, tar).await?;
         Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
+    }
+
+    /// `GET /images/get`.
+    pub async fn save(&self, options: SaveOptions<'_>) -> Result<Chunks> {
+        let target = Target::new(&["images", "get"])
+            .maybe("platform", options.platform)
+            .maybe("since", options.since);
+        let images = options.images.iter();
+        let target = images.fold(target, |target, image| target.with("names", image));
+        let response = self.send(Method::GET, &target, empty(), |request| request).await?;
+        Ok(Chunks::new(response.into_body(), operation(&Method::GET, &target)))
     }
 
     /// `GET /images/json`.
@@ -193,8 +219,9 @@ impl Client {
     }
 
     /// `GET /images/{name}/json`, as a type of `conex-api-types` or as plain JSON.
-    pub async fn image<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        self.json(Method::GET, &Target::new(&["images", name, "json"])).await
+    pub async fn image<T: DeserializeOwned>(&self, name: &str, platform: Option<&str>) -> Result<T> {
+        let target = Target::new(&["images", name, "json"]).maybe("platform", platform);
+        self.json(Method::GET, &target).await
     }
 
     /// `POST /images/{name}/tag`.
@@ -206,10 +233,18 @@ impl Client {
     }
 
     /// `DELETE /images/{name}`.
-    pub async fn remove_image(&self, name: &str, force: bool, prune: bool) -> Result<Vec<ImageDeleteResponse>> {
+    pub async fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        prune: bool,
+        platforms: &[String],
+    ) -> Result<Vec<ImageDeleteResponse>> {
         let target = Target::new(&["images", name])
             .flag("force", force)
             .flag("noprune", !prune);
+        let platforms = platforms.iter();
+        let target = platforms.fold(target, |target, platform| target.with("platforms", platform));
         self.json(Method::DELETE, &target).await
     }
 }

@@ -17,17 +17,19 @@ mod output;
 mod query;
 mod system;
 
-pub use crate::body::{Archive, Lines};
+pub use crate::body::{Archive, Chunks, Lines};
 pub use crate::call::{Client, Hijacked};
 pub use crate::containers::{AttachOptions, ListOptions, LogsOptions, RemoveOptions, StopOptions, Wait, WaitCondition};
 pub use crate::endpoint::{Endpoint, EndpointError};
 pub use crate::error::Error;
-pub use crate::images::{CommitOptions, ImagesOptions, ImportOptions, PullOptions, PushOptions, SearchOptions};
+pub use crate::images::{
+    CommitOptions, ImagesOptions, ImportOptions, PullOptions, PushOptions, SaveOptions, SearchOptions,
+};
 pub use crate::output::{Chunk, Demultiplexer, Output, Stream};
 pub use crate::system::Ping;
 
 /// Version of the API that is spoken.
-pub const API_VERSION: &str = "1.44";
+pub const API_VERSION: &str = "1.50";
 
 /// What every operation gives.
 pub type Result<T> = std::result::Result<T, Error>;

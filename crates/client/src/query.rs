@@ -69,7 +69,7 @@ mod tests {
             .flag("x", true);
         assert_eq!(
             target.as_str(),
-            "/v1.44/images/127.0.0.1:5000/a/b:c/json?q=a%2Fb%20c&x=1"
+            "/v1.50/images/127.0.0.1:5000/a/b:c/json?q=a%2Fb%20c&x=1"
         );
     }
 }

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use conex_client::Client;
 use serde_json::Value;
 
+use crate::commands::image::platform;
 use crate::failure::Failure;
 use crate::format::Format;
 
@@ -25,6 +26,9 @@ pub(crate) struct Inspect {
     /// Only containers, or only images
     #[arg(long = "type", value_enum, value_name = "KIND")]
     kind: Option<Kind>,
+    /// The image of this platform: linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     names: Vec<String>,
@@ -34,10 +38,11 @@ impl Inspect {
     /// Prints what was found; errors of the others afterwards.
     pub(crate) async fn run(&self, client: &Client) -> Result<i32, Failure> {
         let format = self.format.as_deref().map(Format::parse).transpose()?;
+        let platform = self.platform.as_deref().map(platform::to_json).transpose()?;
         let mut found = Vec::new();
         let mut errors = Vec::new();
         for name in &self.names {
-            match self.find(client, name).await {
+            match self.find(client, name, platform.as_deref()).await {
                 Ok(value) => found.push(value),
                 Err(failure) => errors.push(failure.message),
             }
@@ -55,14 +60,14 @@ impl Inspect {
         Ok(i32::from(!errors.is_empty()))
     }
 
-    async fn find(&self, client: &Client, name: &str) -> Result<Value, Failure> {
-        if self.kind != Some(Kind::Image) {
+    async fn find(&self, client: &Client, name: &str, platform: Option<&str>) -> Result<Value, Failure> {
+        if self.kind != Some(Kind::Image) && platform.is_none() {
             match client.inspect::<Value>(name).await {
                 Err(error) if error.status() == Some(404) && self.kind.is_none() => {}
                 other => return Ok(other?),
             }
         }
-        match client.image::<Value>(name).await {
+        match client.image::<Value>(name, platform).await {
             Err(error) if error.status() == Some(404) && self.kind.is_none() => {
                 Err(Failure::new(1, format!("Error: No such object: {name}")))
             }

@@ -29,6 +29,9 @@ pub(crate) struct Commit {
         default_missing_value = "true"
     )]
     pause: bool,
+    /// Make one layer of all that the container shows
+    #[arg(long)]
+    squash: bool,
     /// Container
     container: String,
     /// Name of the image
@@ -47,6 +50,7 @@ impl Commit {
             comment: &self.message,
             author: &self.author,
             unpaused: !self.pause,
+            squash: self.squash,
             changes: &self.change,
         };
         println!("{}", client.commit(options).await?);

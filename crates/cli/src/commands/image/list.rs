@@ -20,6 +20,9 @@ pub(crate) struct Images {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
+    /// With digests
+    #[arg(long)]
+    digests: bool,
     /// Whole ids
     #[arg(long)]
     no_trunc: bool,
@@ -37,6 +40,7 @@ pub(crate) struct Images {
 struct Line<'a> {
     repository: &'a str,
     tag: &'a str,
+    digest: &'a str,
     image: &'a ImageSummary,
 }
 
@@ -60,14 +64,23 @@ impl Images {
                 println!("{}", format.render(&self.fields(line))?);
             }
         } else {
-            let mut rows = vec![row(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"])];
+            let heads = ["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
+            let mut rows = vec![self.cells(&heads)];
             rows.extend(lines.iter().map(|line| {
                 let (created, size) = (units::ago(line.image.created), units::bytes(line.image.size));
-                row(&[line.repository, line.tag, self.id(line.image), &created, &size])
+                let id = self.id(line.image);
+                self.cells(&[line.repository, line.tag, line.digest, id, &created, &size])
             }));
             print!("{}", render(&rows));
         }
         Ok(0)
+    }
+
+    /// A row, the third cell only where digests are asked for.
+    fn cells(&self, cells: &[&str; 6]) -> Vec<String> {
+        let is_shown = |at: usize| at != 2 || self.digests;
+        let shown = cells.iter().enumerate().filter(|(at, _)| is_shown(*at));
+        row(&shown.map(|(_, cell)| *cell).collect::<Vec<&str>>())
     }
 
     fn id<'a>(&self, image: &'a ImageSummary) -> &'a str {
@@ -80,7 +93,7 @@ impl Images {
 
     fn fields(&self, line: &Line<'_>) -> Value {
         json!({
-            "Repository": line.repository, "Tag": line.tag, "ID": self.id(line.image),
+            "Repository": line.repository, "Tag": line.tag, "Digest": line.digest, "ID": self.id(line.image),
             "CreatedSince": units::ago(line.image.created), "Size": units::bytes(line.image.size),
         })
     }
@@ -96,12 +109,25 @@ fn names<'a>(image: &'a ImageSummary) -> Vec<Line<'a>> {
         return vec![Line {
             repository,
             tag: "<none>",
+            digest: digest
+                .and_then(|name| name.split_once('@'))
+                .map_or("<none>", |(_, digest)| digest),
             image,
         }];
     }
     let line = |name: &'a String| {
         let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "<none>"));
-        Line { repository, tag, image }
+        let digests = image.repo_digests.iter().flatten();
+        let mut digests = digests.filter_map(|name| name.split_once('@'));
+        let digest = digests
+            .find(|(name, _)| *name == repository)
+            .map_or("<none>", |(_, digest)| digest);
+        Line {
+            repository,
+            tag,
+            digest,
+            image,
+        }
     };
     tags.iter().map(line).collect()
 }

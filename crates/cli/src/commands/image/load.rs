@@ -9,6 +9,7 @@ use clap::Args;
 use conex_client::{Archive, Client};
 use tokio::sync::mpsc;
 
+use crate::commands::image::platform;
 use crate::failure::Failure;
 use crate::progress;
 
@@ -21,6 +22,9 @@ pub(crate) struct Load {
     /// Archive, in place of standard input
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Only the images of this platform: linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Say only what was loaded
     #[arg(short, long)]
     quiet: bool,
@@ -29,9 +33,9 @@ pub(crate) struct Load {
 impl Load {
     /// Prints what was loaded.
     pub(crate) async fn run(&self, client: &Client) -> Result<i32, Failure> {
-        let lines = client
-            .load(Archive::from_stream(read(self.open()?)), self.quiet)
-            .await?;
+        let platform = self.platform.as_deref().map(platform::to_json).transpose()?;
+        let archive = Archive::from_stream(read(self.open()?));
+        let lines = client.load(archive, self.quiet, platform.as_deref()).await?;
         let tty = progress::stdout_is_terminal();
         progress::print(lines, &mut io::stdout(), tty).await?;
         Ok(0)

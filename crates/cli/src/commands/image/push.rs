@@ -3,6 +3,7 @@
 use clap::Args;
 use conex_client::{Client, PushOptions};
 
+use crate::commands::image::platform;
 use crate::failure::Failure;
 use crate::{credentials, progress};
 
@@ -12,6 +13,9 @@ pub(crate) struct Push {
     /// All tags of the image
     #[arg(short, long)]
     all_tags: bool,
+    /// Only the image of this platform: linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Say nothing but the image's name
     #[arg(short, long)]
     quiet: bool,
@@ -31,11 +35,12 @@ impl Push {
         if !self.quiet && image != self.image {
             println!("Using default tag: latest");
         }
+        let platform = self.platform.as_deref().map(platform::to_json).transpose()?;
         let credentials = credentials::for_image(&image);
         let options = PushOptions {
             image: &image,
+            platform: platform.as_deref(),
             credentials: credentials.as_deref(),
-            ..PushOptions::default()
         };
         let lines = client.push(options).await?;
         if self.quiet {
