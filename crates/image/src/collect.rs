@@ -50,14 +50,8 @@ impl Images {
             let config = Arc::new(config);
             images.insert(id, Stored { record, config });
         }
-        for (name, bytes) in metadata.load(Table::Tags)? {
-            let meaning = Meaning::decode(&bytes).map_err(|source| OpenError::Record {
-                key: name.clone(),
-                source,
-            })?;
-            blobs.extend(meaning.target);
-            index.names.set(name, meaning);
-        }
+        load_names(&metadata, &mut index)?;
+        blobs.extend(index.names.iter().filter_map(|(_, meaning)| meaning.target));
         for (diff_id, bytes) in metadata.load(Table::Origins)? {
             let record = parse(&diff_id, &bytes)?;
             index.origins.insert(diff_id, record);
@@ -87,6 +81,17 @@ impl Images {
             shared: Arc::new(shared),
         })
     }
+}
+
+fn load_names(metadata: &Metadata, index: &mut Index) -> Result<(), OpenError> {
+    for (name, bytes) in metadata.load(Table::Tags)? {
+        let meaning = Meaning::decode(&bytes).map_err(|source| OpenError::Record {
+            key: name.clone(),
+            source,
+        })?;
+        index.names.set(name, meaning);
+    }
+    Ok(())
 }
 
 /// Takes out layers that no image has: their last image was removed while a pull held them that then failed.

@@ -53,9 +53,9 @@ pub enum FindError {
         /// As the client wrote it.
         name: String,
         /// The image's.
-        built_for: Platform,
+        built_for: String,
         /// The client's.
-        wanted: Platform,
+        wanted: String,
     },
     /// Of the images of this name none is of the platform.
     #[error("image with reference {name} was found but does not provide the specified platform ({wanted})")]
@@ -63,7 +63,7 @@ pub enum FindError {
         /// As the client wrote it.
         name: String,
         /// The client's.
-        wanted: Platform,
+        wanted: String,
     },
     /// Neither a name nor an id.
     #[error(transparent)]

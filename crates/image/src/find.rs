@@ -32,12 +32,12 @@ impl Named {
             (Some(id), ..) => Ok(id.clone()),
             (None, Some(wanted), [only]) if index.images.contains_key(only) => Err(FindError::OtherPlatform {
                 name: text.to_owned(),
-                built_for: index.images[only].platform(),
-                wanted: wanted.clone(),
+                built_for: index.images[only].platform().to_string(),
+                wanted: wanted.to_string(),
             }),
             (None, Some(wanted), [_, _, ..]) => Err(FindError::NoPlatform {
                 name: text.to_owned(),
-                wanted: wanted.clone(),
+                wanted: wanted.to_string(),
             }),
             _ => Err(no_such_image(text)),
         }

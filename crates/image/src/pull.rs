@@ -19,7 +19,7 @@ use crate::held::Held;
 use crate::images::Images;
 use crate::index::Stored;
 use crate::layers::Wanted;
-use crate::names::{self, Meaning};
+use crate::names;
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::{ImageRecord, Origin};
 use crate::tag::encode;
@@ -199,13 +199,7 @@ impl Images {
         for layer in fresh() {
             changes = changes.put(Table::Layers, layer.key.as_str(), encode(&layer.record));
         }
-        let platform = image.config.platform();
-        let meanings: Vec<(String, Meaning)> = {
-            let index = self.shared.index();
-            let joined = |name: String| (index.joined(&name, image.target, &image.id, &platform), name);
-            let meanings = image.names.into_iter().map(joined);
-            meanings.map(|(meaning, name)| (name, meaning)).collect()
-        };
+        let meanings = self.meanings(&image.names, image.target, &image.id, &image.config.platform());
         for (name, meaning) in &meanings {
             changes = names::change(changes, name, meaning);
         }
@@ -221,9 +215,7 @@ impl Images {
         for layer in fresh() {
             index.layers.insert(layer.key.clone(), layer.record.clone());
         }
-        for (name, meaning) in meanings {
-            index.names.set(name, meaning);
-        }
+        self.name(&mut index, meanings);
         index.retained.remove(&image.id);
         index.images.insert(
             image.id,

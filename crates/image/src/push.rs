@@ -130,9 +130,8 @@ impl Images {
                 .commit(names().fold(Changes::new(), change))
                 .await?;
             let mut index = images.shared.index();
-            for name in names() {
-                index.names.set(name.clone(), meaning.clone());
-            }
+            let meanings = names().map(|name| (name.clone(), meaning.clone())).collect();
+            images.name(&mut index, meanings);
             Ok(())
         });
         recording.await.map_err(|_| PushError::CutOff)?

@@ -3,12 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use conex_metadata::{Changes, Table};
-use conex_reference::Reference;
+use conex_reference::{Digest, Platform, Reference};
 
 use crate::error::TagError;
 use crate::find::resolve;
 use crate::images::Images;
-use crate::names;
+use crate::index::Index;
+use crate::names::{self, Meaning};
 use crate::records::ImageRecord;
 
 impl Images {
@@ -19,6 +20,29 @@ impl Images {
         // A caller that goes away must not part memory from disk.
         let tagging = tokio::spawn(async move { images.record_tag(&source, name).await });
         tagging.await.map_err(|_| TagError::CutOff)?
+    }
+
+    /// What names mean once an image that came by `target` has them.
+    pub(crate) fn meanings(
+        &self,
+        names: &[String],
+        target: Option<Digest>,
+        id: &str,
+        platform: &Platform,
+    ) -> Vec<(String, Meaning)> {
+        let index = self.shared.index();
+        let joined = |name: &String| (name.clone(), index.joined(name, target, id, platform));
+        names.iter().map(joined).collect()
+    }
+
+    /// Gives names their meanings, as they are on disk already; what they came by before goes where nothing else did.
+    pub(crate) fn name(&self, index: &mut Index, meanings: Vec<(String, Meaning)>) {
+        let before = meanings.iter().filter_map(|(name, _)| index.names.get(name)?.target);
+        let before: Vec<Digest> = before.collect();
+        for (name, meaning) in meanings {
+            index.names.set(name, meaning);
+        }
+        self.sweep(index, &before);
     }
 
     async fn record_tag(&self, source: &str, name: String) -> Result<String, TagError> {
@@ -41,7 +65,7 @@ impl Images {
         }
         self.shared.metadata.commit(changes).await?;
         let mut index = self.shared.index();
-        index.names.set(name, meaning);
+        self.name(&mut index, vec![(name, meaning)]);
         for (id, record) in records {
             if let Some(stored) = index.images.get_mut(&id) {
                 stored.record = record;
