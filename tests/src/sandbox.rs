@@ -288,6 +288,22 @@ impl Sandbox {
         daemon.wait().unwrap();
     }
 
+    /// Time of the processor that the daemon has had, with its children that ended (`utime` to `cstime` of
+    /// proc_pid_stat(5), in the kernel's hundredths of a second).
+    pub fn processor_time(&self) -> Duration {
+        let daemon = self.daemon.as_ref().unwrap().id();
+        let stat = fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap();
+        // After the name, which may have blanks.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks: u64 = fields
+            .split(' ')
+            .skip(11)
+            .take(4)
+            .map(|field| field.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Whether the daemon is still there.
     pub fn is_alive(&mut self) -> bool {
         self.daemon

@@ -10,6 +10,7 @@ use crate::{build, packages, reference};
 pub(crate) fn bench(names: &[String]) -> Outcome {
     reference::install()?;
     packages::install(&packages::FILE_SYSTEM)?;
+    packages::install(&packages::FLOOR)?;
     build::build()?;
     let reference = reference::fetch()?;
     let (image, mounted) = (root().join("target/bench.img"), root().join("target/bench"));

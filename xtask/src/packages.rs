@@ -34,6 +34,9 @@ pub(crate) const TEST: [(&str, &str); 12] = [
 /// What makes a file system in a file.
 pub(crate) const FILE_SYSTEM: [(&str, &str); 2] = [("/sbin/mkfs.ext4", "e2fsprogs"), ("/usr/bin/mount", "mount")];
 
+/// What plain tools need to pull an image.
+pub(crate) const FLOOR: [(&str, &str); 2] = [("/usr/bin/igzip", "isal"), ("/usr/bin/curl", "curl")];
+
 /// What the virtual machine needs.
 pub(crate) const VM: [(&str, &str); 4] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),

@@ -36,7 +36,7 @@ const TESTS: [&str; 13] = [
 ];
 
 /// Tests of what is ours alone, and why they are.
-const OURS: [(&str, &str); 31] = [
+const OURS: [(&str, &str); 22] = [
     (
         "nobody_waits_for_a_container_whose_start_hangs",
         "stops a process of ours",
@@ -89,18 +89,6 @@ const OURS: [(&str, &str); 31] = [
         "no_signal_that_the_daemon",
         "Docker's runtime passes on what is blocked, and signal 32 where it is ignored",
     ),
-    (
-        "a_name_means_an_image_for_each_platform",
-        "Docker's name means one image",
-    ),
-    ("another_index_under_the_name_takes_it", "Docker's name means one image"),
-    ("what_is_pushed_is_all_platforms", "Docker's name means one image"),
-    ("an_archive_has_all_platforms_or_one", "Docker's name means one image"),
-    ("a_name_is_removed_with_all_platforms", "Docker's name means one image"),
-    ("an_archive_since_an_image_has_only", "our own verb"),
-    ("an_image_that_is_committed_squashed", "our own flag"),
-    ("skopeo_takes_what_is_saved", "Docker loads no OCI layout alone"),
-    ("podman_takes_what_is_saved", "Docker loads no OCI layout alone"),
 ];
 
 /// Fetches the reference and runs the client tests on it.

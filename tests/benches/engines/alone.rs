@@ -1,4 +1,4 @@
-//! What is promised of our engine as it is.
+//! What is promised of our engine as it is, and what takes too long for many rounds.
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,22 @@ pub(crate) const FIGURES: &[Figure] = &[
     Figure {
         name: "health",
         measure: crate::health::cost,
+    },
+    Figure {
+        name: "pull",
+        measure: crate::images::pull,
+    },
+    Figure {
+        name: "load",
+        measure: crate::images::load,
+    },
+    Figure {
+        name: "save",
+        measure: crate::images::save,
+    },
+    Figure {
+        name: "images-1000",
+        measure: crate::images::list,
     },
 ];
 

@@ -5,7 +5,10 @@
 
 mod alone;
 mod health;
+mod images;
 mod operations;
+#[path = "../../../crates/registry/tests/support/registries.rs"]
+mod registries;
 
 use std::time::Duration;
 
