@@ -272,3 +272,48 @@ fn a_name_is_removed_with_all_platforms_or_from_one() {
     assert!(removed.contains(&format!("Deleted: {arm}")), "{removed}");
     assert!(on_disk(&sandbox).is_empty(), "{:?}", on_disk(&sandbox));
 }
+
+#[test]
+fn the_manifests_under_a_name_are_told_whether_they_are_here_or_not() {
+    let sandbox = Sandbox::beside_registries();
+    let registry = open_registry(&sandbox);
+    push_both(&registry, "told", "");
+    let name = format!("{}/told", registry.domain());
+    sandbox.ok(&["pull", "-q", &name]);
+    sandbox.ok(&["create", "--name", "user", &name]);
+    let told = || {
+        let (status, body) = sandbox.request("GET", "/v1.50/images/json?manifests=1", "");
+        assert_eq!(status, 200, "{body}");
+        let images: Value = serde_json::from_str(&body).unwrap();
+        images[0]["Manifests"].clone()
+    };
+    let container = sandbox.ok(&["inspect", "--format", "{{.Id}}", "user"]);
+    let manifests = told();
+    let (arm, amd) = (&manifests[0], &manifests[1]);
+    assert_eq!(manifests.as_array().unwrap().len(), 2);
+    assert_eq!((&arm["Available"], &amd["Available"]), (&json!(false), &json!(true)));
+    assert_eq!((&arm["Kind"], &amd["Kind"]), (&json!("image"), &json!("image")));
+    let manifest = image_for("arm64", "").manifest();
+    assert_eq!(arm["ID"], json!(manifest.digest().to_string()));
+    let descriptor = json!({"mediaType": OCI_MANIFEST, "digest": arm["ID"], "size": manifest.bytes.len()});
+    assert_eq!(arm["Descriptor"], descriptor);
+    assert_eq!(
+        arm["ImageData"]["Platform"],
+        json!({"architecture": "arm64", "os": "linux"})
+    );
+    assert_eq!(amd["ImageData"]["Containers"], json!([container]));
+    let size = amd["ImageData"]["Size"]["Unpacked"].as_i64().unwrap();
+    assert!(size > i64::try_from(busybox_layer().len()).unwrap() / 2, "{size}");
+    assert_eq!(
+        amd["Size"]["Total"],
+        json!(size + amd["Size"]["Content"].as_i64().unwrap())
+    );
+    sandbox.ok(&["pull", "-q", "--platform", "linux/arm64", &name]);
+    assert_eq!(told()[0]["Available"], json!(true));
+    // The tree of the command line.
+    let tree = sandbox.ok(&["images", "--tree"]);
+    assert!(tree.contains("linux/amd64") && tree.contains("linux/arm64"), "{tree}");
+    let (_, inspected) = sandbox.request("GET", &format!("/v1.50/images/{name}/json?manifests=1"), "");
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["Manifests"], told());
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{Empty, GraphDriver, null_default};
+use crate::{Descriptor, Empty, GraphDriver, Platform, null_default};
 
 /// One line of `GET /images/json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,71 @@ pub struct ImageSummary {
     /// The same; clients older than API 1.44 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub virtual_size: Option<i64>,
+    /// The manifests under its names, where they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Vec<ImageManifestSummary>>,
+}
+
+/// A manifest that a name leads to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageManifestSummary {
+    /// Its digest.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Type, digest and size.
+    pub descriptor: Descriptor,
+    /// Whether all that it names is here.
+    pub available: bool,
+    /// Bytes that it takes here.
+    pub size: ManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    pub kind: String,
+    /// Of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ManifestImageData>,
+    /// Of an attestation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<AttestationData>,
+}
+
+/// Bytes that a manifest takes with what it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ManifestSize {
+    /// What is stored as it is distributed, and what is unpacked.
+    pub total: i64,
+    /// What is stored as it is distributed.
+    pub content: i64,
+}
+
+/// The image of a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ManifestImageData {
+    /// What it was built for.
+    pub platform: Platform,
+    /// Ids of the containers that use it.
+    pub containers: Vec<String>,
+    /// Bytes of its layers.
+    pub size: UnpackedSize,
+}
+
+/// Bytes of unpacked layers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UnpackedSize {
+    /// The bytes.
+    pub unpacked: i64,
+}
+
+/// How an image was built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct AttestationData {
+    /// Digest of the image's manifest.
+    #[serde(rename = "For")]
+    pub of: String,
 }
 
 /// `GET /images/{name}/json`.
@@ -80,6 +145,9 @@ pub struct ImageInspect {
     pub root_fs: RootFs,
     /// Local facts.
     pub metadata: ImageMetadata,
+    /// The manifests under its names, where they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Vec<ImageManifestSummary>>,
 }
 
 fn null_if_empty<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>

@@ -40,8 +40,8 @@ pub use crate::host_config::{
     Ulimit, VolumeOptions,
 };
 pub use crate::image::{
-    ConfigOfContainer, ImageConfig, ImageDeleteResponse, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary,
-    RootFs,
+    AttestationData, ConfigOfContainer, ImageConfig, ImageDeleteResponse, ImageHistoryItem, ImageInspect,
+    ImageManifestSummary, ImageMetadata, ImageSummary, ManifestImageData, ManifestSize, RootFs, UnpackedSize,
 };
 pub use crate::network::{
     ConfigReference, Ipam, IpamConfig, NetworkConnectRequest, NetworkContainer, NetworkCreateRequest,

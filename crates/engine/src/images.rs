@@ -4,6 +4,7 @@ pub(crate) mod changes;
 mod history;
 mod import;
 mod list;
+mod manifests;
 mod prune;
 mod pull;
 mod push;
@@ -142,11 +143,16 @@ impl Engine {
         Ok(streamed_in_full(stream, AbortOnDrop(loading)).await)
     }
 
-    /// Inspects an image, which has to be of a platform where one is given.
+    /// Inspects an image, which has to be of a platform where one is given, with the manifests under its names.
     ///
     /// # Errors
     /// 404 for no such image or one of another platform, 400 for half of a platform.
-    pub async fn image(&self, name: &str, platform: Option<&api::Platform>) -> Result<api::ImageInspect> {
+    pub async fn image(
+        &self,
+        name: &str,
+        platform: Option<&api::Platform>,
+        manifests: bool,
+    ) -> Result<api::ImageInspect> {
         let image = self.find_image_for(name, platform)?;
         let config = &image.config;
         let run = &config.config;
@@ -197,6 +203,7 @@ impl Engine {
             metadata: api::ImageMetadata {
                 last_tag_time: last_tagged(&image),
             },
+            manifests: manifests.then(|| self.inner.manifests(&image)),
         })
     }
 

@@ -186,6 +186,8 @@ pub struct ImagesQuery {
     pub shared_size: bool,
     /// Count the containers of each.
     pub containers: bool,
+    /// Tell the manifests under the names of each.
+    pub manifests: bool,
 }
 
 /// Which containers a client wants listed.

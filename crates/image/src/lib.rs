@@ -34,6 +34,7 @@ mod kept;
 mod layers;
 mod lease;
 mod load;
+mod manifests;
 mod names;
 mod origins;
 mod pipeline;
@@ -54,6 +55,7 @@ pub use crate::error::{
 pub use crate::find::Lease;
 pub use crate::image::Image;
 pub use crate::images::{Images, Settings};
+pub use crate::manifests::{ManifestKind, ManifestSummary};
 pub use crate::pipeline::WriteArchive;
 pub use crate::progress::{Progress, ProgressSink, PushedTag, Status};
 pub use crate::pull::{PullRequest, Pulled};

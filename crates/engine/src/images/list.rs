@@ -52,7 +52,9 @@ impl Engine {
                 _ => wanted.references.is_none() && (query.all || !has_children),
             };
             if is_shown {
-                summaries.push(summary(image, tags, digests));
+                let mut summary = summary(image, tags, digests);
+                summary.manifests = query.manifests.then(|| self.inner.manifests(image));
+                summaries.push(summary);
             }
         }
         if query.containers {
@@ -175,6 +177,7 @@ fn summary(image: &Image, tags: Vec<String>, digests: Vec<String>) -> api::Image
         shared_size: -1,
         size: i64::try_from(image.size).unwrap_or(i64::MAX),
         virtual_size: None,
+        manifests: None,
     }
 }
 

@@ -143,6 +143,7 @@ pub(crate) async fn list(call: Call) -> Answer {
         filters,
         shared_size: call.query.flag("shared-size") && call.version >= (1, 42),
         containers: call.version >= (1, 51),
+        manifests: call.version >= (1, 47) && call.query.flag("manifests"),
     };
     let mut images = call.engine.images(query).await?;
     for image in &mut images {
@@ -185,7 +186,7 @@ pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
         let words = "conflicting options: manifests and platform options cannot both be set";
         return Err(Failure::bad_request(words));
     }
-    let mut image = call.engine.image(name, platform.as_ref()).await?;
+    let mut image = call.engine.image(name, platform.as_ref(), manifests).await?;
     image.virtual_size = virtual_size(image.size, call.version);
     if call.version < (1, 44) && image.created.is_empty() {
         image.created = "0001-01-01T00:00:00Z".to_owned();
