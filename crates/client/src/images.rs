@@ -193,7 +193,7 @@ impl Client {
 
     /// `POST /images/load`.
     pub async fn load(&self, archive: Archive, quiet: bool, platform: Option<&str>) -> Result<Lines<ProgressMessage>> {
-        let target = Target::new(&["images", "load"]).flag("quiet", quiet);
+        let target = Target::new(&["images", "load"]).with("quiet", if quiet { "1" } else { "0" });
         let target = target.maybe("platform", platform);
         let response = self.send(Method::POST, &target, archive.0, tar).await?;
         Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))

@@ -30,6 +30,7 @@ pub(crate) fn line(progress: Progress) -> api::ProgressMessage {
         Status::Digest(digest) => (format!("Digest: {digest}"), None),
         Status::DownloadedNewer(name) => (format!("Status: Downloaded newer image for {name}"), None),
         Status::UpToDate(name) => (format!("Status: Image is up to date for {name}"), None),
+        Status::OtherPlatform(words) => (format!("WARNING: {words}"), None),
         Status::LoadedName(name) => return stream(format!("Loaded image: {name}\n")),
         Status::LoadedId(id) => return stream(format!("Loaded image ID: {id}\n")),
     };

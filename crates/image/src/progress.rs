@@ -51,6 +51,9 @@ pub enum Status {
     DownloadedNewer(String),
     /// `Status: Image is up to date for busybox:latest`.
     UpToDate(String),
+    /// `WARNING: image with reference busybox:latest was found but its platform ...`: what came is of another platform than
+    /// what was asked for.
+    OtherPlatform(String),
     /// `The push refers to repository [docker.io/library/busybox]`.
     PushingTo(String),
     /// `Preparing`, at a push.

@@ -87,7 +87,10 @@ impl Images {
             .zip(diff_ids)
             .map(|(layer, diff_id)| wanted(&request, layer, diff_id))
             .collect();
-        let held = self.fetch(wanted, &blobs, &sink).await?;
+        // An image that is here is not told of layer by layer.
+        let is_here = self.shared.index().images.contains_key(&id);
+        let of_layers: ProgressSink = if is_here { Arc::new(|_| ()) } else { sink.clone() };
+        let held = self.fetch(wanted, &blobs, &of_layers).await?;
         // It may have been removed meanwhile.
         let known = was_known && self.has(&id, &names, digest);
         if !known {

@@ -372,10 +372,13 @@ impl Choice {
             };
             let asked = &mut self.images[at];
             asked.is_one_of_several |= is_several;
-            let named = name.clone().filter(|_| preferred.as_ref() == Some(id));
-            asked.names.extend(named);
+            let named = name.as_ref().filter(|_| preferred.as_ref() == Some(id));
+            if let Some(name) = named.filter(|name| !asked.names.contains(name)) {
+                asked.names.push(name.clone());
+            }
         }
-        if let Some(name) = name.filter(|_| is_several) {
+        let is_new = |name: &Reference| self.several.iter().all(|(known, _)| known != name);
+        if let Some(name) = name.filter(|name| is_several && is_new(name)) {
             self.several.push((name, meaning.images));
         }
     }
@@ -398,7 +401,11 @@ fn meant(index: &Index, text: &str) -> Result<Vec<(Option<Reference>, Meaning)>,
             return Ok(all);
         }
     }
-    let named = resolve(index, text)?;
+    // What is not there is told as it was asked for.
+    let named = resolve(index, text).map_err(|error| match error {
+        FindError::NoSuchImage { .. } => FindError::NoSuchImage { name: text.to_owned() },
+        error => error,
+    })?;
     let meaning = named.meaning(index);
     let tagged = match named {
         Named::Name(reference) => Some(reference).filter(|reference| reference.digest().is_none()),

@@ -21,11 +21,13 @@ impl Engine {
     /// 400 for a name or a platform that is none, 404 for what the registry does not have or does not show.
     pub async fn pull(&self, request: PullRequest) -> Result<ProgressStream> {
         let reference = reference(&request)?;
-        let platform = self.inner.platform_or_host(request.platform.as_deref())?;
+        let asked = request.platform.as_deref().filter(|text| !text.is_empty());
+        let platform = self.inner.platform_or_host(asked)?;
         let credentials = credentials(request.auth.as_deref());
         let (lines, stream) = mpsc::unbounded_channel();
         let pull = Pull {
             registry: self.inner.registries.registry(credentials),
+            is_asked: asked.is_some(),
             platform,
             sink: sink(lines.clone()),
             inner: self.inner.clone(),
@@ -60,6 +62,8 @@ impl Engine {
 struct Pull {
     registry: HttpRegistry,
     platform: Platform,
+    /// Whether the client said the platform.
+    is_asked: bool,
     sink: ProgressSink,
     inner: Arc<Inner>,
 }
@@ -80,6 +84,15 @@ impl Pull {
         };
         let pulled = self.inner.images.pull(request, sink).await?;
         tracing::info!(image = %reference.familiar(), id = %pulled.image.id, "pulled");
+        let built_for = pulled.image.config.platform();
+        if self.is_asked && self.platform.rank(&built_for).is_none() {
+            let (name, wanted) = (reference.familiar(), &self.platform);
+            let words = format!(
+                "image with reference {name} was found but its platform ({built_for}) does not match the specified platform ({wanted})"
+            );
+            let status = Status::OtherPlatform(words);
+            (self.sink)(Progress { id: None, status });
+        }
         Ok(if pulled.up_to_date { Found::Same } else { Found::Newer })
     }
 

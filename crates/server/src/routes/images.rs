@@ -124,7 +124,8 @@ pub(crate) async fn commit(mut call: Call) -> Answer {
 
 /// `POST /images/load`.
 pub(crate) async fn load(mut call: Call) -> Answer {
-    let quiet = call.query.flag("quiet");
+    // Docker's default, which its own command line does not use.
+    let quiet = call.query.text("quiet").is_empty() || call.query.flag("quiet");
     let body = Upload::new(std::mem::take(call.request.body_mut())).boxed();
     let platform = platform_since(&call, (1, 48))?;
     lines(call.engine.load(body, quiet, platform.as_ref()).await?)
