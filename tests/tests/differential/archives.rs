@@ -27,6 +27,11 @@ impl Saved {
         }
     }
 
+    /// Its configuration.
+    pub(crate) fn config(&self) -> Vec<u8> {
+        self.config.clone()
+    }
+
     /// Its id, `sha256:...`.
     pub(crate) fn id(&self) -> String {
         format!("sha256:{}", hex(&self.config))
@@ -72,7 +77,6 @@ pub(crate) fn layer(name: &str, content: &str) -> Vec<u8> {
 }
 
 /// What a program that compresses makes of these bytes.
-#[allow(dead_code, reason = "for transfers of images")]
 pub(crate) fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
     let mut child = Command::new(program)
         .arg("-c")

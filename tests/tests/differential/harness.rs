@@ -492,7 +492,6 @@ impl Pair {
     }
 
     /// Makes known what each engine has for itself: `{name}` in requests.
-    #[allow(dead_code, reason = "for transfers of images")]
     pub(crate) fn know(&mut self, name: &'static str, theirs: impl Into<String>, ours: impl Into<String>) {
         self.theirs.own.push((name, theirs.into()));
         self.ours.own.push((name, ours.into()));

@@ -16,6 +16,16 @@ use population::population;
 const DIFFERENCES: &[Difference] = &[
     ("/images/", "/GraphDriver/Data", "layers lie elsewhere"),
     ("/images/", "/Metadata/LastTagTime", "a load tags"),
+    (
+        "GET /images/json?manifests=1",
+        "/Manifests",
+        "Docker tells them with another store only",
+    ),
+    (
+        "GET /images/full/json?manifests=1",
+        "/Manifests",
+        "Docker tells them with another store only",
+    ),
     ("/images/", "/DockerVersion", "it says nothing of the image"),
     ("/images/full/json", "/Container", "it says nothing of the image"),
     ("/images/", "/ContainerConfig", "it says nothing of the image"),

@@ -28,5 +28,6 @@ mod restarts;
 mod streams;
 mod system;
 mod tally;
+mod transfers;
 mod volumes;
 mod watching;
