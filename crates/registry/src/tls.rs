@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::TransportError;
@@ -98,28 +99,55 @@ fn build(directory: Option<&Path>, peer: &Peer, trust: Trust) -> Result<ClientCo
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
-    match own_certificate(directory, peer)? {
-        Some((chain, key)) => builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|source| TransportError::Tls { source }),
-        None => Ok(builder.with_no_client_auth()),
+    let identities = own_certificates(directory, peer)?;
+    if identities.is_empty() {
+        return Ok(builder.with_no_client_auth());
+    }
+    let certified = identities
+        .into_iter()
+        .map(|(chain, key)| CertifiedKey::from_der(chain, key, builder.crypto_provider()).map(Arc::new));
+    let keys: Result<Vec<_>, _> = certified.collect();
+    let identities = Identities(keys.map_err(|source| TransportError::Tls { source })?);
+    Ok(builder.with_client_cert_resolver(Arc::new(identities)))
+}
+
+/// What we may show: the first that is of an authority that the host names, else the first of all.
+#[derive(Debug)]
+struct Identities(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Identities {
+    fn resolve(&self, authorities: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let mut usable = self.0.iter().filter(|one| one.key.choose_scheme(schemes).is_some());
+        // The name of who signed a certificate stands in it as the host has it (RFC 5280, section 4.1.2.4).
+        let is_named = |certificate: &CertificateDer<'_>| {
+            let mut named = authorities.iter().filter(|name| !name.is_empty());
+            named.any(|name| certificate.windows(name.len()).any(|window| window == *name))
+        };
+        let of_authority = usable.clone().find(|one| one.cert.iter().any(is_named));
+        of_authority.or_else(|| usable.next()).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
     }
 }
 
 /// A certificate with those that it is signed by, and its key.
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// What we show to a host that asks who we are: what its `hosts.toml` names first, else the first `*.cert` of its directory, with
-/// the `*.key` of the same name.
-fn own_certificate(directory: Option<&Path>, peer: &Peer) -> Result<Option<Identity>, TransportError> {
-    match (peer.identities.first(), directory) {
-        (Some((certificate, key)), _) => identity(certificate, key).map(Some),
-        (None, Some(directory)) => of_directory(directory),
-        (None, None) => Ok(None),
-    }
+/// What we show to a host that asks who we are: what its `hosts.toml` names, then each `*.cert` of its directory with the `*.key`
+/// of the same name.
+fn own_certificates(directory: Option<&Path>, peer: &Peer) -> Result<Vec<Identity>, TransportError> {
+    let named = peer
+        .identities
+        .iter()
+        .map(|(certificate, key)| identity(certificate, key));
+    let mut identities = named.collect::<Result<Vec<_>, _>>()?;
+    identities.extend(directory.map(of_directory).transpose()?.unwrap_or_default());
+    Ok(identities)
 }
 
-fn of_directory(directory: &Path) -> Result<Option<Identity>, TransportError> {
+fn of_directory(directory: &Path) -> Result<Vec<Identity>, TransportError> {
     let (found, keys) = (files(directory, "cert"), files(directory, "key"));
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Docker's words.
@@ -135,8 +163,10 @@ fn of_directory(directory: &Path) -> Result<Option<Identity>, TransportError> {
             "missing client certificate {certificate} for key {key}"
         )));
     }
-    let Some(path) = found.first() else { return Ok(None) };
-    identity(path, &path.with_extension("key")).map(Some)
+    found
+        .iter()
+        .map(|path| identity(path, &path.with_extension("key")))
+        .collect()
 }
 
 fn identity(certificate: &Path, key: &Path) -> Result<Identity, TransportError> {

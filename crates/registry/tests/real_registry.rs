@@ -358,6 +358,8 @@ async fn a_registry_that_asks_who_we_are_is_shown_the_certificate_of_its_directo
         "{error}"
     );
     std::fs::rename(host.join("aside"), host.join("client.cert")).unwrap();
+    // Another before it by its name, which the registry does not know.
+    self_signed(&host.join("another.key"), &host.join("another.cert"), "somebody else");
     let error = asked(&real).manifest(&reference).await.unwrap_err().to_string();
     assert!(
         error.starts_with("manifest for registry.invalid/a not found: "),
