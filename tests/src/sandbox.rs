@@ -107,6 +107,11 @@ impl Sandbox {
         Self::in_network(Engine::chosen(), Network::Host, &[])
     }
 
+    /// As `beside_registries`, of this engine and with these flags besides.
+    pub fn beside_registries_with(engine: Engine, flags: &[&str]) -> Self {
+        Self::in_network(engine, Network::Host, flags)
+    }
+
     /// A daemon of this engine without images, with these flags besides.
     pub fn with_flags(engine: Engine, flags: &[&str]) -> Self {
         Self::in_network(engine, Network::Own, flags)
@@ -144,6 +149,14 @@ impl Sandbox {
         sandbox.before = command.iter().map(|&word| word.to_owned()).collect();
         sandbox.start(&[]);
         sandbox.loaded()
+    }
+
+    /// As `beside_registries`, the daemon started by this command, to which its own command line is given.
+    pub fn beside_registries_by(command: &[&str]) -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Host, &[]);
+        sandbox.before = command.iter().map(|&word| word.to_owned()).collect();
+        sandbox.start(&[]);
+        sandbox
     }
 
     /// As `new`, with the programs in this directory.

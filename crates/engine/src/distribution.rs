@@ -3,7 +3,9 @@
 use bytes::BytesMut;
 use conex_api_types as api;
 use conex_reference::{AnyReference, Reference};
-use conex_registry::{Descriptor, FetchedManifest, HttpRegistry, Manifest, Registry, RegistryError, manifest};
+use conex_registry::{
+    Descriptor, FetchedManifest, HttpRegistry, Manifest, ManifestError, Registry, RegistryError, manifest,
+};
 use futures_util::StreamExt;
 use serde::Deserialize;
 
@@ -43,7 +45,13 @@ impl Engine {
         let registry = self.inner.registries.registry(credentials(auth));
         let fetched = registry.look_up(&reference).await.map_err(told)?;
         let parsed = manifest::parse(&fetched.media_type, &fetched.bytes);
-        let parsed = parsed.map_err(|error| Error::new(ErrorKind::System, error.to_string()))?;
+        let parsed = parsed.map_err(|error| {
+            let kind = match error {
+                ManifestError::Schema1 { .. } => ErrorKind::InvalidParameter,
+                _ => ErrorKind::System,
+            };
+            Error::new(kind, error.naming(&reference).to_string())
+        })?;
         let document: Document = serde_json::from_slice(&fetched.bytes)
             .map_err(|error| Error::new(ErrorKind::System, format!("invalid manifest: {error}")))?;
         let platforms: Vec<api::Platform> = match &parsed {

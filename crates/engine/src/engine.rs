@@ -215,6 +215,7 @@ fn registries(settings: &Settings) -> Result<conex_registry::Client> {
         user_agent: concat!("conex/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: conex_registry::Limits {
             attempts: settings.transfer_attempts,
+            connections: settings.concurrent_downloads,
             ..conex_registry::Limits::default()
         },
     })

@@ -28,6 +28,7 @@ pub(crate) fn line(progress: Progress) -> api::ProgressMessage {
         Status::TagPushed(PushedTag { tag, digest, size }) => (format!("{tag}: digest: {digest} size: {size}"), None),
         Status::PushResult(pushed) => return result(pushed),
         Status::Digest(digest) => (format!("Digest: {digest}"), None),
+        Status::LowQuota(quota) => (format!("Rate limit: {quota}"), None),
         Status::DownloadedNewer(name) => (format!("Status: Downloaded newer image for {name}"), None),
         Status::UpToDate(name) => (format!("Status: Image is up to date for {name}"), None),
         Status::OtherPlatform(words) => (format!("WARNING: {words}"), None),

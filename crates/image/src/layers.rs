@@ -44,6 +44,9 @@ pub(crate) struct Wanted {
     pub(crate) local: bool,
 }
 
+/// How often a blob is fetched whose bytes are not what its digest says: they may have been changed on the way.
+const ATTEMPTS: usize = 2;
+
 /// The record of a layer, once it is in place.
 type Placed = Option<LayerRecord>;
 
@@ -144,10 +147,15 @@ impl Task {
             }
         };
         let partial = self.partial(&wanted).await?;
-        let is_resumed = partial.as_ref().is_some_and(|partial| partial.length() > 0);
+        // What was kept does not count.
+        let mut left = ATTEMPTS + usize::from(partial.as_ref().is_some_and(|partial| partial.length() > 0));
         let mut unpacked = self.unpack(&wanted, partial).await;
-        if is_resumed && let Err(LayerError::Blob { digest }) = &unpacked {
-            tracing::warn!(digest, "what was kept of a layer is not right; it is fetched anew");
+        while let Err(LayerError::Blob { digest }) = &unpacked
+            && !wanted.local
+            && left > 1
+        {
+            tracing::warn!(digest, "what came of a layer is not right; it is fetched anew");
+            left -= 1;
             unpacked = self.unpack(&wanted, self.partial(&wanted).await?).await;
         }
         drop(slot);

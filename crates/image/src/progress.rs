@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use conex_registry::Quota;
+
 /// Where events go. Called from tasks and blocking threads; must not block.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
@@ -47,6 +49,8 @@ pub enum Status {
     AlreadyExists,
     /// `Digest: sha256:...` of the manifest or index.
     Digest(String),
+    /// `7 of 100 pulls left in 6 h`, where few are.
+    LowQuota(Quota),
     /// `Status: Downloaded newer image for busybox:latest`.
     DownloadedNewer(String),
     /// `Status: Image is up to date for busybox:latest`.

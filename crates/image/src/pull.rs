@@ -10,7 +10,7 @@ use crate::image::Image;
 use bytes::BytesMut;
 use conex_metadata::{Changes, Table};
 use conex_reference::Digest;
-use conex_registry::{Descriptor, FetchedManifest, Manifest, manifest};
+use conex_registry::{Descriptor, FetchedManifest, Manifest, Quota, manifest};
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::config::ImageConfig;
@@ -108,6 +108,10 @@ impl Images {
             self.record(image, held).await?;
         }
         self.forget_transfers(&blobs).await;
+        if let Some(quota) = request.registry.quota().filter(Quota::is_low) {
+            let status = Status::LowQuota(quota);
+            sink(Progress { id: None, status });
+        }
         conclude(&sink, reference, digest, known);
         let image = self.shared.index().image(&id);
         let image = image.ok_or(PullError::Layer(LayerError::CutOff))?;
@@ -308,8 +312,12 @@ async fn choose(
 ) -> Result<(FetchedManifest, Descriptor, Vec<Descriptor>), PullError> {
     let mut fetched = named;
     for _ in 0..DEEPEST {
-        match manifest::parse(&fetched.media_type, &fetched.bytes)? {
-            Manifest::Image { config, layers } => return Ok((fetched, config, layers)),
+        let parsed = manifest::parse(&fetched.media_type, &fetched.bytes);
+        match parsed.map_err(|error| error.naming(&request.reference))? {
+            Manifest::Image { config, layers } => {
+                manifest::check_config(&config)?;
+                return Ok((fetched, config, layers));
+            }
             Manifest::Index(entries) => {
                 let entry = manifest::select(&entries, &request.platform)?;
                 let reference = request
@@ -331,16 +339,25 @@ async fn fetch_config(request: &PullRequest, config: &Descriptor) -> Result<(Vec
     if config.size > LARGEST_CONFIG {
         return Err(wrong());
     }
-    let mut stream = request.registry.blob(&request.reference, config, 0).await?.stream;
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = stream.next().await {
-        bytes.extend_from_slice(&chunk?);
+    let mut bytes = read(request, config).await?;
+    if Digest::of(&bytes) != config.digest {
+        // It may have been changed on the way.
+        bytes = read(request, config).await?;
     }
     if Digest::of(&bytes) != config.digest {
         return Err(wrong());
     }
     let parsed = serde_json::from_slice(&bytes).map_err(PullError::ConfigFormat)?;
     Ok((bytes.to_vec(), parsed))
+}
+
+async fn read(request: &PullRequest, blob: &Descriptor) -> Result<BytesMut, PullError> {
+    let mut stream = request.registry.blob(&request.reference, blob, 0).await?.stream;
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+    }
+    Ok(bytes)
 }
 
 fn wanted(request: &PullRequest, layer: Descriptor, diff_id: String) -> Wanted {

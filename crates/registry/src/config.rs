@@ -49,6 +49,8 @@ pub struct Limits {
     pub attempts: u32,
     /// Before a new attempt; doubled for each further one.
     pub pause: Duration,
+    /// By which the blobs of one pull come at once, where their readers wait for them (`max-concurrent-downloads`).
+    pub connections: usize,
 }
 
 impl Default for Limits {
@@ -60,6 +62,7 @@ impl Default for Limits {
             stall: Duration::from_secs(60),
             attempts: 5,
             pause: Duration::from_millis(250),
+            connections: 3,
         }
     }
 }

@@ -43,14 +43,12 @@ impl Destination {
     pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let outgoing = self.request(Method::HEAD, &format!("blobs/{digest}"));
         let endpoint = self.reached.endpoint();
-        let (outgoing, response) = self.session.authorized(endpoint, &self.repository, outgoing).await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        let response = self
-            .session
-            .successful(endpoint, &self.repository, &outgoing, response)
-            .await?;
+        let answer = self.session.fetch(endpoint, &self.repository, outgoing).await;
+        let (outgoing, response) = match answer {
+            // A `HEAD` has no words for it.
+            Err(RegistryError::UnreadableResponse { status: 404, .. }) => return Ok(None),
+            answer => answer?,
+        };
         let lacking = || outgoing.protocol_error("an answer without Content-Length".to_owned());
         content_length(response.headers()).map(Some).ok_or_else(lacking)
     }
@@ -114,7 +112,8 @@ impl Destination {
         let endpoint = self.reached.endpoint();
         let mut attempts = Attempts::new(self.session.transport.limits());
         loop {
-            match self.session.fetch(endpoint, &self.repository, outgoing.clone()).await {
+            let answer = self.session.fetch_once(endpoint, &self.repository, outgoing.clone());
+            match answer.await {
                 Ok(_) => return Ok(()),
                 Err(error) => attempts.after(error).await?,
             }
@@ -164,10 +163,10 @@ impl Attempts {
     /// Waits before the next attempt; gives the error back where there is none.
     async fn after(&mut self, error: RegistryError) -> Result<()> {
         self.left = self.left.saturating_sub(1);
-        if self.left == 0 || !error.is_passing() {
+        if self.left == 0 || !error.is_passing() || error.asks_too_much() {
             return Err(error);
         }
-        tokio::time::sleep(self.pause).await;
+        tokio::time::sleep(self.pause.max(error.retry_after().unwrap_or_default())).await;
         self.pause = self.pause.saturating_mul(2);
         Ok(())
     }

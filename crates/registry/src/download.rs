@@ -6,7 +6,7 @@ use futures_util::stream;
 use crate::error::RegistryError;
 use crate::http::Client;
 use crate::registry::BlobStream;
-use crate::transport::{Outgoing, content_length, next_piece};
+use crate::transport::{Body, Outgoing, content_length};
 
 /// Longest body of a refusal that is told.
 const REFUSAL: u64 = 8 << 10;
@@ -58,7 +58,7 @@ impl Client {
     pub async fn download(&self, url: &str) -> Result<Download, DownloadError> {
         let transport = self.transport();
         let outgoing = Outgoing::get(url.to_owned());
-        let (head, body) = transport.send(&outgoing).await?.response.into_parts();
+        let (head, body) = transport.send_patiently(&outgoing).await?.response.into_parts();
         if !head.status.is_success() {
             let body = transport.read_all(&outgoing, body, REFUSAL).await;
             return Err(DownloadError::Refused {
@@ -70,11 +70,11 @@ impl Client {
             });
         }
         let size = content_length(&head.headers);
-        let reading = (body, transport.limits().stall, outgoing.operation());
+        let reading = (Body::new(body, transport.limits().stall), outgoing.operation());
         let pieces = stream::unfold(Some(reading), |reading| async {
-            let (mut body, stall, operation) = reading?;
-            match next_piece(&mut body, stall).await? {
-                Ok(bytes) => Some((Ok(bytes), Some((body, stall, operation)))),
+            let (mut body, operation) = reading?;
+            match body.next().await? {
+                Ok(bytes) => Some((Ok(bytes), Some((body, operation)))),
                 Err(source) => Some((Err(RegistryError::Body { operation, source }), None)),
             }
         });

@@ -60,6 +60,8 @@ pub(crate) struct Endpoint {
     pub(crate) standing: Standing,
     /// Plain http of the one before, which is no alternative where that one answered.
     pub(crate) is_fallback: bool,
+    /// Whether nobody else is asked after it.
+    pub(crate) is_last: bool,
     /// What it gets to see with every request.
     pub(crate) headers: HeaderMap,
     rewrites: Vec<Rewrite>,
@@ -85,6 +87,7 @@ impl Endpoint {
                 Standing::Mirror
             },
             is_fallback: false,
+            is_last: false,
             headers: HeaderMap::new(),
             rewrites: Vec::new(),
             namespace: None,
@@ -309,6 +312,7 @@ pub(crate) async fn endpoints(domain: &str, config: &ClientConfig, rule: &Insecu
         let mirrors = config.mirrors.iter().map(|base| Endpoint::mirror(base, domain));
         found.endpoints.extend(mirrors);
     }
+    let before = found.endpoints.len();
     match server {
         Some(Server::Named(host)) => found.add(host, domain),
         Some(Server::Registry(host)) => {
@@ -319,6 +323,9 @@ pub(crate) async fn endpoints(domain: &str, config: &ClientConfig, rule: &Insecu
         }
         None => found.endpoints.extend(registry(domain, rule).await),
     }
+    found.endpoints[before..]
+        .iter_mut()
+        .for_each(|last| last.is_last = true);
     Ok(found)
 }
 

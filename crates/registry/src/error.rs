@@ -3,10 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use conex_reference::Digest;
 
 use crate::hosts::HostsError;
+
+/// Longest that a server may have a request wait; one that wants more time is told as the refusal that it is.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Result of talking to a registry.
 pub type Result<T> = std::result::Result<T, RegistryError>;
@@ -54,6 +58,8 @@ pub enum RegistryError {
         operation: String,
         /// What it said.
         cause: RegistryMessage,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
     },
     /// The registry does not take the credentials.
     #[error("login attempt to {url} failed with status: {status} {reason}")]
@@ -92,6 +98,8 @@ pub enum RegistryError {
         operation: String,
         /// `500 Internal Server Error`.
         status: String,
+        /// How long the server asks to wait.
+        retry_after: Option<Duration>,
     },
     /// An error whose body says nothing that the protocol knows.
     #[error("error parsing HTTP {status} response body: {reason}: {body:?}")]
@@ -284,6 +292,30 @@ impl RegistryError {
     /// Whether the same may go well a little later.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::TooManyRequests)
+    }
+
+    /// Whether a connection broke that had come about, or what came by it is not what it should be.
+    pub(crate) fn is_broken(&self) -> bool {
+        match self {
+            Self::Transport { source, .. } => {
+                matches!(source, TransportError::Http { .. } | TransportError::UnexpectedEnd)
+            }
+            Self::Body { .. } | Self::ManifestDigest { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// How long the registry asks to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } | Self::UnexpectedStatus { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether it asks to wait longer than anybody does.
+    pub(crate) fn asks_too_much(&self) -> bool {
+        self.retry_after().is_some_and(|wait| wait > LONGEST_WAIT)
     }
 
     /// What the registry said, without what it means for a pull: Docker's words at a push.

@@ -15,8 +15,9 @@ use crate::endpoint::{self, InsecureRule};
 use crate::error::{RegistryError, Result};
 use crate::hosts::Capability;
 use crate::manifest::Descriptor;
+use crate::parts;
+use crate::quota::Quota;
 use crate::registry::{Blob, FetchedManifest, Registry};
-use crate::resume;
 use crate::session::{Need, Purpose, Session};
 use crate::tls::TlsConfigs;
 use crate::transport::Transport;
@@ -180,11 +181,15 @@ impl Registry for HttpRegistry {
         descriptor: &'a Descriptor,
         offset: u64,
     ) -> BoxFuture<'a, Result<Blob>> {
-        Box::pin(resume::open(
+        Box::pin(parts::open(
             Arc::clone(&self.session),
             repository.clone(),
             descriptor.clone(),
             offset,
         ))
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        self.session.quota()
     }
 }

@@ -3,7 +3,7 @@
 //! OCI image specification 1.1 (image-index.md, manifest.md) and Docker's manifest list and schema 2, which differ
 //! only in their media types.
 
-use conex_reference::{Digest, Platform};
+use conex_reference::{Digest, Platform, Reference};
 use serde::Deserialize;
 
 /// OCI image index.
@@ -19,6 +19,8 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Docker's image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Configuration of one of Docker's plugins.
+const PLUGIN_CONFIG: &str = "application/vnd.docker.plugin.v1+json";
 /// Docker's layer, compressed by gzip.
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
@@ -82,12 +84,22 @@ pub enum ManifestError {
         source: serde_json::Error,
     },
     /// An image of before 2017.
-    #[error(
-        "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. \
-         Suggest the author to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2. \
-         More information at https://docs.docker.com/go/deprecated-image-specs/"
-    )]
-    Schema1,
+    #[error("{}", schema_1(.of.as_deref()))]
+    Schema1 {
+        /// The image, where it has a name.
+        of: Option<String>,
+    },
+    /// Something else than an image: a chart, a plugin, a signature.
+    #[error("Encountered remote {media_type:?}({class}) when fetching")]
+    NoImage {
+        /// Media type of its configuration.
+        media_type: String,
+        /// What Docker calls things of this type.
+        class: &'static str,
+    },
+    /// A model, for which Docker has a command of its own.
+    #[error("AI models are not yet supported by the Engine, please use \"docker model pull/run\" instead")]
+    Model,
     /// Neither an image nor an index, or both at once.
     #[error("unsupported manifest media type and no default available: {media_type}")]
     Unsupported {
@@ -100,6 +112,57 @@ pub enum ManifestError {
         /// The platform wanted.
         platform: Platform,
     },
+}
+
+impl ManifestError {
+    /// The error with the name of the image, where its text has one.
+    #[must_use]
+    pub fn naming(self, reference: &Reference) -> Self {
+        match self {
+            Self::Schema1 { .. } => Self::Schema1 {
+                of: Some(reference.to_string()),
+            },
+            other => other,
+        }
+    }
+}
+
+fn schema_1(of: Option<&str>) -> String {
+    let suggestion = of.map(|name| {
+        format!(" Suggest the author of {name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2.")
+    });
+    format!(
+        "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed.{} \
+         More information at https://docs.docker.com/go/deprecated-image-specs/",
+        suggestion.unwrap_or_default()
+    )
+}
+
+/// Refuses what has another configuration than an image's. Registries of old had no types, and gave names to none.
+pub fn check_config(config: &Descriptor) -> Result<(), ManifestError> {
+    let media_type = config.media_type.as_str();
+    let is_image = [
+        OCI_CONFIG,
+        DOCKER_CONFIG,
+        "application/octet-stream",
+        "application/json",
+        "text/html",
+        "",
+    ];
+    if is_image.contains(&media_type) {
+        return Ok(());
+    }
+    if media_type.to_lowercase().starts_with("application/vnd.docker.ai.") {
+        return Err(ManifestError::Model);
+    }
+    Err(ManifestError::NoImage {
+        media_type: media_type.to_owned(),
+        class: if media_type == PLUGIN_CONFIG {
+            "plugin"
+        } else {
+            "unknown"
+        },
+    })
 }
 
 /// Any manifest, before it is known which.
@@ -122,12 +185,12 @@ struct Fields {
 /// cannot mean one thing to a scanner and another to us.
 pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Manifest, ManifestError> {
     if SCHEMA_1.contains(&media_type) {
-        return Err(ManifestError::Schema1);
+        return Err(ManifestError::Schema1 { of: None });
     }
     let fields: Fields = serde_json::from_slice(bytes)?;
     let own_type = fields.media_type.as_deref().unwrap_or_default();
     if fields.schema_version == 1 || fields.fs_layers.is_some() || SCHEMA_1.contains(&own_type) {
-        return Err(ManifestError::Schema1);
+        return Err(ManifestError::Schema1 { of: None });
     }
     let unsupported = |media_type: &str| ManifestError::Unsupported {
         media_type: media_type.to_owned(),
@@ -256,9 +319,15 @@ mod tests {
         let schema_1 = r#"{"schemaVersion":1,"fsLayers":[],"history":[]}"#;
         assert!(matches!(
             parse("application/json", schema_1.as_bytes()),
-            Err(ManifestError::Schema1)
+            Err(ManifestError::Schema1 { .. })
         ));
-        assert!(matches!(parse(SCHEMA_1[1], b"no json"), Err(ManifestError::Schema1)));
+        let error = parse(SCHEMA_1[1], b"no json").unwrap_err();
+        assert!(error.to_string().contains("removed. More information"), "{error}");
+        let named = error.naming(&Reference::parse("old:1").unwrap()).to_string();
+        assert!(
+            named.contains("removed. Suggest the author of docker.io/library/old:1 to"),
+            "{named}"
+        );
         let error = parse(OCI_MANIFEST, b"<html>").unwrap_err();
         assert!(error.to_string().starts_with("invalid manifest: "), "{error}");
         let foreign = r#"{"schemaVersion":2,"mediaType":"application/x","config":{}}"#;
@@ -271,6 +340,37 @@ mod tests {
             error.to_string(),
             "unsupported manifest media type and no default available: application/x"
         );
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_in_dockers_words() {
+        let checked = |media_type: &str| {
+            let config = Descriptor {
+                media_type: media_type.to_owned(),
+                digest: Digest::of(b""),
+                size: 0,
+            };
+            check_config(&config).map_err(|error| error.to_string())
+        };
+        for media_type in [OCI_CONFIG, DOCKER_CONFIG, "", "application/octet-stream"] {
+            assert_eq!(checked(media_type), Ok(()), "{media_type}");
+        }
+        for (media_type, words) in [
+            (
+                "application/vnd.cncf.helm.config.v1+json",
+                "Encountered remote \"application/vnd.cncf.helm.config.v1+json\"(unknown) when fetching",
+            ),
+            (
+                PLUGIN_CONFIG,
+                "Encountered remote \"application/vnd.docker.plugin.v1+json\"(plugin) when fetching",
+            ),
+            (
+                "application/vnd.docker.ai.model.config.v0.1+json",
+                "AI models are not yet supported by the Engine, please use \"docker model pull/run\" instead",
+            ),
+        ] {
+            assert_eq!(checked(media_type), Err(words.to_owned()));
+        }
     }
 
     #[test]

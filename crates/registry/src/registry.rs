@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 
 use crate::error::Result;
 use crate::manifest::Descriptor;
+use crate::quota::Quota;
 
 /// The content of a blob, piece by piece.
 pub type BlobStream = BoxStream<'static, Result<Bytes>>;
@@ -28,6 +29,11 @@ pub trait Registry: Send + Sync {
         descriptor: &'a Descriptor,
         offset: u64,
     ) -> BoxFuture<'a, Result<Blob>>;
+
+    /// How much may still be pulled, as the registry told at the last manifest.
+    fn quota(&self) -> Option<Quota> {
+        None
+    }
 }
 
 /// A manifest as a registry gave it.

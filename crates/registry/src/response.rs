@@ -1,5 +1,7 @@
 //! What an answer that is no success means (OCI distribution specification, "Error Codes").
 
+use std::time::Duration;
+
 use conex_reference::Reference;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, WWW_AUTHENTICATE};
@@ -7,6 +9,8 @@ use serde::Deserialize;
 
 use crate::challenge::{self, Challenge};
 use crate::error::{RegistryError, RegistryMessage};
+use crate::quota::Quota;
+use crate::transport::retry_after;
 
 /// As much of an unreadable body as an error shows.
 const SHOWN: usize = 512;
@@ -55,6 +59,7 @@ pub(crate) fn refusal(asked: Asked<'_>, status: StatusCode, headers: &HeaderMap,
         return RegistryError::UnexpectedStatus {
             operation: asked.operation.to_owned(),
             status: format!("{} {reason}", status.as_u16()).trim_end().to_owned(),
+            retry_after: retry_after(status, headers),
         };
     }
     // RFC 6750, section 3.1: the challenge tells more than the body does.
@@ -63,7 +68,12 @@ pub(crate) fn refusal(asked: Asked<'_>, status: StatusCode, headers: &HeaderMap,
         .find_map(bearer_error)
         .filter(|_| status == StatusCode::UNAUTHORIZED);
     match bearer_error.map_or_else(|| message(status, body), Ok) {
-        Ok(cause) => classify(asked, cause),
+        Ok(mut cause) if status == StatusCode::TOO_MANY_REQUESTS => {
+            let wait = retry_after(status, headers);
+            cause.message.push_str(&limits(headers, wait, jiff::Timestamp::now()));
+            classify(asked, cause, wait)
+        }
+        Ok(cause) => classify(asked, cause, retry_after(status, headers)),
         Err(reason) => RegistryError::UnreadableResponse {
             operation: asked.operation.to_owned(),
             status: status.as_u16(),
@@ -73,7 +83,21 @@ pub(crate) fn refusal(asked: Asked<'_>, status: StatusCode, headers: &HeaderMap,
     }
 }
 
-fn classify(asked: Asked<'_>, cause: RegistryMessage) -> RegistryError {
+/// What a registry that is asked too often tells of its limits, behind its words.
+fn limits(headers: &HeaderMap, wait: Option<Duration>, now: jiff::Timestamp) -> String {
+    let quota = Quota::of(headers).map(|quota| quota.to_string());
+    let reset = wait.and_then(|wait| now.checked_add(wait).ok());
+    let reset = reset.and_then(|reset| jiff::Timestamp::from_second(reset.as_second()).ok());
+    let reset = reset.map(|reset| format!("try again at {reset}"));
+    let told: Vec<String> = quota.into_iter().chain(reset).collect();
+    if told.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", told.join(", "))
+    }
+}
+
+fn classify(asked: Asked<'_>, cause: RegistryMessage, retry_after: Option<Duration>) -> RegistryError {
     let host = asked.host.to_owned();
     match cause.code.as_str() {
         "DENIED" => RegistryError::AccessDenied {
@@ -95,6 +119,7 @@ fn classify(asked: Asked<'_>, cause: RegistryMessage) -> RegistryError {
             host,
             operation: asked.operation.to_owned(),
             cause,
+            retry_after,
         },
     }
 }
@@ -252,6 +277,24 @@ mod tests {
         ] {
             assert_eq!(refused(status, "", body).to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_limit_is_told_with_its_end() {
+        let now: jiff::Timestamp = "2026-01-01T00:00:00.7Z".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(limits(&headers, None, now), "");
+        let hour = Some(Duration::from_secs(3600));
+        assert_eq!(limits(&headers, hour, now), " (try again at 2026-01-01T01:00:00Z)");
+        headers.insert("ratelimit-limit", "100;w=21600".parse().unwrap());
+        headers.insert("ratelimit-remaining", "0;w=21600".parse().unwrap());
+        let both = " (0 of 100 pulls left in 6 h, try again at 2026-01-01T01:00:00Z)";
+        assert_eq!(limits(&headers, hour, now), both);
+        // No end that a calendar has.
+        assert_eq!(
+            limits(&headers, Some(Duration::MAX), now),
+            " (0 of 100 pulls left in 6 h)"
+        );
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Client {
             basic.set_sensitive(true);
             outgoing.headers.insert(AUTHORIZATION, basic);
         }
-        let (head, body) = transport.send(&outgoing).await?.response.into_parts();
+        let (head, body) = transport.send_patiently(&outgoing).await?.response.into_parts();
         if head.status != StatusCode::OK {
             return Err(SearchError::Status(head.status.as_u16()));
         }

@@ -1,7 +1,9 @@
 //! What one pull or push has in hand: which endpoint, with which authorization, and what answers are.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use conex_reference::{Digest, Reference};
@@ -10,12 +12,14 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue}
 use hyper::{Method, Response, StatusCode};
 
 use crate::challenge::Challenge;
+use crate::config::Limits;
 use crate::credentials::Credentials;
 use crate::endpoint::{self, Endpoint, Standing};
 use crate::error::{RegistryError, Result};
 use crate::hosts::Capability;
 use crate::http::Client;
 use crate::manifest;
+use crate::quota::Quota;
 use crate::registry::FetchedManifest;
 use crate::response::{Asked, challenges, refusal};
 use crate::token::{Freshness, Tokens};
@@ -49,6 +53,19 @@ pub(crate) struct Session {
     endpoints: Mutex<HashMap<String, Arc<[Endpoint]>>>,
     /// How often each blob was begun.
     begun: Mutex<HashMap<Digest, usize>>,
+    /// Connections by which blobs come.
+    occupied: Arc<AtomicUsize>,
+    /// What was told of it last.
+    quota: Mutex<Option<Quota>>,
+}
+
+/// A connection by which a blob comes, as long as it is held.
+pub(crate) struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Session {
@@ -63,6 +80,8 @@ impl Session {
             mirrors_tokens: Tokens::default(),
             endpoints: Mutex::default(),
             begun: Mutex::default(),
+            occupied: Arc::default(),
+            quota: Mutex::default(),
         }
     }
 
@@ -80,7 +99,7 @@ impl Session {
         while let Some(endpoint) = candidates.next(self).await {
             let mut outgoing = endpoint.ask(Method::GET, endpoint.url(repository, &format!("blobs/{digest}")));
             outgoing.headers = headers.clone();
-            match self.fetch(endpoint, repository, outgoing).await {
+            match self.fetch_once(endpoint, repository, outgoing).await {
                 Ok((_, response)) => return Ok((response, candidates.index())),
                 Err(error) => candidates.failed(error),
             }
@@ -96,14 +115,50 @@ impl Session {
         *count - 1
     }
 
+    /// How much may still be pulled, as far as it was told.
+    pub(crate) fn quota(&self) -> Option<Quota> {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many connections blobs are to come by at once.
+    pub(crate) fn connections(&self) -> usize {
+        self.transport.limits().connections
+    }
+
+    /// A connection for a blob, which each has.
+    pub(crate) fn occupy(&self) -> Slot {
+        self.occupied.fetch_add(1, Ordering::Relaxed);
+        Slot(Arc::clone(&self.occupied))
+    }
+
+    /// A further one, where there is one to spare.
+    pub(crate) fn try_occupy(&self) -> Option<Slot> {
+        let more = |occupied: usize| (occupied < self.connections()).then_some(occupied + 1);
+        let taken = self.occupied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then(|| Slot(Arc::clone(&self.occupied)))
+    }
+
     pub(crate) async fn manifest(&self, endpoint: &Endpoint, reference: &Reference) -> Result<FetchedManifest> {
+        let mut patience = Patience::new(self.transport.limits());
+        loop {
+            match self.manifest_once(endpoint, reference).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => patience.after(endpoint, error).await?,
+            }
+        }
+    }
+
+    async fn manifest_once(&self, endpoint: &Endpoint, reference: &Reference) -> Result<FetchedManifest> {
         let url = endpoint.url(reference, &format!("manifests/{}", reference.tag_or_digest()));
         let mut outgoing = endpoint.ask(Method::GET, url);
         outgoing
             .headers
             .insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPT));
-        let (outgoing, response) = self.fetch(endpoint, reference, outgoing).await?;
+        let (outgoing, response) = self.fetch_once(endpoint, reference, outgoing).await?;
         let (head, body) = response.into_parts();
+        if let Some(quota) = Quota::of(&head.headers) {
+            *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = Some(quota);
+        }
         if content_length(&head.headers).is_some_and(|length| length > MANIFEST) {
             return Err(RegistryError::TooLarge {
                 operation: outgoing.operation(),
@@ -114,8 +169,24 @@ impl Session {
         verified(endpoint, reference, &head.headers, bytes)
     }
 
-    /// The successful answer to a request.
+    /// The successful answer to a request that may be sent twice.
     pub(crate) async fn fetch(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        outgoing: Outgoing,
+    ) -> Result<(Outgoing, Response<Incoming>)> {
+        let mut patience = Patience::new(self.transport.limits());
+        loop {
+            match self.fetch_once(endpoint, reference, outgoing.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => patience.after(endpoint, error).await?,
+            }
+        }
+    }
+
+    /// The successful answer to a request, for whom tries several times himself.
+    pub(crate) async fn fetch_once(
         &self,
         endpoint: &Endpoint,
         reference: &Reference,
@@ -347,6 +418,35 @@ impl Session {
             next: 0,
             last: None,
         })
+    }
+}
+
+/// Attempts at what is small: as long as the registry asks to wait (RFC 9110, section 10.2.3), and where what came was broken.
+struct Patience {
+    left: u32,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            left: limits.attempts,
+            pause: limits.pause,
+        }
+    }
+
+    /// Waits before the next attempt; gives the error back where there is none. Whom others come after is not waited for.
+    async fn after(&mut self, endpoint: &Endpoint, error: RegistryError) -> Result<()> {
+        self.left = self.left.saturating_sub(1);
+        let is_of_use = error.is_broken() || error.retry_after().is_some() && !error.asks_too_much();
+        if self.left == 0 || !endpoint.is_last || !is_of_use {
+            return Err(error);
+        }
+        let pause = self.pause.max(error.retry_after().unwrap_or_default());
+        tracing::info!(%error, seconds = pause.as_secs(), "a registry is asked again");
+        tokio::time::sleep(pause).await;
+        self.pause = self.pause.saturating_mul(2);
+        Ok(())
     }
 }
 

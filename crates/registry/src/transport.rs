@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::config::Limits;
 use crate::connect::Connector;
-use crate::error::{RegistryError, Result, TransportError};
+use crate::error::{LONGEST_WAIT, RegistryError, Result, TransportError};
 use crate::hosts::Peer;
 
 /// How many redirects are followed; as many as Go's client does.
@@ -40,9 +40,6 @@ pub(crate) struct Transport {
     connector: Connector,
     user_agent: HeaderValue,
 }
-
-/// Longest that a server may have a request wait; one that wants more time is told as the refusal that it is.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A request, which may be sent several times.
 #[derive(Debug, Clone)]
@@ -134,7 +131,7 @@ impl Transport {
         headers.extend(outgoing.own.clone());
         let mut is_foreign = false;
         for _ in 0..=REDIRECTS {
-            let response = self.send_once(outgoing, &uri, &headers).await?;
+            let response = self.ask(outgoing, &uri, &headers).await?;
             if !is_redirect(response.status()) {
                 return Ok(Answer { response, is_foreign });
             }
@@ -155,24 +152,17 @@ impl Transport {
         Err(outgoing.protocol_error(format!("stopped after {REDIRECTS} redirects")))
     }
 
-    /// Sends a request, again after as long as the server asks to wait (RFC 9110, section 10.2.3).
-    async fn send_once(&self, outgoing: &Outgoing, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>> {
+    /// As `send`, again after as long as the server asks to wait.
+    pub(crate) async fn send_patiently(&self, outgoing: &Outgoing) -> Result<Answer> {
         let mut attempts = 1;
         loop {
-            let response = self.ask(outgoing, uri, headers).await?;
-            let wait = retry_after(response.status(), response.headers(), jiff::Timestamp::now());
+            let answer = self.send(outgoing).await?;
+            let wait = retry_after(answer.response.status(), answer.response.headers());
             match wait.filter(|wait| *wait <= LONGEST_WAIT && attempts < self.limits().attempts) {
-                Some(wait) => {
-                    tracing::info!(
-                        url = outgoing.url,
-                        seconds = wait.as_secs(),
-                        "the registry asks to wait"
-                    );
-                    tokio::time::sleep(wait).await;
-                    attempts += 1;
-                }
-                None => return Ok(response),
+                Some(wait) => wait_for(outgoing, wait).await,
+                None => return Ok(answer),
             }
+            attempts += 1;
         }
     }
 
@@ -243,9 +233,9 @@ impl Transport {
 
     /// The whole body of an answer, if it is not longer than `limit` bytes.
     pub(crate) async fn read_all(&self, outgoing: &Outgoing, body: Incoming, limit: u64) -> Result<Bytes> {
-        let mut body = body;
+        let mut body = Body::new(body, self.limits().stall);
         let mut bytes = BytesMut::new();
-        while let Some(piece) = next_piece(&mut body, self.limits().stall).await {
+        while let Some(piece) = body.next().await {
             let piece = piece.map_err(|source| RegistryError::Body {
                 operation: outgoing.operation(),
                 source,
@@ -263,7 +253,11 @@ impl Transport {
 }
 
 /// How long a server asks to wait that is asked too often or has too much to do; in seconds, or until a date.
-fn retry_after(status: StatusCode, headers: &HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    retry_after_at(status, headers, jiff::Timestamp::now())
+}
+
+fn retry_after_at(status: StatusCode, headers: &HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
     if ![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
         return None;
     }
@@ -276,13 +270,59 @@ fn retry_after(status: StatusCode, headers: &HeaderMap, now: jiff::Timestamp) ->
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
-/// The next bytes of a body; `None` at its end.
-pub(crate) async fn next_piece(
+/// Waits as long as a server asks to.
+async fn wait_for(outgoing: &Outgoing, wait: Duration) {
+    tracing::info!(
+        url = outgoing.url,
+        seconds = wait.as_secs(),
+        "the registry asks to wait"
+    );
+    tokio::time::sleep(wait).await;
+}
+
+/// Least that is to come of a body in the time after which it counts as standing still: one that trickles is no better.
+const TRICKLE: u64 = 8 << 10;
+
+/// A body, which must keep coming.
+pub(crate) struct Body {
+    body: Incoming,
+    stall: Duration,
+    /// Time that was spent on waiting for it, since so much came as is least.
+    waited: Duration,
+    came: u64,
+}
+
+impl Body {
+    pub(crate) fn new(body: Incoming, stall: Duration) -> Self {
+        Self {
+            body,
+            stall,
+            waited: Duration::ZERO,
+            came: 0,
+        }
+    }
+
+    /// The next bytes; `None` at its end.
+    pub(crate) async fn next(&mut self) -> Option<std::result::Result<Bytes, TransportError>> {
+        let asked = Instant::now();
+        let limit = self.stall.saturating_sub(self.waited);
+        let piece = next_piece(&mut self.body, limit, self.stall).await;
+        self.waited += asked.elapsed();
+        self.came += piece.iter().flatten().map(|bytes| bytes.len() as u64).sum::<u64>();
+        if self.came >= TRICKLE {
+            (self.waited, self.came) = (Duration::ZERO, 0);
+        }
+        piece
+    }
+}
+
+async fn next_piece(
     body: &mut Incoming,
+    limit: Duration,
     stall: Duration,
 ) -> Option<std::result::Result<Bytes, TransportError>> {
     loop {
-        let frame = match timeout(stall, body.frame()).await {
+        let frame = match timeout(limit, body.frame()).await {
             Ok(frame) => frame?,
             Err(_) => {
                 return Some(Err(TransportError::Stalled {
@@ -413,7 +453,7 @@ mod tests {
         let asked = |status: u16, text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
-            retry_after(StatusCode::from_u16(status).unwrap(), &headers, now).map(|wait| wait.as_secs())
+            retry_after_at(StatusCode::from_u16(status).unwrap(), &headers, now).map(|wait| wait.as_secs())
         };
         assert_eq!(asked(429, "120"), Some(120));
         assert_eq!(asked(503, " 3 "), Some(3));
@@ -421,7 +461,10 @@ mod tests {
         assert_eq!(asked(429, "Wed, 21 Oct 2026 07:27:00 GMT"), Some(0));
         assert_eq!(asked(429, "soon"), None);
         assert_eq!(asked(200, "120"), None);
-        assert_eq!(retry_after(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), now), None);
+        assert_eq!(
+            retry_after_at(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), now),
+            None
+        );
     }
 
     #[test]

@@ -89,13 +89,15 @@ impl Destination {
                 Err(error) => error,
             };
             state.failures += 1;
-            if !may_pass(&error) || state.failures >= self.session.transport.limits().attempts {
+            let may_pass = may_pass(&error) && !error.asks_too_much();
+            if !may_pass || state.failures >= self.session.transport.limits().attempts {
                 if let Some(location) = state.location {
                     self.cancel_upload(location).await;
                 }
                 return Err(error);
             }
-            self.pause(state.failures, content).await;
+            let asked = error.retry_after().unwrap_or_default();
+            self.pause(state.failures, asked, content).await;
         }
     }
 
@@ -198,11 +200,11 @@ impl Destination {
         }
     }
 
-    /// Waits before another attempt, and tells how long.
-    async fn pause(&self, failures: u32, content: &dyn Upload) {
+    /// Waits before another attempt, as long as the registry asks for at least, and tells how long.
+    async fn pause(&self, failures: u32, asked: Duration, content: &dyn Upload) {
         let factor = 1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
         let base = self.session.transport.limits().pause.saturating_mul(PATIENCE);
-        let mut left = base.saturating_mul(factor).min(PAUSE);
+        let mut left = base.saturating_mul(factor).min(PAUSE).max(asked);
         while !left.is_zero() {
             content.retrying_in(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
             let step = left.min(Duration::from_secs(1));

@@ -303,15 +303,18 @@ async fn a_mirror_is_known_by_its_certificate_and_knows_ours() {
         error.to_string()
     };
     let identity = "client = [[\"../../own.cert\", \"../../own.key\"]]";
+    // Which alert it is depends on the registry's age, and whether it is read before the end of the connection on luck.
+    let refused = ["remote error: tls: ", "connection reset by peer", "EOF", "broken pipe"];
+    let unknown = ["certificate signed by unknown authority"];
     for (more, words) in [
-        ("", "certificate signed by unknown authority"),
-        (identity, "certificate signed by unknown authority"),
-        ("ca = \"../../server.crt\"", "tls: "),
-        ("ca = \"../../nosuch.crt\"", "nosuch.crt"),
-        (&format!("ca = \"../../server.crt\"\n{identity}"), "not found"),
-        (&format!("skip_verify = true\n{identity}"), "not found"),
+        ("", &unknown[..]),
+        (identity, &unknown),
+        ("ca = \"../../server.crt\"", &refused),
+        ("ca = \"../../nosuch.crt\"", &["nosuch.crt"]),
+        (&format!("ca = \"../../server.crt\"\n{identity}"), &["not found"]),
+        (&format!("skip_verify = true\n{identity}"), &["not found"]),
     ] {
         let error = found(more).await;
-        assert!(error.contains(words), "{more}: {error}");
+        assert!(words.iter().any(|words| error.contains(words)), "{more}: {error}");
     }
 }

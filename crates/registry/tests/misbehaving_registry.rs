@@ -130,7 +130,7 @@ async fn a_blob_of_another_length_is_refused() {
 async fn a_manifest_that_is_not_the_one_asked_for_is_refused() {
     let (faulty, manifest, reference) = with_image();
     let by_digest = reference.clone().with_digest(manifest.digest());
-    faulty.order("/manifests/", Fault::Corrupt, 1);
+    faulty.order("/manifests/", Fault::Corrupt, usize::MAX);
     let error = anonymous().manifest(&by_digest).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -139,11 +139,19 @@ async fn a_manifest_that_is_not_the_one_asked_for_is_refused() {
     assert_eq!(error.kind(), ErrorKind::BadResponse);
     let announced =
         Reply::new(200, "application/json", "{}").header("Docker-Content-Digest", &manifest.digest().to_string());
-    faulty.order("/manifests/", Fault::Instead(announced), 1);
+    faulty.forget_orders();
+    faulty.order("/manifests/", Fault::Instead(announced), usize::MAX);
     assert!(matches!(
         anonymous().manifest(&reference).await,
         Err(RegistryError::ManifestDigest { .. })
     ));
+    // What was changed on the way is asked for again.
+    faulty.forget_orders();
+    faulty.order("/manifests/", Fault::Corrupt, 1);
+    assert_eq!(
+        anonymous().manifest(&by_digest).await.unwrap().digest,
+        manifest.digest()
+    );
 }
 
 #[tokio::test]

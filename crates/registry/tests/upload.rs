@@ -21,6 +21,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use crate::client::{account, anonymous, config};
 use crate::registries::encoding::field;
 use crate::registries::http::{Piece, Reply, Request, Server, breaking_off};
+use crate::registries::proxy::{Ill, Proxy};
 use crate::registries::real::{Access, Protocol, RealRegistry};
 use crate::registries::tokens::{Policy, TokenServer};
 
@@ -92,6 +93,8 @@ struct Taking {
     refusal: Option<Reply>,
     /// How many `PATCH` are answered with 401.
     unauthorized: usize,
+    /// Bytes that a chunk has at least which is not the last.
+    least: usize,
 }
 
 impl Taking {
@@ -115,7 +118,9 @@ impl Taking {
                 }
                 let name = self.uploads.len().to_string();
                 self.uploads.insert(name.clone(), Vec::new());
-                reply(202).header("Location", &format!("/v2/a/blobs/uploads/{name}?state=x"))
+                reply(202)
+                    .header("Location", &format!("/v2/a/blobs/uploads/{name}?state=x"))
+                    .header("OCI-Chunk-Min-Length", &self.least.to_string())
             }
             "PATCH" if self.unauthorized > 0 => {
                 self.unauthorized -= 1;
@@ -125,6 +130,10 @@ impl Taking {
                 let Some(upload) = self.uploads.get_mut(&last) else {
                     return unknown();
                 };
+                // Nobody may follow one that was too small.
+                if upload.len() % self.least.max(1) != 0 && upload.len() < self.least {
+                    return Reply::error(416, "SIZE_INVALID", "a chunk before was too small");
+                }
                 upload.extend_from_slice(&request.body);
                 if !request.is_whole && self.forgets {
                     self.uploads.remove(&last);
@@ -402,4 +411,71 @@ async fn upload_to(real: &RealRegistry, content: &Pieces) -> Digest {
     let uploaded = one.upload(content).await.unwrap();
     assert_eq!(content.counts().1, 2);
     uploaded.digest
+}
+
+/// Uploads through each fault; `most` is what may go over the wire, in twentieths of what is uploaded.
+async fn through_faults(target: SocketAddr, most: u64) {
+    let moment = Ill::Delay(std::time::Duration::from_millis(200));
+    for (number, (request, ill)) in [
+        ("POST ", moment),
+        ("POST ", Ill::CutHead),
+        ("PATCH ", Ill::CutRequest(2_000_000)),
+        ("PATCH ", Ill::CutHead),
+        ("PATCH ", Ill::Cut(0)),
+        ("PUT ", Ill::CutHead),
+        ("GET /v2/", Ill::CutHead),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let proxy = Proxy::before(target);
+        let mut bytes = noise(3_000_000);
+        bytes.push(u8::try_from(number).unwrap());
+        let content = Pieces::new(bytes);
+        let one = destination(&proxy.domain(), "one", Credentials::default()).await;
+        proxy.order(request, ill, 1);
+        if request == "GET /v2/" {
+            // What asks how far an upload came fares ill too.
+            proxy.order("PATCH ", Ill::CutRequest(2_000_000), 1);
+        }
+        let uploaded = one.upload(&content).await.unwrap();
+        assert_eq!(uploaded.digest, Digest::of(&content.bytes), "{ill:?}");
+        let direct = destination(&target.to_string(), "one", Credentials::default()).await;
+        let size = content.bytes.len() as u64;
+        assert_eq!(direct.blob_size(&uploaded.digest).await.unwrap(), Some(size), "{ill:?}");
+        assert_eq!(proxy.outstanding(), 0, "{request} {ill:?}");
+        assert!(proxy.up() < size * most / 20, "{request} {ill:?}: {}", proxy.up());
+    }
+}
+
+#[tokio::test]
+async fn an_upload_comes_right_through_every_fault_and_hardly_anything_goes_twice() {
+    let (server, _) = Taking::default().start();
+    through_faults(server.address, 22).await;
+}
+
+#[tokio::test]
+async fn the_real_registry_forgets_what_broke_off_and_gets_it_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = RealRegistry::start(&directory.path().join("open"), &Access::Open, &Protocol::Http);
+    through_faults(real.address, 42).await;
+}
+
+#[tokio::test]
+async fn a_least_length_of_chunks_is_kept() {
+    let (server, state) = Taking {
+        least: 1_000_000,
+        ..Taking::default()
+    }
+    .start();
+    let content = Pieces::new(noise(3_000_000));
+    let digest = upload(server.address, &content).await.unwrap();
+    assert_eq!(state.lock().unwrap().blobs[&digest.to_string()], content.bytes);
+    // All of it is one chunk, however small its pieces are.
+    assert_eq!(methods(&server), ["POST", "PATCH", "PUT"]);
+    let content = Pieces::new(noise(3_000_000));
+    let digest = upload(breaking_off(server.address, 1_500_000, 1), &content)
+        .await
+        .unwrap();
+    assert_eq!(state.lock().unwrap().blobs[&digest.to_string()], content.bytes);
 }

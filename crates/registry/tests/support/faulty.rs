@@ -152,20 +152,30 @@ impl State {
 }
 
 fn faulty(request: &Request, content: Content, fault: Option<Fault>) -> Reply {
+    // As registries do, so that it is seen what comes wrong by a tag.
+    let digest = request
+        .path
+        .contains("/manifests/")
+        .then(|| content.digest().to_string());
     let all = content.bytes;
-    let start = request
+    let part = request
         .header("range")
-        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let start = start.filter(|start| *start < all.len() && !matches!(fault, Some(Fault::IgnoreRange)));
-    let mut reply = match start {
-        Some(start) => Reply::new(206, &content.media_type, &all[start..]).header(
-            "Content-Range",
-            &format!("bytes {start}-{}/{}", all.len() - 1, all.len()),
-        ),
-        None => Reply::new(200, &content.media_type, all.clone()),
+        .and_then(|range| range.strip_prefix("bytes=")?.split_once('-'))
+        .and_then(|(start, last)| Some((start.parse::<usize>().ok()?, last.parse().unwrap_or(usize::MAX))));
+    let part = part.filter(|(start, _)| *start < all.len() && !matches!(fault, Some(Fault::IgnoreRange)));
+    let part = part.map(|(start, last)| (start, last.min(all.len() - 1)));
+    let (mut reply, mut rest) = match part {
+        Some((start, last)) => {
+            let range = format!("bytes {start}-{last}/{}", all.len());
+            let reply = Reply::new(206, &content.media_type, "").header("Content-Range", &range);
+            (reply, all[start..=last].to_vec())
+        }
+        None => (Reply::new(200, &content.media_type, ""), all),
     };
-    let mut rest = all[start.unwrap_or(0)..].to_vec();
     reply.length = Length::Announced(rest.len());
+    if let Some(digest) = digest {
+        reply = reply.header("Docker-Content-Digest", &digest);
+    }
     let split = |at: usize| (rest[..at.min(rest.len())].to_vec(), rest[at.min(rest.len())..].to_vec());
     reply.body = match fault {
         Some(Fault::WithholdLastByte(gate)) => {

@@ -15,5 +15,6 @@ pub(crate) mod encoding;
 pub(crate) mod faulty;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod proxy;
 pub(crate) mod real;
 pub(crate) mod tokens;
