@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use conex_tests::{busybox_layer, layer_of};
+use conex_tests::{Engine, Sandbox, busybox_layer, layer_of};
 use serde_json::json;
 
 use crate::archives::{Saved, archive, compressed, layer, with_manifest};
@@ -381,4 +381,57 @@ fn archives_of_images_are_answered_the_same() {
         ],
         &[],
     );
+}
+
+#[test]
+#[ignore = "needs the reference engine: cargo xtask reference"]
+fn archives_go_from_either_engine_to_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::env::var_os("CONEX_TEST_REFERENCE").expect("CONEX_TEST_REFERENCE names the reference's directory");
+    let theirs = Sandbox::with_busybox_beside_registries(Engine::Reference(root.into()));
+    let ours = Sandbox::with_busybox_beside_registries(Engine::Conex);
+    let id = |sandbox: &Sandbox, name: &str| sandbox.ok(&["image", "inspect", "--format", "{{.Id}}", name]);
+    for (number, (from, to)) in [(&theirs, &ours), (&ours, &theirs)].into_iter().enumerate() {
+        let (name, container) = (format!("made:{number}"), format!("made-{number}"));
+        let script = format!("echo {number} >/etc/number; rm /etc/secret; ln /etc/number /etc/same");
+        let run = [
+            "run",
+            "--network",
+            "none",
+            "--name",
+            &container,
+            "busybox",
+            "sh",
+            "-c",
+            &script,
+        ];
+        from.ok(&run);
+        from.ok(&["commit", &container, &name]);
+        let path = directory.path().join(&container);
+        let path = path.to_str().unwrap();
+        from.ok(&["save", "-o", path, &name, "busybox"]);
+        to.ok(&["load", "-q", "-i", path]);
+        assert_eq!(id(from, &name), id(to, &name));
+        let shown = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            &name,
+            "sh",
+            "-c",
+            "cat /etc/same; ls /etc/secret || true",
+        ];
+        assert_eq!(to.ok(&shown), number.to_string());
+    }
+    // Of several platforms Docker takes the one that is meant where none is said.
+    let registry = RealRegistry::start(&directory.path().join("registry"), &Access::Open, &Protocol::Http);
+    fill(&registry);
+    let name = format!("{}/oci:both", registry.domain());
+    ours.ok(&["pull", "-q", "--platform", "linux/arm64", &name]);
+    ours.ok(&["pull", "-q", &name]);
+    let path = directory.path().join("both.tar");
+    ours.ok(&["save", "-o", path.to_str().unwrap(), &name]);
+    theirs.ok(&["load", "-q", "-i", path.to_str().unwrap()]);
+    assert_eq!(id(&theirs, &name), id(&ours, &name));
 }
