@@ -26,6 +26,7 @@ mod config;
 mod create;
 mod error;
 mod find;
+mod hashing;
 mod held;
 mod image;
 mod images;

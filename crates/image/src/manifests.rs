@@ -47,6 +47,9 @@ pub enum ManifestKind {
     Unknown,
 }
 
+/// An image with the digest of its manifest, where it has one.
+type Here = (Option<Digest>, Arc<Image>);
+
 /// An index, as far as its entries are told apart.
 #[derive(Deserialize)]
 struct Index {
@@ -78,8 +81,7 @@ impl Images {
     /// The manifests under the names of an image, in the order of the index where they came by one. Blocks on the disk.
     #[must_use]
     pub fn manifests(&self, image: &Image) -> Vec<ManifestSummary> {
-        let (target, here) = self.together(image);
-        let mut here: Vec<(Option<Digest>, Arc<Image>)> = here;
+        let (target, mut here) = self.together(image);
         let mut summaries = Vec::new();
         let index = target.and_then(|target| self.shared.content.read(&target).ok());
         let index: Option<Index> = index.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -101,7 +103,7 @@ impl Images {
     }
 
     /// The images that share a name with this one, itself among them, with their manifests; and what they came by.
-    fn together(&self, image: &Image) -> (Option<Digest>, Vec<(Option<Digest>, Arc<Image>)>) {
+    fn together(&self, image: &Image) -> (Option<Digest>, Vec<Here>) {
         let index = self.shared.index();
         let meanings = index.names.of_image(&image.id).filter_map(|name| index.names.get(name));
         let largest = meanings.max_by_key(|meaning| (meaning.images.len(), meaning.target.is_some()));

@@ -87,10 +87,7 @@ impl Images {
             .zip(diff_ids)
             .map(|(layer, diff_id)| wanted(&request, layer, diff_id))
             .collect();
-        // An image that is here is not told of layer by layer.
-        let is_here = self.shared.index().images.contains_key(&id);
-        let of_layers: ProgressSink = if is_here { Arc::new(|_| ()) } else { sink.clone() };
-        let held = self.fetch(wanted, &blobs, &of_layers).await?;
+        let held = self.fetch(wanted, &blobs, &self.sink_of_layers(&id, &sink)).await?;
         // It may have been removed meanwhile.
         let known = was_known && self.has(&id, &names, digest);
         if !known {
@@ -120,6 +117,15 @@ impl Images {
             digest: digest.to_string(),
             up_to_date: known,
         })
+    }
+
+    /// Where the layers of an image are told of: an image that is here is not told of layer by layer.
+    fn sink_of_layers(&self, id: &str, sink: &ProgressSink) -> ProgressSink {
+        if self.shared.index().images.contains_key(id) {
+            Arc::new(|_| ())
+        } else {
+            sink.clone()
+        }
     }
 
     /// Brings the layers of these blobs in. What comes of the blobs is kept as long as it may be of use.

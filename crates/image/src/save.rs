@@ -14,10 +14,10 @@ use conex_archive::{Entry, Kind, Mtime, Skeleton, TarWriter};
 use conex_reference::{AnyReference, Digest, Platform, Reference};
 use conex_registry::manifest::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{FindError, SaveError};
 use crate::find::{Named, resolve};
+use crate::hashing::Hashing;
 use crate::image::Image;
 use crate::images::Images;
 use crate::index::Index;
@@ -162,12 +162,9 @@ impl LayerSource {
             source,
         };
         let root = File::open(&self.root).map_err(failed)?;
-        let mut hashed = Hashed {
-            output,
-            hash: Sha256::new(),
-        };
-        self.skeleton.assemble(root.as_fd(), &mut hashed).map_err(failed)?;
-        if Digest::from_bytes(hashed.hash.finalize().into()) == self.diff_id {
+        let mut hashing = Hashing::new(output).map_err(failed)?;
+        self.skeleton.assemble(root.as_fd(), &mut hashing).map_err(failed)?;
+        if hashing.finish().map_err(failed)? == self.diff_id {
             return Ok(());
         }
         Err(failed(io::Error::new(
@@ -445,23 +442,5 @@ fn member(path: &str, kind: Kind, size: u64) -> Entry {
         major: 0,
         minor: 0,
         xattrs: Vec::new(),
-    }
-}
-
-/// Hashes what is written.
-struct Hashed<'a> {
-    output: &'a mut dyn Write,
-    hash: Sha256,
-}
-
-impl Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write_all(bytes)?;
-        self.hash.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
     }
 }
