@@ -49,6 +49,14 @@ pub(crate) const FIGURES: &[Figure] = &[
         name: "images-1000",
         measure: crate::images::list,
     },
+    Figure {
+        name: "pull-one-layer",
+        measure: crate::pulls::of_one_layer,
+    },
+    Figure {
+        name: "pull-large-layer",
+        measure: crate::pulls::of_a_large_layer,
+    },
 ];
 
 /// Short lines that are captured.
