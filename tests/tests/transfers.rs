@@ -160,7 +160,7 @@ fn a_push_comes_right_through_every_fault() {
         let proxy = Proxy::before(registry.address);
         let name = format!("{}/pushed{number}", proxy.domain());
         let layer = layer_of(&[("large", &noise(2_000_000 + number))]);
-        let archive = archive_of(&format!("{name}:latest"), &layer);
+        let archive = archive_of(&name, &layer);
         let loaded = sandbox.with_input(&["load"], &archive);
         assert_eq!(loaded.code, 0, "{loaded:?}");
         proxy.order(request, ill, 1);
