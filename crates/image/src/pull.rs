@@ -105,10 +105,7 @@ impl Images {
             self.record(image, held).await?;
         }
         self.forget_transfers(&blobs).await;
-        if let Some(quota) = request.registry.quota().filter(Quota::is_low) {
-            let status = Status::LowQuota(quota);
-            sink(Progress { id: None, status });
-        }
+        warn_of_limit(&request, &sink);
         conclude(&sink, reference, digest, known);
         let image = self.shared.index().image(&id);
         let image = image.ok_or(PullError::Layer(LayerError::CutOff))?;
@@ -247,6 +244,14 @@ async fn on_blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| LayerError::CutOff)?
+}
+
+/// Tells how much may still be pulled, where that is little.
+fn warn_of_limit(request: &PullRequest, sink: &ProgressSink) {
+    if let Some(quota) = request.registry.quota().filter(Quota::is_low) {
+        let status = Status::LowQuota(quota);
+        sink(Progress { id: None, status });
+    }
 }
 
 /// The last lines of a pull.
