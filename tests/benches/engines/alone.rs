@@ -50,11 +50,11 @@ pub(crate) const FIGURES: &[Figure] = &[
         measure: crate::images::list,
     },
     Figure {
-        name: "pull-one-layer",
+        name: "pull-one",
         measure: crate::pulls::of_one_layer,
     },
     Figure {
-        name: "pull-large-layer",
+        name: "pull-large",
         measure: crate::pulls::of_a_large_layer,
     },
 ];

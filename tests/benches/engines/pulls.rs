@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use conex_tests::{Engine, Sandbox, config_of, layer_of};
 
 use crate::median;
-use crate::registries::faulty::Faulty;
 use crate::registries::image::{Content, Image, OCI_CONFIG, OCI_LAYER_GZIP};
 use crate::registries::proxy::Proxy;
 use crate::registries::real::{Access, Protocol, RealRegistry};
@@ -107,8 +106,10 @@ pub(crate) fn of_one_layer() -> String {
 
 /// A large layer by one connection and by three, where each is slow and where none is.
 pub(crate) fn of_a_large_layer() -> String {
-    let faulty = Faulty::start();
-    faulty.add("large", "latest", &image(&[layer_of(&[("large", &noise(LARGE, 1))])]));
+    let directory = tempfile::tempdir().unwrap();
+    let registry = RealRegistry::start(&directory.path().join("registry"), &Access::Open, &Protocol::Http);
+    let large = image(&[layer_of(&[("large", &noise(LARGE, 1))])]);
+    registry.pusher("large", None).image(&large, "latest");
     let one = Sandbox::beside_registries_with(Engine::Conex, &["--max-concurrent-downloads", "1"]);
     let three = Sandbox::beside_registries_with(Engine::Conex, &[]);
     let compared = |address: SocketAddr, rounds: usize| {
@@ -127,9 +128,9 @@ pub(crate) fn of_a_large_layer() -> String {
             times(|pair| pair.0 / pair.1),
         )
     };
-    let slow = Proxy::throttled(faulty.server.address, SLOW);
+    let slow = Proxy::throttled(registry.address, SLOW);
     let (one_slow, three_slow, times) = compared(slow.address, 3);
-    let (one_fast, three_fast, fast) = compared(faulty.server.address, 9);
+    let (one_fast, three_fast, fast) = compared(registry.address, 9);
     format!(
         "{times:.2} times as fast as by one connection where each brings {} MiB/s ({one_slow:.2} s against {three_slow:.2} s); \
          {fast:.2} times on loopback ({one_fast:.3} s against {three_fast:.3} s)",
