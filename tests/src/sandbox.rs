@@ -132,6 +132,11 @@ impl Sandbox {
         sandbox.loaded()
     }
 
+    /// Whether the storage driver stacks layers, so that there can be too many.
+    pub fn is_stacked(&self) -> bool {
+        self.storage.is_some_and(StorageDriver::is_stacked)
+    }
+
     /// Does not tell the daemons that are started from now on which storage driver to use.
     pub fn forget_storage(&mut self) {
         self.storage = None;

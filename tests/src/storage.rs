@@ -27,6 +27,12 @@ impl StorageDriver {
         }
     }
 
+    /// Whether it stacks layers.
+    #[must_use]
+    pub fn is_stacked(self) -> bool {
+        self == Self::Overlay2
+    }
+
     /// That of this name.
     pub(crate) fn named(name: &str) -> Self {
         let found = Self::ALL.into_iter().find(|driver| driver.name() == name);

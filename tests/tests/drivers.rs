@@ -488,6 +488,51 @@ fn roots_may_be_read_only_passing_or_without_layers() {
     });
 }
 
+#[test]
+fn images_of_hundreds_of_layers_run_and_too_many_are_refused() {
+    with_each(|sandbox| {
+        let layer =
+            |number: usize| layer_of(&[("last", number.to_string().as_bytes()), (&format!("d/{number}"), b"x")]);
+        let mut layers = vec![busybox_layer()];
+        layers.extend((1..300).map(layer));
+        load(sandbox, "many", &layers);
+        let script = "cat /last; echo; ls /d | wc -l";
+        assert_eq!(run_in(sandbox, "many", script), "299\n299");
+        start(sandbox, "box", "many", "rm /d/1 /d/150; echo x > /d/new");
+        assert_eq!(diff(sandbox, "box"), "A /d/new\nC /d\nD /d/1\nD /d/150");
+        sandbox.ok(&["commit", "box", "more"]);
+        assert_eq!(run_in(sandbox, "more", script), "299\n298");
+        let names = sandbox.dir().join("names");
+        sandbox.ok(&["cp", "box:/d", names.to_str().unwrap()]);
+        assert_eq!(fs::read_dir(names).unwrap().count(), 298);
+        sandbox.ok(&["rm", "-f", "box"]);
+        sandbox.ok(&["rmi", "more"]);
+        if !sandbox.is_stacked() {
+            return;
+        }
+        let before = entries(sandbox, "layers").len();
+        layers.extend((300..501).map(layer));
+        let path = sandbox.dir().join("too-many.tar");
+        let all: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+        fs::write(&path, archive_from(&["too:many"], r#""config":{}"#, &all)).unwrap();
+        let said = sandbox.docker(&["load", "-q", "-i", path.to_str().unwrap()]);
+        assert!(
+            said.code == 1 && said.err.contains("max depth exceeded: 501 layers"),
+            "{said:?}"
+        );
+        assert_eq!(entries(sandbox, "layers").len(), before);
+        // The control: one less is taken, and nothing can be made upon it.
+        load(sandbox, "full", &layers[..500]);
+        start(sandbox, "box", "full", "echo x > /x");
+        let said = sandbox.docker(&["commit", "box", "over"]);
+        assert!(
+            said.code == 1 && said.err.contains("max depth exceeded: 501 layers"),
+            "{said:?}"
+        );
+        assert_eq!(run_in(sandbox, "full", script), "499\n499");
+    });
+}
+
 /// Bytes that a container has written.
 fn size(sandbox: &Sandbox, name: &str) -> i64 {
     let (_, all) = sandbox.request("GET", "/containers/json?size=1&all=1", "");

@@ -156,6 +156,7 @@ impl Images {
             config.rootfs.diff_ids.clone_from(&parent.config.rootfs.diff_ids);
             config.history.clone_from(&parent.config.history);
         }
+        self.require_depth(held.len() + usize::from(!is_empty))?;
         "layers".clone_into(&mut config.rootfs.kind);
         entry.empty_layer = is_empty;
         config.history.push(entry);

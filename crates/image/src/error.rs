@@ -111,6 +111,16 @@ pub enum LayerError {
     /// The layer store.
     #[error("failed to register layer: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// It is one of more than the storage driver can stack.
+    #[error("failed to register layer: max depth exceeded: {layers} layers, {driver} takes {most} at most")]
+    Depth {
+        /// Those of the image.
+        layers: usize,
+        /// The driver.
+        driver: &'static str,
+        /// What it takes.
+        most: usize,
+    },
     /// What came of its blob.
     #[error("keep what comes of a layer: {0}")]
     Content(#[from] ContentError),

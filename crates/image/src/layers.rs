@@ -53,6 +53,7 @@ type Placed = Option<LayerRecord>;
 impl Images {
     /// Brings all layers in; they are in place, though not recorded, when this returns.
     pub(crate) async fn bring_in(&self, wanted: Vec<Wanted>, sink: &ProgressSink) -> Result<Vec<Held>, PullError> {
+        self.require_depth(wanted.len())?;
         let slots = Arc::new(Semaphore::new(self.shared.settings.concurrent_downloads));
         let diff_ids: Vec<String> = wanted.iter().map(|wanted| wanted.diff_id.clone()).collect();
         let chain = chain_ids(&diff_ids);
@@ -91,6 +92,19 @@ impl Images {
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(held),
+        }
+    }
+
+    /// Refuses more layers than a root file system can be made of.
+    pub(crate) fn require_depth(&self, layers: usize) -> Result<(), LayerError> {
+        let driver = self.shared.snapshots.driver();
+        match driver.most_layers() {
+            Some(most) if layers > most => Err(LayerError::Depth {
+                layers,
+                driver: driver.name(),
+                most,
+            }),
+            _ => Ok(()),
         }
     }
 }

@@ -11,6 +11,9 @@
 
 use std::path::Path;
 
+/// Most lower directories of one overlay (the kernel's `OVL_MAX_STACK`).
+const OVERLAY_LAYERS: usize = 500;
+
 /// How the kernel is asked for an overlay; chosen by the host's facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverlayMethod {
@@ -62,6 +65,15 @@ impl Driver {
         match self {
             Self::Overlay(_) => "overlay2",
             Self::Vfs => "vfs",
+        }
+    }
+
+    /// How many layers one image can have; `None` where any number goes.
+    #[must_use]
+    pub fn most_layers(self) -> Option<usize> {
+        match self {
+            Self::Overlay(_) => Some(OVERLAY_LAYERS),
+            Self::Vfs => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use conex_sys::mount::Overlay;
@@ -11,6 +11,30 @@ use crate::driver::OverlayMethod;
 use crate::error::{SnapshotError, file};
 use crate::rootfs::{Rootfs, Writable, make_container, make_dir};
 use crate::store::{Layer, Snapshots, make_root};
+
+/// Most bytes of the names of layers, which leaves room for the other options in a page (mount(2)).
+const LONGEST_NAMES: usize = 3500;
+
+/// Names as mount options have them.
+struct Names {
+    /// What they are relative to.
+    base: PathBuf,
+    lower: Vec<PathBuf>,
+}
+
+impl Names {
+    fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.base).unwrap_or(path).to_owned()
+    }
+}
+
+fn read_only<'a>(lower: &'a [&'a Path]) -> Overlay<'a> {
+    Overlay {
+        lower,
+        upper: None,
+        volatile: false,
+    }
+}
 
 impl Snapshots {
     /// The root file system of a container, stacked by the kernel.
@@ -41,13 +65,12 @@ impl Snapshots {
                     })
             }
             OverlayMethod::Attached => {
-                let base = self.shared.data_root.clone();
-                let relative = |path: &Path| path.strip_prefix(&base).unwrap_or(path).to_owned();
+                let names = self.names(&lower, &container.join("lower"))?;
                 Ok(Rootfs::Attached {
-                    lower: lower.iter().map(|path| relative(path)).collect(),
-                    upper: relative(&upper),
-                    work: relative(&work),
-                    base,
+                    upper: names.relative(&upper),
+                    work: names.relative(&work),
+                    lower: names.lower,
+                    base: names.base,
                     volatile,
                 })
             }
@@ -62,31 +85,53 @@ impl Snapshots {
         act: impl FnOnce(BorrowedFd<'_>) -> T + Send,
     ) -> Result<T, SnapshotError> {
         let lower = self.lower(layers)?;
-        let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
-        let overlay = Overlay {
-            lower: &lower,
-            upper: None,
-            volatile: false,
-        };
-        let base = self.shared.data_root.as_path();
         let failed = |source| SnapshotError::Overlay {
-            path: base.to_owned(),
+            path: self.shared.data_root.clone(),
             source,
         };
         match method {
             OverlayMethod::Detached => {
-                let root = conex_sys::mount::overlay_detached(&overlay).map_err(failed)?;
+                let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+                let root = conex_sys::mount::overlay_detached(&read_only(&lower)).map_err(failed)?;
                 Ok(act(root.as_fd()))
             }
             OverlayMethod::Attached => {
                 let at = self.empty()?;
+                let (_, links) = self.next_staging();
+                let names = self.names(&lower, &links)?;
+                let lower: Vec<&Path> = names.lower.iter().map(PathBuf::as_path).collect();
                 let done = conex_sys::mountns::private(|| {
-                    conex_sys::mount::overlay_attached(&at, base, &overlay)?;
+                    conex_sys::mount::overlay_attached(&at, &names.base, &read_only(&lower))?;
                     Ok(act(conex_sys::path::open_dir(&at)?.as_fd()))
                 });
+                self.discard(&links)?;
                 done.and_then(|done| done).map_err(failed)
             }
         }
+    }
+
+    /// Names of layers that fit into one page of mount options together: relative to the data root, or, where there are too
+    /// many for that, those of links that are made in a directory.
+    fn names(&self, lower: &[PathBuf], links: &Path) -> Result<Names, SnapshotError> {
+        let mut names = Names {
+            base: self.shared.data_root.clone(),
+            lower: Vec::new(),
+        };
+        names.lower = lower.iter().map(|path| names.relative(path)).collect();
+        let length: usize = names.lower.iter().map(|name| name.as_os_str().len() + 1).sum();
+        if length <= LONGEST_NAMES {
+            return Ok(names);
+        }
+        self.discard(links)?;
+        make_dir(links, 0o700)?;
+        for (number, layer) in lower.iter().enumerate() {
+            let link = links.join(number.to_string());
+            symlink(layer, &link).map_err(file("link", &link))?;
+        }
+        Ok(Names {
+            base: links.to_owned(),
+            lower: (0..lower.len()).map(|number| number.to_string().into()).collect(),
+        })
     }
 
     /// An overlay needs a lower directory; an image without layers gets an empty one.
