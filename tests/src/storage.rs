@@ -10,19 +10,22 @@ use std::{fs, thread};
 pub enum StorageDriver {
     /// `overlay2`.
     Overlay2,
+    /// `btrfs`, in a file.
+    Btrfs,
     /// `vfs`.
     Vfs,
 }
 
 impl StorageDriver {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Overlay2, Self::Vfs];
+    pub const ALL: [Self; 3] = [Self::Overlay2, Self::Btrfs, Self::Vfs];
 
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Overlay2 => "overlay2",
+            Self::Btrfs => "btrfs",
             Self::Vfs => "vfs",
         }
     }
@@ -40,8 +43,9 @@ impl StorageDriver {
     }
 
     /// Mounts what it needs.
-    pub(crate) fn prepare(self, _data_root: &Path) -> Option<Disk> {
+    pub(crate) fn prepare(self, data_root: &Path) -> Option<Disk> {
         match self {
+            Self::Btrfs => Some(Disk::mount("btrfs", 1024, data_root)),
             Self::Overlay2 | Self::Vfs => None,
         }
     }

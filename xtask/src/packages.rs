@@ -32,7 +32,11 @@ pub(crate) const TEST: [(&str, &str); 12] = [
 ];
 
 /// What makes a file system in a file.
-pub(crate) const FILE_SYSTEM: [(&str, &str); 2] = [("/sbin/mkfs.ext4", "e2fsprogs"), ("/usr/bin/mount", "mount")];
+pub(crate) const FILE_SYSTEM: [(&str, &str); 3] = [
+    ("/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/sbin/mkfs.btrfs", "btrfs-progs"),
+    ("/usr/bin/mount", "mount"),
+];
 
 /// What plain tools need to pull an image.
 pub(crate) const FLOOR: [(&str, &str); 2] = [("/usr/bin/igzip", "isal"), ("/usr/bin/curl", "curl")];

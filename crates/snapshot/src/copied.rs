@@ -2,21 +2,29 @@
 //!
 //! ```text
 //!   layers/<name>/               the tree of a layer and all below it
-//!   containers/<id>/tree/        a copy of the top-most one, made when it is first wanted
+//!   containers/<id>/tree/        a copy of the top-most one, made when it is first wanted (`subvolume/`, of btrfs)
 //!   containers/<id>/copied       empty; its time says when the copy was complete
 //! ```
+//!
+//! With btrfs each tree is a subvolume and each copy a snapshot. Inodes keep their numbers and times in a snapshot, so what
+//! a container changed is found as in any other copy.
 
-use std::fs::{self, File};
+use std::ffi::{CStr, CString};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use conex_sys::btrfs;
 use conex_sys::mount::{self, Attributes};
 use rustix::mount::MountPropagationFlags;
 
 use crate::compare::{self, Sink};
 use crate::copy;
+use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
 use crate::rootfs::{Rootfs, make_container};
 use crate::store::{Layer, Snapshots, Staging, make_root};
@@ -43,12 +51,22 @@ impl Snapshots {
 
     /// Where a container's tree is.
     pub(crate) fn container_tree(&self, container: &Path) -> PathBuf {
-        container.join("tree")
+        container.join(self.shared.driver.tree_name())
+    }
+
+    /// Makes the root directory of a tree, as it is where no layer says how.
+    pub(crate) fn make_tree(&self, path: &Path) -> Result<(), SnapshotError> {
+        if self.shared.driver != Driver::Btrfs {
+            return make_root(path);
+        }
+        in_parent(path, btrfs::create_subvolume).map_err(file("make", path))?;
+        // The mask has cut the mode, and containers may see it as that of their `/`.
+        fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(file("set the mode of", path))
     }
 
     fn copy_for(&self, layers: &[Layer], container: &Path, tree: &Path) -> Result<(), SnapshotError> {
         make_container(container)?;
-        let unfinished = container.join("tree.tmp");
+        let unfinished = container.join(format!("{}.tmp", self.shared.driver.tree_name()));
         self.discard(&unfinished)?;
         let below = layers.first().map(|layer| self.path(&layer.name));
         let made = self.clone_tree(below.as_deref(), &unfinished);
@@ -62,8 +80,15 @@ impl Snapshots {
 
     /// Makes a tree like another, or an empty one.
     fn clone_tree(&self, from: Option<&Path>, to: &Path) -> Result<(), SnapshotError> {
+        let Some(from) = from else {
+            return self.make_tree(to);
+        };
+        if self.shared.driver == Driver::Btrfs {
+            let taken = tree::open(from)
+                .and_then(|source| in_parent(to, |parent, name| btrfs::snapshot(source.as_fd(), parent, name)));
+            return taken.map_err(file("take a snapshot of", from));
+        }
         make_root(to)?;
-        let Some(from) = from else { return Ok(()) };
         let copied = || {
             let (source, target) = (tree::open(from)?, tree::open(to)?);
             let found = rustix::fs::fstat(&source)?;
@@ -105,9 +130,14 @@ impl Snapshots {
 impl Staging {
     /// Makes the tree that the layer and those below it come to.
     pub(crate) fn grow(&mut self, below: Option<&Layer>, carries_root: bool) -> Result<(), SnapshotError> {
+        let Some(below) = below else {
+            // It is that tree already, but for what takes away what is not there.
+            let own = self.path();
+            return tree::open(own).and_then(tree::strip).map_err(file("strip", own));
+        };
         let (_, grown) = self.store.next_staging();
-        let below = below.map(|layer| self.store.path(&layer.name));
-        let made = self.store.clone_tree(below.as_deref(), &grown);
+        let below = self.store.path(&below.name);
+        let made = self.store.clone_tree(Some(&below), &grown);
         made.and_then(|()| self.bring_into(&grown, carries_root))
             .inspect_err(|_| self.store.give_up(&grown))?;
         conex_sys::failpoint::hit("layer.grown");
@@ -116,10 +146,15 @@ impl Staging {
 
     fn bring_into(&self, grown: &Path, carries_root: bool) -> Result<(), SnapshotError> {
         let own = self.path();
+        // Nothing can be renamed from one subvolume into another; a copy shares its blocks.
+        let taking = match self.store.driver() {
+            Driver::Btrfs => Taking::Copy,
+            _ => Taking::Move,
+        };
         let moved = || {
             let (source, target) = (tree::open(own)?, tree::open(grown)?);
             let found = rustix::fs::fstat(&source)?;
-            tree::merge(source.as_fd(), target.as_fd(), Source::Difference, Taking::Move)?;
+            tree::merge(source.as_fd(), target.as_fd(), Source::Difference, taking)?;
             if !carries_root {
                 return Ok(());
             }
@@ -128,6 +163,15 @@ impl Staging {
         };
         moved().map_err(file("merge", own))
     }
+}
+
+/// Does something with a name in its directory.
+fn in_parent(path: &Path, act: impl FnOnce(BorrowedFd<'_>, &CStr) -> io::Result<()>) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    };
+    let name = CString::new(name.as_bytes())?;
+    act(tree::open(parent)?.as_fd(), &name)
 }
 
 /// Notes the time, as the file system has it.

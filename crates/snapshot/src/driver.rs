@@ -3,6 +3,7 @@
 //! ```text
 //!              a layer is             a container's own          its root file system
 //!   overlay2   what it changes        upper/ work/               stacked by overlayfs
+//!   btrfs      a subvolume with all   subvolume/, a snapshot     that subvolume
 //!   vfs        the whole tree         tree/, a copy              that directory
 //! ```
 //!
@@ -10,6 +11,8 @@
 //! `docs/design/0008-storage-drivers.md` says why it is drawn so.
 
 use std::path::Path;
+
+use crate::probe;
 
 /// Most lower directories of one overlay (the kernel's `OVL_MAX_STACK`).
 const OVERLAY_LAYERS: usize = 500;
@@ -28,13 +31,15 @@ pub enum OverlayMethod {
 pub enum Driver {
     /// Layers are stacked by the kernel's overlayfs.
     Overlay(OverlayMethod),
+    /// Every layer and every container is a subvolume of its own, a snapshot of the one below.
+    Btrfs,
     /// Every layer and every container is a directory of its own, copied from the one below.
     Vfs,
 }
 
 impl Driver {
     /// Names of all drivers, in the order in which they are tried where none is asked for.
-    pub const NAMES: [&str; 2] = ["overlay2", "vfs"];
+    pub const NAMES: [&str; 3] = ["overlay2", "btrfs", "vfs"];
 
     /// Whether there is a driver of this name.
     #[must_use]
@@ -48,12 +53,13 @@ impl Driver {
     /// There is no such driver, or it does not work here.
     pub fn open(
         name: &str,
-        _data_root: &Path,
+        data_root: &Path,
         method: OverlayMethod,
         _options: &StorageOptions,
     ) -> Result<Self, DriverError> {
         match name {
             "overlay2" => Ok(Self::Overlay(method)),
+            "btrfs" => probe::btrfs(data_root).map(|()| Self::Btrfs),
             "vfs" => Ok(Self::Vfs),
             _ => Err(DriverError::Unknown { name: name.to_owned() }),
         }
@@ -64,6 +70,7 @@ impl Driver {
     pub fn name(self) -> &'static str {
         match self {
             Self::Overlay(_) => "overlay2",
+            Self::Btrfs => "btrfs",
             Self::Vfs => "vfs",
         }
     }
@@ -73,7 +80,7 @@ impl Driver {
     pub fn most_layers(self) -> Option<usize> {
         match self {
             Self::Overlay(_) => Some(OVERLAY_LAYERS),
-            Self::Vfs => None,
+            Self::Btrfs | Self::Vfs => None,
         }
     }
 
@@ -82,7 +89,7 @@ impl Driver {
     pub fn directories(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Overlay(_) => &[("UpperDir", "upper"), ("WorkDir", "work")],
-            Self::Vfs => &[],
+            Self::Btrfs | Self::Vfs => &[],
         }
     }
 
@@ -90,7 +97,15 @@ impl Driver {
     pub(crate) fn keeps_trees(self) -> bool {
         match self {
             Self::Overlay(_) => false,
-            Self::Vfs => true,
+            Self::Btrfs | Self::Vfs => true,
+        }
+    }
+
+    /// What the tree of a container is called in its directory. No two drivers call it the same.
+    pub(crate) fn tree_name(self) -> &'static str {
+        match self {
+            Self::Btrfs => "subvolume",
+            Self::Overlay(_) | Self::Vfs => "tree",
         }
     }
 }
@@ -103,6 +118,14 @@ pub enum DriverError {
     Unknown {
         /// The name.
         name: String,
+    },
+    /// What the driver needs is not there.
+    #[error("prerequisites for driver not satisfied (wrong filesystem?): {name}: {why}")]
+    Prerequisites {
+        /// The driver.
+        name: &'static str,
+        /// What it lacks.
+        why: String,
     },
     /// An option that no driver here has.
     #[error("unknown option {option}")]

@@ -6,7 +6,7 @@
 //!       layers/<name>/       published by rename; names are short, so that many fit into one page of mount options
 //!       trash/<n>/           renamed here first, deleted by a thread, collected at start
 //!   <data-root>/containers/<id>/{upper,work}     a container's writable layer, made when it is first mounted
-//!   <data-root>/containers/<id>/{tree,copied}    as above, of drivers that keep whole trees
+//!   <data-root>/containers/<id>/{tree,copied}    as above, of drivers that keep whole trees (`subvolume`, of btrfs)
 //! ```
 //!
 //! How layers and containers are kept is the storage driver's business (`Driver`). With `overlay2`, the default, a root file
@@ -22,8 +22,10 @@ mod difference;
 mod driver;
 mod error;
 mod overlay;
+mod probe;
 mod rootfs;
 mod store;
+mod subvolumes;
 mod trash;
 mod tree;
 

@@ -45,7 +45,7 @@ impl Snapshots {
     pub fn rootfs(&self, layers: &[Layer], container: &Path, writable: Writable) -> Result<Rootfs, SnapshotError> {
         match self.shared.driver {
             Driver::Overlay(method) => self.overlay(layers, container, writable, method),
-            Driver::Vfs => self.copied(layers, container),
+            Driver::Btrfs | Driver::Vfs => self.copied(layers, container),
         }
     }
 
@@ -58,7 +58,7 @@ impl Snapshots {
         let shown = match (self.shared.driver, layers) {
             (_, []) => self.empty()?,
             // A single layer is its own view, as a tree is.
-            (_, [layer]) | (Driver::Vfs, [layer, ..]) => self.path(&layer.name),
+            (_, [layer]) | (Driver::Btrfs | Driver::Vfs, [layer, ..]) => self.path(&layer.name),
             (Driver::Overlay(method), _) => return self.read_overlay(layers, method, act),
         };
         let root = conex_sys::path::open_dir(&shown).map_err(file("open", &shown))?;

@@ -128,7 +128,7 @@ impl Snapshots {
     /// An empty directory to unpack a layer into; it is discarded unless it is published.
     pub fn stage(&self) -> Result<Staging, SnapshotError> {
         let (number, path) = self.next_staging();
-        make_root(&path)?;
+        self.make_tree(&path)?;
         let dir = File::open(&path).map_err(file("open", &path))?;
         Ok(Staging {
             store: self.clone(),

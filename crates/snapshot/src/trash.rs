@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{SnapshotError, file};
+use crate::subvolumes;
 
 /// The trash directory and the thread that empties it.
 #[derive(Debug)]
@@ -57,13 +58,20 @@ impl Trash {
 /// Deletes until the queue is closed.
 fn empty(paths: &Receiver<PathBuf>) {
     while let Ok(path) = paths.recv() {
-        let deleted = match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
-            Ok(_) => fs::remove_file(&path),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = deleted {
+        if let Err(error) = delete(&path) {
             tracing::warn!(path = %path.display(), %error, "what was discarded is not deleted; the next start tries again");
         }
+    }
+}
+
+fn delete(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return fs::remove_file(path);
+    }
+    subvolumes::destroy(path)?;
+    match fs::remove_dir_all(path) {
+        // It was a subvolume.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

@@ -113,6 +113,30 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
+/// Takes whiteouts and what marks opaque directories out of a tree that there is nothing below of.
+pub(crate) fn strip(root: OwnedFd) -> io::Result<()> {
+    let mut waiting = vec![(names(root.as_fd())?, root)];
+    while let Some((left, directory)) = waiting.last_mut() {
+        let Some(name) = left.pop() else {
+            waiting.pop();
+            continue;
+        };
+        let Some((place, found)) = place_in(directory.as_fd(), &name)? else {
+            continue;
+        };
+        if is_whiteout(&found) {
+            remove(directory.as_fd(), &name)?;
+        } else if is(&found, FileType::Directory) {
+            if is_opaque(place.as_fd()) {
+                rustix::fs::removexattr(proc_path(place.as_fd()), "trusted.overlay.opaque")?;
+            }
+            let below = open_in(directory.as_fd(), &name)?;
+            waiting.push((names(below.as_fd())?, below));
+        }
+    }
+    Ok(())
+}
+
 /// Brings everything in one directory into another. The attributes of the two themselves are the caller's business.
 pub(crate) fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, source: Source, taking: Taking) -> io::Result<()> {
     let mut merge = Merge {

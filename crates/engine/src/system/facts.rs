@@ -34,6 +34,7 @@ fn described(os_release: &str) -> (String, String) {
 pub(super) fn storage(driver: Driver, data_root: &Path) -> Vec<[String; 2]> {
     match driver {
         Driver::Overlay(_) => overlay(data_root),
+        Driver::Btrfs => vec![["Btrfs".to_owned(), String::new()]],
         Driver::Vfs => Vec::new(),
     }
 }
