@@ -132,6 +132,14 @@ impl Sandbox {
         sandbox.loaded()
     }
 
+    /// Starts a daemon that does not start, and says why.
+    pub fn refused_start(&self) -> String {
+        let before = self.log().len();
+        let ended = self.spawn(&[]).wait().unwrap();
+        assert!(!ended.success());
+        self.log()[before..].to_owned()
+    }
+
     /// Whether the storage driver stacks layers, so that there can be too many.
     pub fn is_stacked(&self) -> bool {
         self.storage.is_some_and(StorageDriver::is_stacked)
@@ -143,7 +151,7 @@ impl Sandbox {
     }
 
     /// Has the daemon that is started next use another storage driver, with what that needs mounted below its data.
-    fn store_by(&mut self, driver: StorageDriver) {
+    pub fn store_by(&mut self, driver: StorageDriver) {
         self.disk = driver.prepare(&self.dir.path().join("data"));
         self.storage = Some(driver);
     }

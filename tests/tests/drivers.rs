@@ -4,9 +4,10 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use conex_tests::{Sandbox, StorageDriver, archive_from, busybox_layer, eventually, layer_of};
+use conex_tests::{Engine, Sandbox, StorageDriver, archive_from, busybox_layer, dist, eventually, layer_of};
 use serde_json::Value;
 
 /// Runs a test with each driver, one after the other.
@@ -685,4 +686,149 @@ fn the_driver_is_told_and_noted() {
         assert_eq!(told(&sandbox), name);
         assert_eq!(sandbox.run(&[], "echo up"), "up");
     }
+}
+
+/// What a daemon that does not start says.
+fn refusal<T>(flags: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path) -> T) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::create_dir(path("data")).unwrap();
+    let _prepared = prepare(&dir.path().join("data"));
+    let mut daemon = Command::new("timeout");
+    daemon.arg("20").arg(dist().join("conexd"));
+    let fixed = [
+        "--bridge=none",
+        "--data-root",
+        &path("data"),
+        "--exec-root",
+        &path("exec"),
+    ];
+    daemon.args(fixed).args(["-H", &format!("unix://{}", path("s.sock"))]);
+    let output = daemon.args(flags).envs(environment.iter().copied()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
+    let left: Vec<_> = fs::read_dir(dir.path().join("data")).unwrap().flatten().collect();
+    assert!(!left.iter().any(|entry| entry.file_name() == "tmp-trial"), "{left:?}");
+    said
+}
+
+/// As above, with the data root on a file system of its own, mounted by this command.
+fn refusal_on(mount: &str, flags: &[&str]) -> String {
+    refusal(flags, &[], |data| {
+        let done = Command::new("sh")
+            .args(["-ec", mount, "sh", data.to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+        Mounted(data.to_owned())
+    })
+}
+
+/// Unmounted at the end.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_driver_that_cannot_work_here_says_why_at_start() {
+    let has = |said: String, words: &[&str]| {
+        let whole = [&["failed to start daemon", "error initializing graphdriver: "], words].concat();
+        assert!(whole.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+    };
+    has(
+        refusal(&["-s", "floppy"], &[], |_| ()),
+        &["driver not supported: floppy", "overlay2, "],
+    );
+    has(
+        refusal(&["--storage-opt", "overlay2.size=1G"], &[], |_| ()),
+        &["unknown option overlay2.size=1G"],
+    );
+    let wrong = "prerequisites for driver not satisfied (wrong filesystem?): btrfs: ";
+    has(
+        refusal(&["-s", "btrfs"], &[], |_| ()),
+        &[wrong, "/data is not on btrfs"],
+    );
+    let none = [("CONEX_WITHOUT", "overlayfs")];
+    has(
+        refusal(&["-s", "overlay2"], &none, |_| ()),
+        &["driver not supported: overlay2: the kernel has no overlayfs"],
+    );
+    let untyped = "truncate --size=64M $1.disk; mkfs.ext4 -q -F -O ^filetype $1.disk; mount -o loop $1.disk $1";
+    has(
+        refusal_on(untyped, &["-s", "overlay2"]),
+        &["overlay2: ", "without d_type support"],
+    );
+    has(
+        refusal_on("mount -t ramfs none $1", &["-s", "overlay2"]),
+        &["overlay2: ", "keeps no extended attributes"],
+    );
+    let overlay = "mkdir $1.l $1.u $1.w; mount -t tmpfs none $1.u; mkdir $1.u/u $1.u/w;
+        mount -t overlay none -o lowerdir=$1.l,upperdir=$1.u/u,workdir=$1.u/w $1; umount -l $1.u";
+    has(
+        refusal_on(overlay, &["-s", "overlay2"]),
+        &["overlay2: mount an overlay in "],
+    );
+}
+
+#[test]
+fn where_no_driver_is_asked_for_the_first_that_works_is_taken() {
+    let driver = |sandbox: &Sandbox| sandbox.ok(&["info", "--format", "{{.Driver}}"]);
+    let usual = Sandbox::with_settings(Engine::Conex, &[], &[]);
+    assert_eq!(driver(&usual), "overlay2");
+    let without = Sandbox::with_settings(Engine::Conex, &[], &[("CONEX_WITHOUT", "overlayfs,fuse-overlayfs")]);
+    assert_eq!(driver(&without), "vfs");
+}
+
+#[test]
+fn what_another_driver_has_kept_is_not_hidden() {
+    let mut sandbox = Sandbox::with_storage(StorageDriver::Overlay2);
+    sandbox.kill();
+    sandbox.store_by(StorageDriver::Vfs);
+    let said = sandbox.refused_start();
+    assert!(said.contains("was used with the storage driver overlay2"), "{said}");
+    // An unknown driver is told as such, and one that is the same is taken.
+    sandbox.store_by(StorageDriver::Overlay2);
+    sandbox.start(&[]);
+    assert_eq!(sandbox.run(&[], "echo up"), "up");
+    // Without images and containers there is nothing to hide.
+    sandbox.ok(&["rmi", "busybox"]);
+    sandbox.kill();
+    sandbox.store_by(StorageDriver::Vfs);
+    sandbox.start(&[]);
+    assert_eq!(sandbox.ok(&["info", "--format", "{{.Driver}}"]), "vfs");
+}
+
+#[test]
+fn subvolumes_that_a_container_makes_go_with_it() {
+    let sandbox = Sandbox::with_storage(StorageDriver::Btrfs);
+    start(&sandbox, "box", "busybox", "mkdir /dir");
+    let pid = inspect(&sandbox, "box")["State"]["Pid"].as_u64().unwrap();
+    let at = |path: &str| format!("/proc/{pid}/root/{path}");
+    let btrfs = |arguments: &[&str]| {
+        let output = Command::new("btrfs").arg("subvolume").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    btrfs(&["create", &at("dir/outer")]);
+    btrfs(&["create", &at("dir/outer/inner")]);
+    fs::write(at("dir/outer/inner/file"), "x").unwrap();
+    btrfs(&["snapshot", "-r", &at("dir/outer/inner"), &at("dir/still")]);
+    let told = diff(&sandbox, "box");
+    assert!(
+        told.contains("A /dir/outer/inner/file") && told.contains("A /dir/still/file"),
+        "{told}"
+    );
+    sandbox.ok(&["rm", "-f", "box"]);
+    eventually("an empty trash", || entries(&sandbox, "trash").is_empty());
+    let listed = Command::new("btrfs")
+        .args(["subvolume", "list"])
+        .arg(sandbox.dir().join("data"))
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    // The layer of busybox alone.
+    assert_eq!(listed.lines().count(), 1, "{listed}");
 }

@@ -84,7 +84,7 @@ fn usable_cpus() -> io::Result<usize> {
 }
 
 /// A fallback that newer kernels would not choose can be forced, so that it can be tested everywhere.
-fn forced_off(feature: &str) -> bool {
+pub(crate) fn forced_off(feature: &str) -> bool {
     std::env::var("CONEX_WITHOUT").is_ok_and(|features| features.split(',').any(|name| name == feature))
 }
 

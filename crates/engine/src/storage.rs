@@ -7,7 +7,7 @@ use conex_metadata::{Changes, Metadata, Table};
 use conex_snapshot::{Driver, DriverError, OverlayMethod, StorageOptions};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::Host;
+use crate::host::{Host, forced_off};
 use crate::settings::Settings;
 
 /// Key of the driver's name among what is noted about the data root.
@@ -63,6 +63,8 @@ fn open(name: &str, settings: &Settings, host: &Host) -> Result<Driver> {
     } else {
         OverlayMethod::Attached
     };
+    // So that a kernel without overlays can be had everywhere.
+    let method = (!forced_off("overlayfs")).then_some(method);
     let options = StorageOptions::parse(&settings.storage.options).map_err(refused)?;
     Driver::open(name, &settings.data_root, method, &options).map_err(refused)
 }

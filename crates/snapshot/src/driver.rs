@@ -47,18 +47,24 @@ impl Driver {
         Self::NAMES.contains(&name)
     }
 
-    /// The driver of this name, if it works in this data root.
+    /// The driver of this name, if it works in this data root. There is no method where the kernel has no overlays.
     ///
     /// # Errors
     /// There is no such driver, or it does not work here.
     pub fn open(
         name: &str,
         data_root: &Path,
-        method: OverlayMethod,
+        method: Option<OverlayMethod>,
         _options: &StorageOptions,
     ) -> Result<Self, DriverError> {
         match name {
-            "overlay2" => Ok(Self::Overlay(method)),
+            "overlay2" => {
+                let method = method.ok_or_else(|| DriverError::Unsupported {
+                    name: "overlay2",
+                    why: "the kernel has no overlayfs".to_owned(),
+                })?;
+                probe::overlay(data_root, method).map(|()| Self::Overlay(method))
+            }
             "btrfs" => probe::btrfs(data_root).map(|()| Self::Btrfs),
             "vfs" => Ok(Self::Vfs),
             _ => Err(DriverError::Unknown { name: name.to_owned() }),
@@ -119,7 +125,15 @@ pub enum DriverError {
         /// The name.
         name: String,
     },
-    /// What the driver needs is not there.
+    /// The host or the file system cannot do what the driver does.
+    #[error("driver not supported: {name}: {why}")]
+    Unsupported {
+        /// The driver.
+        name: &'static str,
+        /// What is not there.
+        why: String,
+    },
+    /// The file system is not the driver's.
     #[error("prerequisites for driver not satisfied (wrong filesystem?): {name}: {why}")]
     Prerequisites {
         /// The driver.
