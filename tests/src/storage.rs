@@ -10,6 +10,8 @@ use std::{fs, thread};
 pub enum StorageDriver {
     /// `overlay2`.
     Overlay2,
+    /// `fuse-overlayfs`.
+    FuseOverlayfs,
     /// `btrfs`, in a file.
     Btrfs,
     /// `vfs`.
@@ -18,13 +20,14 @@ pub enum StorageDriver {
 
 impl StorageDriver {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Overlay2, Self::Btrfs, Self::Vfs];
+    pub const ALL: [Self; 4] = [Self::Overlay2, Self::FuseOverlayfs, Self::Btrfs, Self::Vfs];
 
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Overlay2 => "overlay2",
+            Self::FuseOverlayfs => "fuse-overlayfs",
             Self::Btrfs => "btrfs",
             Self::Vfs => "vfs",
         }
@@ -33,7 +36,7 @@ impl StorageDriver {
     /// Whether it stacks layers.
     #[must_use]
     pub fn is_stacked(self) -> bool {
-        self == Self::Overlay2
+        matches!(self, Self::Overlay2 | Self::FuseOverlayfs)
     }
 
     /// That of this name.
@@ -46,7 +49,7 @@ impl StorageDriver {
     pub(crate) fn prepare(self, data_root: &Path) -> Option<Disk> {
         match self {
             Self::Btrfs => Some(Disk::mount("btrfs", 1024, data_root)),
-            Self::Overlay2 | Self::Vfs => None,
+            Self::Overlay2 | Self::FuseOverlayfs | Self::Vfs => None,
         }
     }
 }

@@ -243,6 +243,16 @@ fn containers_of_one_image_do_not_see_each_other_and_the_image_stays_as_it_is() 
         start(sandbox, "two", "stack", "true");
         assert_eq!(sandbox.ok(&["exec", "two", "sh", "-c", LIST]), STACK);
         assert_eq!(sandbox.ok(&["exec", "one", "cat", "/d/a"]), "mine");
+        // Their roots are mounted for nobody but them.
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let dir = sandbox.dir().display().to_string();
+        let own = mounts
+            .lines()
+            .filter(|line| line.contains(&dir) || line.contains("fuse-overlayfs"));
+        let own: Vec<_> = own
+            .filter(|line| !line.contains(&format!("{dir}/data - ")) && !line.contains("/data rw"))
+            .collect();
+        assert!(own.is_empty(), "{own:?}");
         assert_eq!(sandbox.ok(&["run", "--rm", "stack", "sh", "-c", LIST]), STACK);
     });
 }
@@ -688,22 +698,23 @@ fn the_driver_is_told_and_noted() {
     }
 }
 
-/// What a daemon that does not start says.
-fn refusal<T>(flags: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path) -> T) -> String {
+/// What a daemon that does not start says; `script` starts it, in a mount namespace of its own.
+fn refusal<T>(script: &str, flags: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce(&Path) -> T) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     fs::create_dir(path("data")).unwrap();
     let _prepared = prepare(&dir.path().join("data"));
-    let mut daemon = Command::new("timeout");
-    daemon.arg("20").arg(dist().join("conexd"));
-    let fixed = [
+    let mut daemon = Command::new("/usr/bin/timeout");
+    daemon.args(["20", "/usr/bin/unshare", "--mount", "/bin/sh", "-ec", script, "sh"]);
+    daemon.arg(dist().join("conexd"));
+    daemon.args([
         "--bridge=none",
         "--data-root",
         &path("data"),
         "--exec-root",
         &path("exec"),
-    ];
-    daemon.args(fixed).args(["-H", &format!("unix://{}", path("s.sock"))]);
+    ]);
+    daemon.args(["-H", &format!("unix://{}", path("s.sock"))]);
     let output = daemon.args(flags).envs(environment.iter().copied()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
@@ -712,14 +723,20 @@ fn refusal<T>(flags: &[&str], environment: &[(&str, &str)], prepare: impl FnOnce
     said
 }
 
+/// Starts the daemon as it is.
+const PLAIN: &str = "exec \"$@\"";
+
+/// Starts it where there is no `/dev/fuse`.
+const WITHOUT_FUSE: &str = "mount -t tmpfs none /dev; mknod /dev/null c 1 3; mknod /dev/urandom c 1 9; exec \"$@\"";
+
 /// As above, with the data root on a file system of its own, mounted by this command.
 fn refusal_on(mount: &str, flags: &[&str]) -> String {
-    refusal(flags, &[], |data| {
-        let done = Command::new("sh")
+    refusal(PLAIN, flags, &[], |data| {
+        let output = Command::new("sh")
             .args(["-ec", mount, "sh", data.to_str().unwrap()])
             .output()
             .unwrap();
-        assert!(done.status.success(), "{done:?}");
+        assert!(output.status.success(), "{output:?}");
         Mounted(data.to_owned())
     })
 }
@@ -733,45 +750,66 @@ impl Drop for Mounted {
     }
 }
 
+/// Whether a refusal has Docker's words and these.
+fn assert_said(said: &str, words: &[&str]) {
+    let all = [&["failed to start daemon", "error initializing graphdriver: "], words].concat();
+    assert!(all.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+}
+
 #[test]
 fn a_driver_that_cannot_work_here_says_why_at_start() {
-    let has = |said: String, words: &[&str]| {
-        let whole = [&["failed to start daemon", "error initializing graphdriver: "], words].concat();
-        assert!(whole.iter().all(|word| said.contains(word)), "{words:?}: {said}");
-    };
-    has(
-        refusal(&["-s", "floppy"], &[], |_| ()),
-        &["driver not supported: floppy", "overlay2, "],
-    );
-    has(
-        refusal(&["--storage-opt", "overlay2.size=1G"], &[], |_| ()),
-        &["unknown option overlay2.size=1G"],
+    let plainly = |flags: &[&str], words: &[&str]| assert_said(&refusal(PLAIN, flags, &[], |_| ()), words);
+    plainly(&["-s", "floppy"], &["driver not supported: floppy", "overlay2, "]);
+    plainly(
+        &["--storage-opt", "overlay2.color=1"],
+        &["unknown option overlay2.color=1"],
     );
     let wrong = "prerequisites for driver not satisfied (wrong filesystem?): btrfs: ";
-    has(
-        refusal(&["-s", "btrfs"], &[], |_| ()),
-        &[wrong, "/data is not on btrfs"],
-    );
+    plainly(&["-s", "btrfs"], &[wrong, "/data is not on btrfs"]);
     let none = [("CONEX_WITHOUT", "overlayfs")];
-    has(
-        refusal(&["-s", "overlay2"], &none, |_| ()),
-        &["driver not supported: overlay2: the kernel has no overlayfs"],
-    );
+    let said = refusal(PLAIN, &["-s", "overlay2"], &none, |_| ());
+    assert_said(&said, &["driver not supported: overlay2: the kernel has no overlayfs"]);
+}
+
+#[test]
+fn an_overlay_that_its_file_system_cannot_bear_says_why_at_start() {
+    let overlay2 = &["-s", "overlay2"];
     let untyped = "truncate --size=64M $1.disk; mkfs.ext4 -q -F -O ^filetype $1.disk; mount -o loop $1.disk $1";
-    has(
-        refusal_on(untyped, &["-s", "overlay2"]),
+    assert_said(
+        &refusal_on(untyped, overlay2),
         &["overlay2: ", "without d_type support"],
     );
-    has(
-        refusal_on("mount -t ramfs none $1", &["-s", "overlay2"]),
-        &["overlay2: ", "keeps no extended attributes"],
-    );
-    let overlay = "mkdir $1.l $1.u $1.w; mount -t tmpfs none $1.u; mkdir $1.u/u $1.u/w;
+    let said = refusal_on("mount -t ramfs none $1", overlay2);
+    assert_said(&said, &["overlay2: ", "keeps no extended attributes"]);
+    let overlay = "mkdir $1.l $1.u; mount -t tmpfs none $1.u; mkdir $1.u/u $1.u/w;
         mount -t overlay none -o lowerdir=$1.l,upperdir=$1.u/u,workdir=$1.u/w $1; umount -l $1.u";
-    has(
-        refusal_on(overlay, &["-s", "overlay2"]),
-        &["overlay2: mount an overlay in "],
-    );
+    assert_said(&refusal_on(overlay, overlay2), &["overlay2: mount an overlay in "]);
+}
+
+#[test]
+fn a_program_that_is_not_there_or_does_not_serve_says_why_at_start() {
+    let fuse = &["-s", "fuse-overlayfs"];
+    let said = refusal(PLAIN, fuse, &[("PATH", "/nonexistent")], |_| ());
+    assert_said(&said, &["exec: \"fuse-overlayfs\": executable file not found in $PATH"]);
+    let said = refusal(WITHOUT_FUSE, fuse, &[], |_| ());
+    assert_said(&said, &["fuse-overlayfs: open /dev/fuse: no such file or directory"]);
+    for (program, words) in [
+        ("/nonexistent", "exec /nonexistent: no such file or directory"),
+        ("/bin/false", "/bin/false does not serve"),
+    ] {
+        let option = format!("fuse-overlayfs.mount_program={program}");
+        let said = refusal(PLAIN, &["-s", "fuse-overlayfs", "--storage-opt", &option], &[], |_| ());
+        assert_said(&said, &[words]);
+    }
+    // The control.
+    let option = [
+        "-s",
+        "fuse-overlayfs",
+        "--storage-opt",
+        "fuse-overlayfs.mount_program=/usr/bin/fuse-overlayfs",
+    ];
+    let sandbox = Sandbox::with_flags(Engine::Conex, &option);
+    assert_eq!(sandbox.ok(&["info", "--format", "{{.Driver}}"]), "fuse-overlayfs");
 }
 
 #[test]
@@ -779,7 +817,13 @@ fn where_no_driver_is_asked_for_the_first_that_works_is_taken() {
     let driver = |sandbox: &Sandbox| sandbox.ok(&["info", "--format", "{{.Driver}}"]);
     let usual = Sandbox::with_settings(Engine::Conex, &[], &[]);
     assert_eq!(driver(&usual), "overlay2");
-    let without = Sandbox::with_settings(Engine::Conex, &[], &[("CONEX_WITHOUT", "overlayfs,fuse-overlayfs")]);
+    let without = Sandbox::with_settings(Engine::Conex, &[], &[("CONEX_WITHOUT", "overlayfs")]);
+    assert_eq!(driver(&without), "fuse-overlayfs");
+    let without = Sandbox::with_settings(
+        Engine::Conex,
+        &["--storage-opt", "fuse-overlayfs.mount_program=/nonexistent"],
+        &[("CONEX_WITHOUT", "overlayfs")],
+    );
     assert_eq!(driver(&without), "vfs");
 }
 

@@ -32,9 +32,10 @@ pub(crate) const TEST: [(&str, &str); 12] = [
 ];
 
 /// What makes a file system in a file.
-pub(crate) const FILE_SYSTEM: [(&str, &str); 3] = [
+pub(crate) const FILE_SYSTEM: [(&str, &str); 4] = [
     ("/sbin/mkfs.ext4", "e2fsprogs"),
     ("/sbin/mkfs.btrfs", "btrfs-progs"),
+    ("/usr/bin/fuse-overlayfs", "fuse-overlayfs"),
     ("/usr/bin/mount", "mount"),
 ];
 

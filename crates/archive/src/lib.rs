@@ -12,7 +12,8 @@
 //!   among them is followed only beneath the root (`openat2(2)`, `RESOLVE_BENEATH`).
 //! * Every object is made with the exclusive form of its system call, so that nothing is ever written through what an
 //!   earlier member put there.
-//! * `trusted.overlay.*` and `user.overlay.*` are dropped: they steer overlayfs, and only whiteouts may.
+//! * `trusted.overlay.*`, `user.overlay.*` and `user.fuseoverlayfs.*` are dropped: they steer overlays, and only whiteouts
+//!   may.
 //!
 //! Whiteouts (OCI image specification, "Layer", "Whiteouts") become what overlayfs understands: a character device 0:0, and
 //! `trusted.overlay.opaque=y` on a directory.

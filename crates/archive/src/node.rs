@@ -208,9 +208,12 @@ fn set_xattrs(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), 
     Ok(())
 }
 
-/// Attributes that steer overlayfs are not the archive's to set.
+/// How the names of attributes begin that steer overlays.
+pub(crate) const STEERING: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
+
+/// Attributes that steer overlays are not the archive's to set.
 fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let steers = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let steers = |name: &[u8]| STEERING.iter().any(|prefix| name.starts_with(prefix));
     entry
         .xattrs
         .iter()

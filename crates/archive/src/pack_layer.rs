@@ -19,6 +19,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::entry::{Entry, Kind};
+use crate::node::STEERING;
 use crate::pack::{self, DIRECTORY, LONGEST};
 use crate::whiteout::is_whiteout;
 use crate::writer::TarWriter;
@@ -258,9 +259,9 @@ impl Attributes {
     }
 }
 
-/// Whether an attribute is a layer's to have: not one that steers overlayfs, nor a label of this host's security module.
+/// Whether an attribute is a layer's to have: not one that steers overlays, nor a label of this host's security module.
 fn is_kept(name: &[u8]) -> bool {
-    let steers = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let steers = STEERING.iter().any(|prefix| name.starts_with(prefix));
     let labels = name.starts_with(b"security.") && name != b"security.capability";
     !name.is_empty() && !steers && !labels
 }

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) exec_root: Option<PathBuf>,
 
-    /// Storage driver: overlay2, btrfs or vfs [default: the one that the data root was used with, else the first that works]
+    /// Storage driver: overlay2, fuse-overlayfs, btrfs or vfs [default: the one that the data root was used with, else the first that works]
     #[arg(short, long, value_name = "DRIVER")]
     pub(crate) storage_driver: Option<String>,
 

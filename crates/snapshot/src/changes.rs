@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Stat;
 
 use crate::compare::Sink;
+use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
 use crate::store::{Layer, Snapshots};
 
@@ -53,10 +54,11 @@ impl Snapshots {
             self.compare(layers, container, &mut told)?;
             return Ok(told.record.changes);
         }
-        let upper = container.join("upper");
+        let (upper, _) = self.own_layer(container);
         let mut walk = Walk {
             upper: &upper,
             lower: &self.shown_layers(layers),
+            has_marks: matches!(self.shared.driver, Driver::FuseOverlay(_)),
             record,
         };
         match walk.directory(Path::new(""), true) {
@@ -135,6 +137,8 @@ impl Sink for Told<'_> {
 struct Walk<'a> {
     upper: &'a Path,
     lower: &'a [PathBuf],
+    /// Whether files called `.wh.*` are the driver's own.
+    has_marks: bool,
     record: Record<'a>,
 }
 
@@ -144,6 +148,10 @@ impl Walk<'_> {
         let mut own = BTreeSet::new();
         for entry in fs::read_dir(self.upper.join(path))? {
             let entry = entry?;
+            // Marks of fuse-overlayfs, under which nothing else can be called so.
+            if self.has_marks && entry.file_name().as_bytes().starts_with(b".wh.") {
+                continue;
+            }
             let child = path.join(entry.file_name());
             let metadata = entry.metadata()?;
             let below = if merged { below(self.lower, &child)? } else { None };

@@ -155,7 +155,8 @@ pub(crate) fn xattrs(object: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         names => names?,
     };
-    let steers = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let of_overlays: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
+    let steers = |name: &[u8]| of_overlays.iter().any(|prefix| name.starts_with(prefix));
     let names = names.split(|byte| *byte == 0);
     let mut found = Vec::new();
     for name in names.filter(|name| !name.is_empty() && !steers(name)) {

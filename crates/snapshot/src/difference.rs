@@ -49,7 +49,7 @@ impl Snapshots {
     /// Blocks on the disk.
     pub fn difference(&self, layers: &[Layer], container: &Path) -> Result<Option<Difference>, SnapshotError> {
         if !self.binds_layers() {
-            let path = container.join("upper");
+            let (path, _) = self.own_layer(container);
             return Ok(path.exists().then_some(Difference { path, made_in: None }));
         }
         let tree = self.container_tree(container);
@@ -78,7 +78,7 @@ impl Snapshots {
             self.compare(layers, container, &mut sum)?;
             return Ok(sum.0);
         }
-        let upper = container.join("upper");
+        let (upper, _) = self.own_layer(container);
         disk_usage(&upper).map_err(file("count", &upper))
     }
 }

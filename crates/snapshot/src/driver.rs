@@ -1,20 +1,21 @@
 //! Storage drivers: how layers are kept, and how a container's root file system is made of them.
 //!
 //! ```text
-//!              a layer is             a container's own          its root file system
-//!   overlay2   what it changes        upper/ work/               stacked by overlayfs
-//!   btrfs      a subvolume with all   subvolume/, a snapshot     that subvolume
-//!   vfs        the whole tree         tree/, a copy              that directory
+//!                    a layer is             a container's own          its root file system
+//!   overlay2         what it changes        upper/ work/               stacked by overlayfs
+//!   fuse-overlayfs   what it changes        fuse-upper/ fuse-work/     stacked by a process
+//!   btrfs            a subvolume with all   subvolume/, a snapshot     that subvolume
+//!   vfs              the whole tree         tree/, a copy              that directory
 //! ```
 //!
 //! A layer that is a whole tree is one only on top of the layers that it was made of (`Snapshots::binds_layers`).
 //! `docs/design/0008-storage-drivers.md` says why it is drawn so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::probe;
 
-/// Most lower directories of one overlay (the kernel's `OVL_MAX_STACK`).
+/// Most lower directories of one overlay: the kernel's `OVL_MAX_STACK`. `fuse-overlayfs` is held to the same.
 const OVERLAY_LAYERS: usize = 500;
 
 /// How the kernel is asked for an overlay; chosen by the host's facts.
@@ -27,10 +28,12 @@ pub enum OverlayMethod {
 }
 
 /// A storage driver that works here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Driver {
     /// Layers are stacked by the kernel's overlayfs.
     Overlay(OverlayMethod),
+    /// Layers are stacked by a process of this program, `fuse-overlayfs(1)`, for each root file system.
+    FuseOverlay(PathBuf),
     /// Every layer and every container is a subvolume of its own, a snapshot of the one below.
     Btrfs,
     /// Every layer and every container is a directory of its own, copied from the one below.
@@ -39,7 +42,7 @@ pub enum Driver {
 
 impl Driver {
     /// Names of all drivers, in the order in which they are tried where none is asked for.
-    pub const NAMES: [&str; 3] = ["overlay2", "btrfs", "vfs"];
+    pub const NAMES: [&str; 4] = ["overlay2", "fuse-overlayfs", "btrfs", "vfs"];
 
     /// Whether there is a driver of this name.
     #[must_use]
@@ -55,7 +58,7 @@ impl Driver {
         name: &str,
         data_root: &Path,
         method: Option<OverlayMethod>,
-        _options: &StorageOptions,
+        options: &StorageOptions,
     ) -> Result<Self, DriverError> {
         match name {
             "overlay2" => {
@@ -65,6 +68,10 @@ impl Driver {
                 })?;
                 probe::overlay(data_root, method).map(|()| Self::Overlay(method))
             }
+            "fuse-overlayfs" => {
+                let program = options.fuse_program.clone();
+                probe::fuse(data_root, program).map(Self::FuseOverlay)
+            }
             "btrfs" => probe::btrfs(data_root).map(|()| Self::Btrfs),
             "vfs" => Ok(Self::Vfs),
             _ => Err(DriverError::Unknown { name: name.to_owned() }),
@@ -73,9 +80,10 @@ impl Driver {
 
     /// Its name in the Engine API.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Overlay(_) => "overlay2",
+            Self::FuseOverlay(_) => "fuse-overlayfs",
             Self::Btrfs => "btrfs",
             Self::Vfs => "vfs",
         }
@@ -83,35 +91,44 @@ impl Driver {
 
     /// How many layers one image can have; `None` where any number goes.
     #[must_use]
-    pub fn most_layers(self) -> Option<usize> {
+    pub fn most_layers(&self) -> Option<usize> {
         match self {
-            Self::Overlay(_) => Some(OVERLAY_LAYERS),
+            Self::Overlay(_) | Self::FuseOverlay(_) => Some(OVERLAY_LAYERS),
             Self::Btrfs | Self::Vfs => None,
         }
     }
 
     /// What of a container's directory is its own, under the names of the Engine API (`GraphDriver.Data`).
     #[must_use]
-    pub fn directories(self) -> &'static [(&'static str, &'static str)] {
+    pub fn directories(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Overlay(_) => &[("UpperDir", "upper"), ("WorkDir", "work")],
+            Self::FuseOverlay(_) => &[("UpperDir", "fuse-upper"), ("WorkDir", "fuse-work")],
             Self::Btrfs | Self::Vfs => &[],
         }
     }
 
     /// Whether a layer is the whole tree that it and those below it come to, and not what it changes.
-    pub(crate) fn keeps_trees(self) -> bool {
+    pub(crate) fn keeps_trees(&self) -> bool {
         match self {
-            Self::Overlay(_) => false,
+            Self::Overlay(_) | Self::FuseOverlay(_) => false,
             Self::Btrfs | Self::Vfs => true,
         }
     }
 
     /// What the tree of a container is called in its directory. No two drivers call it the same.
-    pub(crate) fn tree_name(self) -> &'static str {
+    pub(crate) fn tree_name(&self) -> &'static str {
         match self {
             Self::Btrfs => "subvolume",
-            Self::Overlay(_) | Self::Vfs => "tree",
+            Self::Overlay(_) | Self::FuseOverlay(_) | Self::Vfs => "tree",
+        }
+    }
+
+    /// What a container's writable layer and the directory beside it are called, of drivers that stack.
+    pub(crate) fn upper_names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::FuseOverlay(_) => ("fuse-upper", "fuse-work"),
+            Self::Overlay(_) | Self::Btrfs | Self::Vfs => ("upper", "work"),
         }
     }
 }
@@ -151,7 +168,10 @@ pub enum DriverError {
 
 /// Options of storage drivers (`storage-opts`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StorageOptions {}
+pub struct StorageOptions {
+    /// `fuse-overlayfs.mount_program`: the program that stacks layers, where it is not `fuse-overlayfs` of `PATH`.
+    fuse_program: Option<PathBuf>,
+}
 
 impl StorageOptions {
     /// Reads `name=value` pairs.
@@ -159,9 +179,13 @@ impl StorageOptions {
     /// # Errors
     /// One is no pair, or is none of a driver's that there is.
     pub fn parse(options: &[String]) -> Result<Self, DriverError> {
-        match options.first() {
-            Some(option) => Err(DriverError::Option { option: option.clone() }),
-            None => Ok(Self {}),
+        let mut read = Self::default();
+        for option in options {
+            match option.split_once('=') {
+                Some(("fuse-overlayfs.mount_program", program)) => read.fuse_program = Some(program.into()),
+                _ => return Err(DriverError::Option { option: option.clone() }),
+            }
         }
+        Ok(read)
     }
 }

@@ -7,6 +7,7 @@
 //!       trash/<n>/           renamed here first, deleted by a thread, collected at start
 //!   <data-root>/containers/<id>/{upper,work}     a container's writable layer, made when it is first mounted
 //!   <data-root>/containers/<id>/{tree,copied}    as above, of drivers that keep whole trees (`subvolume`, of btrfs)
+//!   <data-root>/containers/<id>/fuse-{upper,work} as `upper` and `work`, of fuse-overlayfs
 //! ```
 //!
 //! How layers and containers are kept is the storage driver's business (`Driver`). With `overlay2`, the default, a root file
@@ -21,6 +22,7 @@ mod copy;
 mod difference;
 mod driver;
 mod error;
+mod fuse;
 mod overlay;
 mod probe;
 mod rootfs;

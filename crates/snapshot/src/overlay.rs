@@ -1,14 +1,16 @@
 //! Root file systems that are stacked: layers and a writable directory under an overlay.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use conex_sys::mount::Overlay;
 
-use crate::driver::OverlayMethod;
+use crate::driver::{Driver, OverlayMethod};
 use crate::error::{SnapshotError, file};
+use crate::fuse;
 use crate::rootfs::{Rootfs, Writable, make_container, make_dir};
 use crate::store::{Layer, Snapshots, make_root};
 
@@ -28,6 +30,12 @@ impl Names {
     }
 }
 
+/// Words a mount that failed.
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |source| SnapshotError::Overlay { path, source }
+}
+
 fn read_only<'a>(lower: &'a [&'a Path]) -> Overlay<'a> {
     Overlay {
         lower,
@@ -37,77 +45,73 @@ fn read_only<'a>(lower: &'a [&'a Path]) -> Overlay<'a> {
 }
 
 impl Snapshots {
-    /// The root file system of a container, stacked by the kernel.
-    pub(crate) fn overlay(
+    /// The root file system of a container, stacked.
+    pub(crate) fn stacked(
         &self,
         layers: &[Layer],
         container: &Path,
         writable: Writable,
-        method: OverlayMethod,
     ) -> Result<Rootfs, SnapshotError> {
-        let (upper, work) = (container.join("upper"), container.join("work"));
+        let (upper, work) = self.own_layer(container);
         let volatile = writable == Writable::Volatile;
         self.prepare(layers, container, &upper, &work, volatile)?;
         let lower = self.lower(layers)?;
-        match method {
-            OverlayMethod::Detached => {
-                let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
-                let overlay = Overlay {
-                    lower: &lower,
-                    upper: Some((upper.as_path(), work.as_path())),
-                    volatile,
-                };
-                conex_sys::mount::overlay_detached(&overlay)
-                    .map(Rootfs::Detached)
-                    .map_err(|source| SnapshotError::Overlay {
-                        path: container.to_owned(),
-                        source,
-                    })
-            }
-            OverlayMethod::Attached => {
-                let names = self.names(&lower, &container.join("lower"))?;
-                Ok(Rootfs::Attached {
-                    upper: names.relative(&upper),
-                    work: names.relative(&work),
-                    lower: names.lower,
-                    base: names.base,
-                    volatile,
-                })
-            }
+        if self.shared.driver == Driver::Overlay(OverlayMethod::Attached) {
+            let names = self.names(&lower, &container.join("lower"))?;
+            return Ok(Rootfs::Attached {
+                upper: names.relative(&upper),
+                work: names.relative(&work),
+                lower: names.lower,
+                base: names.base,
+                volatile,
+            });
+        }
+        let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+        let overlay = Overlay {
+            lower: &lower,
+            upper: Some((upper.as_path(), work.as_path())),
+            volatile,
+        };
+        self.mount(&overlay).map(Rootfs::Detached).map_err(failed(container))
+    }
+
+    /// A container's writable layer, and the directory that belongs to it.
+    pub(crate) fn own_layer(&self, container: &Path) -> (PathBuf, PathBuf) {
+        let (upper, work) = self.shared.driver.upper_names();
+        (container.join(upper), container.join(work))
+    }
+
+    /// A detached overlay, by the kernel or by a process.
+    fn mount(&self, overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
+        match &self.shared.driver {
+            Driver::FuseOverlay(program) => fuse::mount(program, overlay),
+            Driver::Overlay(_) | Driver::Btrfs | Driver::Vfs => conex_sys::mount::overlay_detached(overlay),
         }
     }
 
-    /// Runs `act` with several layers stacked by the kernel.
-    pub(crate) fn read_overlay<T: Send>(
+    /// Runs `act` with several layers stacked.
+    pub(crate) fn read_stacked<T: Send>(
         &self,
         layers: &[Layer],
-        method: OverlayMethod,
         act: impl FnOnce(BorrowedFd<'_>) -> T + Send,
     ) -> Result<T, SnapshotError> {
         let lower = self.lower(layers)?;
-        let failed = |source| SnapshotError::Overlay {
-            path: self.shared.data_root.clone(),
-            source,
-        };
-        match method {
-            OverlayMethod::Detached => {
-                let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
-                let root = conex_sys::mount::overlay_detached(&read_only(&lower)).map_err(failed)?;
-                Ok(act(root.as_fd()))
-            }
-            OverlayMethod::Attached => {
-                let at = self.empty()?;
-                let (_, links) = self.next_staging();
-                let names = self.names(&lower, &links)?;
-                let lower: Vec<&Path> = names.lower.iter().map(PathBuf::as_path).collect();
-                let done = conex_sys::mountns::private(|| {
-                    conex_sys::mount::overlay_attached(&at, &names.base, &read_only(&lower))?;
-                    Ok(act(conex_sys::path::open_dir(&at)?.as_fd()))
-                });
-                self.discard(&links)?;
-                done.and_then(|done| done).map_err(failed)
-            }
+        let failed = failed(&self.shared.data_root);
+        if self.shared.driver != Driver::Overlay(OverlayMethod::Attached) {
+            let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
+            let root = self.mount(&read_only(&lower)).map_err(failed)?;
+            return Ok(act(root.as_fd()));
         }
+        let at = self.empty()?;
+        let (_, links) = self.next_staging();
+        let names = self.names(&lower, &links)?;
+        let lower: Vec<&Path> = names.lower.iter().map(PathBuf::as_path).collect();
+        let done = conex_sys::mountns::private(|| {
+            conex_sys::mount::overlay_attached(&at, &names.base, &read_only(&lower))?;
+            Ok(act(conex_sys::path::open_dir(&at)?.as_fd()))
+        });
+        self.discard(&links)?;
+        done.and_then(|done| done).map_err(failed)
     }
 
     /// Names of layers that fit into one page of mount options together: relative to the data root, or, where there are too

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use conex_sys::btrfs;
 use conex_sys::mount::{self, Overlay};
@@ -11,6 +11,7 @@ use rustix::fs::{Dir, FileType, XattrFlags};
 use rustix::io::Errno;
 
 use crate::driver::{DriverError, OverlayMethod};
+use crate::fuse;
 use crate::tree;
 
 /// What is made for a trial, and removed after it.
@@ -112,6 +113,44 @@ fn keeps_attributes(trial: &Path, name: &'static str) -> Result<(), DriverError>
             format!("the backing filesystem of {at} keeps no extended attributes: {error}"),
         )
     })
+}
+
+/// The program that stacks layers, if one does.
+pub(crate) fn fuse(data_root: &Path, program: Option<PathBuf>) -> Result<PathBuf, DriverError> {
+    const NAME: &str = "fuse-overlayfs";
+    let program = match program {
+        Some(program) => program,
+        None => in_path(NAME)
+            .ok_or_else(|| unsupported(NAME, format!("exec: \"{NAME}\": executable file not found in $PATH")))?,
+    };
+    // What separates its options cannot be in them.
+    if data_root.to_string_lossy().contains([',', ':', '\\']) {
+        let why = format!("the path {} has one of , : and \\ in it", data_root.display());
+        return Err(unsupported(NAME, why));
+    }
+    in_trial(data_root, NAME, |trial| {
+        tells_types(trial, NAME)?;
+        keeps_attributes(trial, NAME)?;
+        let of = |name: &str| trial.join(name);
+        let (lower, upper, work) = (of("lower"), of("upper"), of("work"));
+        let overlay = Overlay {
+            lower: &[&lower],
+            upper: Some((&upper, &work)),
+            volatile: false,
+        };
+        let mounted = fuse::mount(&program, &overlay).and_then(|root| {
+            let made = rustix::fs::mkdirat(&root, "made", rustix::fs::Mode::RWXU);
+            Ok(made?)
+        });
+        mounted.map_err(|error| unsupported(NAME, error.to_string()))
+    })?;
+    Ok(program)
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let candidates = std::env::split_paths(&path).map(|dir| dir.join(name));
+    candidates.into_iter().find(|program| program.is_file())
 }
 
 /// Whether subvolumes can be made.

@@ -98,8 +98,8 @@ impl Snapshots {
 
     /// How layers are kept.
     #[must_use]
-    pub fn driver(&self) -> Driver {
-        self.shared.driver
+    pub fn driver(&self) -> &Driver {
+        &self.shared.driver
     }
 
     /// Whether every layer belongs to the layers that it was made of, and is to be recorded under its chain id.

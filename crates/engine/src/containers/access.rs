@@ -61,8 +61,9 @@ pub(crate) async fn with_root<T: Send + 'static>(
     blocking(move || match place {
         Place::Process(pid) => act(process_root(&engine, &container, pid)?),
         Place::Unmounted(guard) => {
+            let own = launch::mount_root(&engine, &container)?;
             let done = mountns::private(|| {
-                let root = mount_root(&engine, &container)?;
+                let root = attach_root(&engine, &container, own)?;
                 mount_binds(&engine, &container, &root)?;
                 act(root)
             });
@@ -84,7 +85,8 @@ pub(crate) async fn with_bare_root<T: Send + 'static>(
     blocking(move || match place {
         Place::Process(pid) => act(bare_process_root(&engine, &container, pid)?),
         Place::Unmounted(guard) => {
-            let done = mountns::private(|| act(mount_root(&engine, &container)?));
+            let own = launch::mount_root(&engine, &container)?;
+            let done = mountns::private(|| act(attach_root(&engine, &container, own)?));
             drop(guard);
             done.map_err(system("enter a mount namespace"))?
         }
@@ -142,11 +144,12 @@ fn require_member(engine: &Inner, container: &Container, pid: i32) -> Result<()>
     ))
 }
 
-/// Mounts the root file system in the thread's own mount namespace.
-fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedFd> {
+/// Attaches the root file system in the thread's own mount namespace. It is made before the thread has that: a process that
+/// serves it would keep the namespace, and that the mount, and that the process.
+fn attach_root(engine: &Inner, container: &Container, root: OwnedRoot) -> Result<OwnedFd> {
     let at = engine.root_mount_point.as_path();
     let failed = || system(format!("mount the root file system of container {}", container.id));
-    match launch::mount_root(engine, container)? {
+    match root {
         OwnedRoot::Mount(fd) => mount::attach_at(fd.as_fd(), at).map_err(failed())?,
         OwnedRoot::Plan(RootPlan::Overlay {
             base,

@@ -31,11 +31,11 @@ fn described(os_release: &str) -> (String, String) {
 }
 
 /// The storage driver's facts, in the order in which clients print them.
-pub(super) fn storage(driver: Driver, data_root: &Path) -> Vec<[String; 2]> {
+pub(super) fn storage(driver: &Driver, data_root: &Path) -> Vec<[String; 2]> {
     match driver {
         Driver::Overlay(_) => overlay(data_root),
         Driver::Btrfs => vec![["Btrfs".to_owned(), String::new()]],
-        Driver::Vfs => Vec::new(),
+        Driver::FuseOverlay(_) | Driver::Vfs => Vec::new(),
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
     fn a_data_root_is_told_of() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(storage(Driver::Vfs, dir.path()).is_empty());
+        assert!(storage(&Driver::Vfs, dir.path()).is_empty());
         let facts = overlay(dir.path());
         assert_eq!(facts[1], ["Supports d_type", "true"]);
         assert_eq!(file_system(0xef53), "extfs");
