@@ -150,6 +150,20 @@ impl Sandbox {
         self.storage = None;
     }
 
+    /// As `with_storage`, with what another storage driver needs mounted below its data.
+    pub fn with_storage_on(driver: StorageDriver, on: StorageDriver) -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Own, &[]);
+        sandbox.store_by(on);
+        sandbox.store_beside(driver);
+        sandbox.start(&[]);
+        sandbox.loaded()
+    }
+
+    /// Has the daemon that is started next use another storage driver where the data is.
+    pub fn store_beside(&mut self, driver: StorageDriver) {
+        self.storage = Some(driver);
+    }
+
     /// Has the daemon that is started next use another storage driver, with what that needs mounted below its data.
     pub fn store_by(&mut self, driver: StorageDriver) {
         self.disk = driver.prepare(&self.dir.path().join("data"));
@@ -252,6 +266,17 @@ impl Sandbox {
         self.await_answer();
     }
 
+    /// Runs the daemon with more flags until it ends by itself.
+    pub fn run_daemon(&self, flags: &[&str], environment: &[(&str, &str)]) -> Said {
+        let output = self
+            .daemon_command(environment)
+            .args(flags)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Said::new(&output)
+    }
+
     /// Starts the daemon without waiting; for one that dies at a fail point.
     fn spawn(&self, environment: &[(&str, &str)]) -> Child {
         let log = fs::OpenOptions::new()
@@ -259,6 +284,15 @@ impl Sandbox {
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
+        self.daemon_command(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn daemon_command(&self, environment: &[(&str, &str)]) -> Command {
         let place = Place {
             programs: &self.programs,
             dir: self.dir.path(),
@@ -266,7 +300,8 @@ impl Sandbox {
             cgroup: &self.cgroup,
             bridge: &self.bridge,
         };
-        Command::new("nsenter")
+        let mut daemon = Command::new("nsenter");
+        daemon
             .arg(format!("--net=/proc/{}/ns/net", self.namespace.id()))
             .args(&self.before)
             .args(self.engine.daemon(&place))
@@ -274,12 +309,8 @@ impl Sandbox {
             .args(&self.flags)
             .env("PATH", self.engine.path())
             .env(MARK, self.dir.path())
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+            .envs(environment.iter().copied());
+        daemon
     }
 
     fn await_answer(&self) {

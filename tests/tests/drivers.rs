@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conex_tests::{Engine, Sandbox, StorageDriver, archive_from, busybox_layer, dist, eventually, layer_of};
+use conex_tests::{Engine, Said, Sandbox, StorageDriver, archive_from, busybox_layer, dist, eventually, layer_of};
 use serde_json::Value;
 
 /// Runs a test with each driver, one after the other.
@@ -499,30 +499,44 @@ fn roots_may_be_read_only_passing_or_without_layers() {
     });
 }
 
+/// A layer with busybox under a few names.
+fn small_busybox() -> Vec<u8> {
+    let busybox = fs::read("/bin/busybox").unwrap();
+    let layer = Layer::new()
+        .dir("etc", 0o755, 0)
+        .entry(tar::EntryType::Regular, "bin/busybox", 0o755, 0, &busybox);
+    let names = ["sh", "cat", "ls", "wc", "rm", "sleep"].map(|name| format!("bin/{name}"));
+    let link = |layer: Layer, name: &String| layer.link(tar::EntryType::Symlink, name, "busybox");
+    names.iter().fold(layer, link).archive()
+}
+
 #[test]
 fn images_of_hundreds_of_layers_run_and_too_many_are_refused() {
     with_each(|sandbox| {
         let layer =
             |number: usize| layer_of(&[("last", number.to_string().as_bytes()), (&format!("d/{number}"), b"x")]);
-        let mut layers = vec![busybox_layer()];
-        layers.extend((1..300).map(layer));
+        let mut layers = vec![small_busybox()];
+        // Whole trees of as many layers take their time.
+        let count = if sandbox.is_stacked() { 300 } else { 150 };
+        layers.extend((1..count).map(layer));
         load(sandbox, "many", &layers);
         let script = "cat /last; echo; ls /d | wc -l";
-        assert_eq!(run_in(sandbox, "many", script), "299\n299");
-        start(sandbox, "box", "many", "rm /d/1 /d/150; echo x > /d/new");
-        assert_eq!(diff(sandbox, "box"), "A /d/new\nC /d\nD /d/1\nD /d/150");
+        let last = count - 1;
+        assert_eq!(run_in(sandbox, "many", script), format!("{last}\n{last}"));
+        start(sandbox, "box", "many", "rm /d/1 /d/100; echo x > /d/new");
+        assert_eq!(diff(sandbox, "box"), "A /d/new\nC /d\nD /d/1\nD /d/100");
         sandbox.ok(&["commit", "box", "more"]);
-        assert_eq!(run_in(sandbox, "more", script), "299\n298");
+        assert_eq!(run_in(sandbox, "more", script), format!("{last}\n{}", last - 1));
         let names = sandbox.dir().join("names");
         sandbox.ok(&["cp", "box:/d", names.to_str().unwrap()]);
-        assert_eq!(fs::read_dir(names).unwrap().count(), 298);
+        assert_eq!(fs::read_dir(names).unwrap().count(), last - 1);
         sandbox.ok(&["rm", "-f", "box"]);
         sandbox.ok(&["rmi", "more"]);
         if !sandbox.is_stacked() {
             return;
         }
         let before = entries(sandbox, "layers").len();
-        layers.extend((300..501).map(layer));
+        layers.extend((count..501).map(layer));
         let path = sandbox.dir().join("too-many.tar");
         let all: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
         fs::write(&path, archive_from(&["too:many"], r#""config":{}"#, &all)).unwrap();
@@ -875,4 +889,175 @@ fn subvolumes_that_a_container_makes_go_with_it() {
     let listed = String::from_utf8(listed.stdout).unwrap();
     // The layer of busybox alone.
     assert_eq!(listed.lines().count(), 1, "{listed}");
+}
+
+/// Has the daemon's data root converted; what that said.
+fn migrate(sandbox: &mut Sandbox, to: StorageDriver, environment: &[(&str, &str)]) -> Said {
+    sandbox.store_beside(to);
+    sandbox.run_daemon(&["--migrate-storage"], environment)
+}
+
+/// What is the same with each driver: the images, and what is in the containers.
+fn everything(sandbox: &Sandbox) -> Vec<String> {
+    let archive = sandbox.dir().join("saved.tar");
+    sandbox.ok(&["save", "-o", archive.to_str().unwrap(), "stack", "made"]);
+    let mut all = vec![
+        sandbox.ok(&["images", "--no-trunc", "--format", "{{.Repository}} {{.ID}} {{.Size}}"]),
+        sandbox.ok(&["ps", "-a", "--format", "{{.Names}} {{.Image}}"]),
+        diff(sandbox, "box"),
+        diff(sandbox, "fresh"),
+        run_in(sandbox, "stack", LIST),
+        list(sandbox, "made"),
+    ];
+    sandbox.ok(&["commit", "box", "again"]);
+    all.push(list(sandbox, "again"));
+    sandbox.ok(&["rmi", "again"]);
+    all
+}
+
+/// A daemon with images, a container that has changed everything, and one that never ran.
+fn filled(driver: StorageDriver, on: StorageDriver) -> Sandbox {
+    let sandbox = Sandbox::with_storage_on(driver, on);
+    load_stack(&sandbox);
+    start(&sandbox, "box", "stack", CHANGES);
+    sandbox.ok(&["commit", "box", "made"]);
+    sandbox.ok(&["create", "--name", "fresh", "made", "true"]);
+    sandbox
+}
+
+#[test]
+fn what_one_driver_has_kept_is_converted_for_another() {
+    use StorageDriver::{Btrfs, FuseOverlayfs, Overlay2, Vfs};
+    // From each to each other, on a file system that all of them can use.
+    let mut sandbox = filled(Overlay2, Btrfs);
+    sandbox.ok(&["kill", "box"]);
+    let before = everything(&sandbox);
+    for to in [
+        Vfs,
+        Overlay2,
+        Btrfs,
+        FuseOverlayfs,
+        Vfs,
+        Btrfs,
+        Overlay2,
+        FuseOverlayfs,
+        Overlay2,
+    ] {
+        sandbox.terminate();
+        let said = migrate(&mut sandbox, to, &[]);
+        assert!(said.code == 0, "{said:?}");
+        assert!(said.out.ends_with(": 3 images, 1 containers"), "{said:?}");
+        sandbox.start(&[]);
+        assert_eq!(sandbox.ok(&["info", "--format", "{{.Driver}}"]), to.name());
+        assert_eq!(everything(&sandbox), before, "{}", to.name());
+        eventually("an empty trash", || entries(&sandbox, "trash").is_empty());
+    }
+    // What is converted runs on.
+    sandbox.ok(&["start", "box"]);
+    sandbox.ok(&["start", "-a", "fresh"]);
+}
+
+#[test]
+fn a_migration_that_is_killed_leaves_the_one_driver_or_the_other() {
+    use StorageDriver::{Overlay2, Vfs};
+    let mut sandbox = filled(Overlay2, Overlay2);
+    sandbox.ok(&["kill", "box"]);
+    let before = everything(&sandbox);
+    let points = [
+        "migrate.layer@1",
+        "migrate.layer@4",
+        "migrate.container",
+        "migrate.before-record",
+        "migrate.recorded",
+    ];
+    let (mut from, mut to) = (Overlay2, Vfs);
+    for point in points {
+        // There and back.
+        for _ in 0..2 {
+            sandbox.terminate();
+            let said = migrate(&mut sandbox, to, &[("CONEX_FAIL_POINT", point)]);
+            assert_ne!(said.code, 0, "{point}: {said:?}");
+            sandbox.forget_storage();
+            sandbox.start(&[]);
+            let now = sandbox.ok(&["info", "--format", "{{.Driver}}"]);
+            let expected = if point == "migrate.recorded" { to } else { from };
+            assert_eq!(now, expected.name(), "{point}");
+            assert_eq!(everything(&sandbox), before, "{point}");
+            assert_one_driver(&sandbox, expected, point);
+            if expected == from {
+                sandbox.terminate();
+                let said = migrate(&mut sandbox, to, &[]);
+                assert!(said.code == 0, "{point}: {said:?}");
+                sandbox.start(&[]);
+                assert_eq!(everything(&sandbox), before, "{point}");
+            }
+            (from, to) = (to, from);
+        }
+    }
+}
+
+/// That nothing is left of another driver.
+fn assert_one_driver(sandbox: &Sandbox, driver: StorageDriver, point: &str) {
+    eventually(point, || entries(sandbox, "trash").is_empty());
+    let own = sandbox
+        .dir()
+        .join("data/containers")
+        .join(inspect(sandbox, "box")["Id"].as_str().unwrap());
+    let is_stacked = driver == StorageDriver::Overlay2;
+    for (name, is_there) in [
+        ("upper", is_stacked),
+        ("work", is_stacked),
+        ("tree", !is_stacked),
+        ("tree.copied", !is_stacked),
+    ] {
+        assert_eq!(own.join(name).exists(), is_there, "{point}: {name}");
+    }
+    assert_eq!(entries(sandbox, "layers").len(), 5, "{point}");
+}
+
+#[test]
+fn nothing_is_converted_while_something_runs() {
+    let mut sandbox = filled(StorageDriver::Overlay2, StorageDriver::Overlay2);
+    let said = migrate(&mut sandbox, StorageDriver::Vfs, &[]);
+    assert!(
+        said.code == 1 && said.err.contains(" runs: stop all containers"),
+        "{said:?}"
+    );
+    sandbox.ok(&["kill", "box"]);
+    let runs = sandbox.dir().join("exec/containers");
+    eventually("the end of the monitor", || fs::read_dir(&runs).unwrap().count() == 0);
+    let said = migrate(&mut sandbox, StorageDriver::Vfs, &[]);
+    assert!(said.code == 1 && said.err.contains("meta.redb"), "{said:?}");
+    sandbox.kill();
+    // The control.
+    let said = migrate(&mut sandbox, StorageDriver::Vfs, &[]);
+    assert!(said.code == 0, "{said:?}");
+    sandbox.start(&[]);
+    assert_eq!(sandbox.ok(&["info", "--format", "{{.Driver}}"]), "vfs");
+}
+
+#[test]
+fn a_layer_whose_archive_does_not_come_back_is_converted_all_the_same() {
+    let mut sandbox = filled(StorageDriver::Overlay2, StorageDriver::Overlay2);
+    sandbox.ok(&["kill", "box"]);
+    let before = (
+        run_in(&sandbox, "stack", LIST),
+        list(&sandbox, "made"),
+        diff(&sandbox, "box"),
+    );
+    for to in [StorageDriver::Vfs, StorageDriver::Overlay2] {
+        sandbox.terminate();
+        for skeleton in entries(&sandbox, "skeletons") {
+            fs::remove_file(skeleton).unwrap();
+        }
+        let said = migrate(&mut sandbox, to, &[]);
+        assert!(said.code == 0, "{said:?}");
+        sandbox.start(&[]);
+        let after = (
+            run_in(&sandbox, "stack", LIST),
+            list(&sandbox, "made"),
+            diff(&sandbox, "box"),
+        );
+        assert_eq!(after, before, "{}", to.name());
+    }
 }

@@ -24,6 +24,11 @@ pub(crate) struct Options {
     #[arg(long = "storage-opt", value_name = "OPTION")]
     pub(crate) storage_opts: Vec<String>,
 
+    /// Convert the images and containers of the data root for the storage driver, and end; no daemon and no container may
+    /// run meanwhile
+    #[arg(long)]
+    pub(crate) migrate_storage: bool,
+
     /// Socket to listen on: unix:///path or tcp://address:port; may be given several times
     #[arg(short = 'H', long = "host", value_name = "HOST")]
     pub(crate) hosts: Vec<String>,

@@ -41,7 +41,11 @@ pub(crate) fn run(options: Options) -> Result<()> {
         .enable_all()
         .build()
         .context("start the event loop")?;
-    let outcome = runtime.block_on(serve(settings, &options));
+    let outcome = if options.migrate_storage {
+        runtime.block_on(migrate(settings))
+    } else {
+        runtime.block_on(serve(settings, &options))
+    };
     drop(pidfile);
     outcome
 }
@@ -175,6 +179,13 @@ fn start_log(options: &Options, settings: &Settings) -> Result<()> {
     } else {
         log.with_ansi(false).with_writer(std::io::stderr).init();
     }
+    Ok(())
+}
+
+async fn migrate(settings: Settings) -> Result<()> {
+    let done = conex_engine::migrate(settings).await.context("migrate the storage")?;
+    let (from, to) = (done.from, done.to);
+    println!("{from} to {to}: {} images, {} containers", done.images, done.containers);
     Ok(())
 }
 

@@ -165,17 +165,9 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
     let driver = storage::choose(&settings, &metadata, &host)?;
     let snapshots =
         Snapshots::open(&settings.data_root, driver).map_err(|error| opened("layer store")(error.into()))?;
-    let images = Images::open(
-        metadata.clone(),
-        content,
-        snapshots.clone(),
-        conex_image::Settings {
-            host: conex_reference::Platform::of_machine(&rustix::system::uname().machine().to_string_lossy()),
-            concurrent_downloads: settings.concurrent_downloads,
-            concurrent_uploads: settings.concurrent_uploads,
-        },
-    )
-    .map_err(|error| opened("image store")(error.into()))?;
+    storage::migrate::conclude(&metadata, &snapshots, &files)?;
+    let images = Images::open(metadata.clone(), content, snapshots.clone(), of_images(&settings))
+        .map_err(|error| opened("image store")(error.into()))?;
     let registries = registries(&settings)?;
     let networks = Networks::open(&settings, &metadata)?;
     let volumes = Volumes::open(&settings, &metadata, &snapshots)?;
@@ -197,6 +189,15 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
         },
         settings,
     ))
+}
+
+/// The settings of the image store.
+pub(crate) fn of_images(settings: &Settings) -> conex_image::Settings {
+    conex_image::Settings {
+        host: conex_reference::Platform::of_machine(&rustix::system::uname().machine().to_string_lossy()),
+        concurrent_downloads: settings.concurrent_downloads,
+        concurrent_uploads: settings.concurrent_uploads,
+    }
 }
 
 /// The client of registries, as the daemon was told about them.

@@ -48,6 +48,7 @@ pub use crate::requests::{
     StopRequest, Timestamp, WaitCondition,
 };
 pub use crate::settings::{Build, Settings, Storage};
+pub use crate::storage::migrate::{Migration, migrate};
 pub use conex_api_types::LogConfig;
 pub use conex_container::health::OnFailure;
 pub use conex_stream::ByteStream;

@@ -1,7 +1,9 @@
 //! Which storage driver the engine has: the one that it was told, else the one that the data root was used with.
 //!
 //! The data root notes its driver with its first start, in the metadata store. What was kept by another driver cannot be
-//! read, so a start with another is refused while there are images or containers.
+//! read, so a start with another is refused while there are images or containers; `migrate` converts them.
+
+pub(crate) mod migrate;
 
 use conex_metadata::{Changes, Metadata, Table};
 use conex_snapshot::{Driver, DriverError, OverlayMethod, StorageOptions};
@@ -11,7 +13,10 @@ use crate::host::{Host, forced_off};
 use crate::settings::Settings;
 
 /// Key of the driver's name among what is noted about the data root.
-const KEY: &str = "storage-driver";
+const DRIVER: &str = "storage-driver";
+
+/// Key of the note that a migration began and has something to discard.
+const MIGRATION: &str = "storage-migration";
 
 /// The driver of data roots that note none, and the first that is tried in new ones.
 const DEFAULT: &str = "overlay2";
@@ -21,8 +26,7 @@ const DEFAULT: &str = "overlay2";
 /// # Errors
 /// The driver is unknown or cannot work here, or the data root was used with another; in Docker's words.
 pub(crate) fn choose(settings: &Settings, metadata: &Metadata, host: &Host) -> Result<Driver> {
-    let noted = metadata.read(Table::DataRoot, KEY).map_err(failed)?;
-    let noted = noted.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let noted = noted(metadata, DRIVER)?;
     let is_used = is_used(metadata)?;
     let prior = match &noted {
         Some(name) => Some(name.as_str()),
@@ -36,7 +40,8 @@ pub(crate) fn choose(settings: &Settings, metadata: &Metadata, host: &Host) -> R
         && Driver::is_known(wanted)
     {
         return Err(initializing(format!(
-            "{} was used with the storage driver {prior}, whose images and containers {wanted} cannot read",
+            "{} was used with the storage driver {prior}, whose images and containers {wanted} cannot read; start with {prior}, \
+             or convert them first: conexd --storage-driver {wanted} --migrate-storage",
             settings.data_root.display()
         )));
     }
@@ -45,10 +50,16 @@ pub(crate) fn choose(settings: &Settings, metadata: &Metadata, host: &Host) -> R
         None => open_first(settings, host)?,
     };
     if noted.as_deref() != Some(driver.name()) {
-        let note = Changes::new().put(Table::DataRoot, KEY, driver.name());
+        let note = Changes::new().put(Table::DataRoot, DRIVER, driver.name());
         metadata.commit(note).wait().map_err(failed)?;
     }
     Ok(driver)
+}
+
+/// What is noted about the data root under a key.
+fn noted(metadata: &Metadata, key: &str) -> Result<Option<String>> {
+    let bytes = metadata.read(Table::DataRoot, key).map_err(failed)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Whether there is anything that a driver keeps.
@@ -65,8 +76,8 @@ fn open(name: &str, settings: &Settings, host: &Host) -> Result<Driver> {
     };
     // So that a kernel without overlays can be had everywhere.
     let method = (!forced_off("overlayfs")).then_some(method);
-    let options = StorageOptions::parse(&settings.storage.options).map_err(refused)?;
-    Driver::open(name, &settings.data_root, method, &options).map_err(refused)
+    let options = StorageOptions::parse(&settings.storage.options).map_err(unusable)?;
+    Driver::open(name, &settings.data_root, method, &options).map_err(unusable)
 }
 
 /// The first driver that works here, with what each of the others lacks in the log.
@@ -88,8 +99,12 @@ fn open_first(settings: &Settings, host: &Host) -> Result<Driver> {
     Err(first.unwrap_or_else(|| initializing("driver not supported".to_owned())))
 }
 
-fn refused(error: DriverError) -> Error {
+fn unusable(error: DriverError) -> Error {
     initializing(error.to_string()).caused_by(error)
+}
+
+fn refused(why: String) -> Error {
+    Error::new(ErrorKind::Conflict, why)
 }
 
 fn initializing(why: String) -> Error {

@@ -69,7 +69,7 @@ impl Images {
     /// The archive cannot be written or unpacked.
     pub async fn write_layer(&self, base: &Base, write: WriteArchive) -> Result<MadeLayer, LayerError> {
         let shared = self.shared.clone();
-        let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
+        let (staging, root, skeleton) = on_blocking(move || stage(&shared.snapshots)).await?;
         let archive = pipeline::run_written(root, skeleton, write).await?;
         self.keep_layer(Some(&base.image), staging, archive).await
     }
@@ -84,7 +84,7 @@ impl Images {
         told: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<MadeLayer, LayerError> {
         let shared = self.shared.clone();
-        let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
+        let (staging, root, skeleton) = on_blocking(move || stage(&shared.snapshots)).await?;
         let pipeline = pipeline::start(root, skeleton, Arriving::Unknown, Arc::new(told));
         while let Some(chunk) = body.next().await {
             let is_last = chunk.is_err();

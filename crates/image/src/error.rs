@@ -111,6 +111,12 @@ pub enum LayerError {
     /// The layer store.
     #[error("failed to register layer: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// A layer of an image is not recorded.
+    #[error("the layer {diff_id} is not there")]
+    Missing {
+        /// Its diff id.
+        diff_id: String,
+    },
     /// It is one of more than the storage driver can stack.
     #[error("failed to register layer: max depth exceeded: {layers} layers, {driver} takes {most} at most")]
     Depth {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use conex_archive::Extracted;
 use conex_content::Partial;
 use conex_reference::Digest;
-use conex_snapshot::{Binding, Layer, Staging};
+use conex_snapshot::{Binding, Layer, Snapshots, Staging};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::BoxStream;
@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::error::{LayerError, PullError};
 use crate::held::{Held, InFlight};
 use crate::images::Images;
-use crate::index::{Flight, Shared, layer};
+use crate::index::{Flight, layer};
 use crate::pipeline::{self, Arriving};
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::LayerRecord;
@@ -209,7 +209,7 @@ impl Task {
     ) -> Result<(Staging, Extracted), LayerError> {
         let begun = partial.as_ref().map_or(0, Partial::length);
         let shared = self.images.shared.clone();
-        let (staging, root, skeleton) = on_blocking(move || stage(&shared)).await?;
+        let (staging, root, skeleton) = on_blocking(move || stage(&shared.snapshots)).await?;
         let (sink, short, total, local) = (self.sink.clone(), wanted.short.clone(), wanted.size, wanted.local);
         let unpacked = Arc::new(move |current: u64| {
             let status = if local {
@@ -353,8 +353,8 @@ fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<pipeline::Archiv
 }
 
 /// A directory to unpack a layer into, and a file for its skeleton.
-pub(crate) fn stage(shared: &Shared) -> Result<(Staging, OwnedFd, File), LayerError> {
-    let staging = shared.snapshots.stage()?;
+pub(crate) fn stage(snapshots: &Snapshots) -> Result<(Staging, OwnedFd, File), LayerError> {
+    let staging = snapshots.stage()?;
     let skeleton = staging.create_skeleton()?;
     let root = staging.dir().try_clone_to_owned().map_err(|_| LayerError::CutOff)?;
     Ok((staging, root, skeleton))

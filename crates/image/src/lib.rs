@@ -23,6 +23,7 @@
 
 mod collect;
 mod config;
+mod convert;
 mod create;
 mod error;
 mod find;
@@ -49,6 +50,7 @@ mod tag;
 mod usage;
 
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
+pub use crate::convert::Converted;
 pub use crate::create::{Base, Creation, MadeLayer};
 pub use crate::error::{
     CreateError, FindError, LayerError, LoadError, OpenError, PullError, PushError, RemoveError, SaveError, TagError,

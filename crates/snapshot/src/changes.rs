@@ -1,7 +1,7 @@
 //! What a writable layer changes (overlayfs.rst, "whiteouts and opaque directories").
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,6 +15,7 @@ use crate::compare::Sink;
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
 use crate::store::{Layer, Snapshots};
+use crate::tree::is_mark;
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +47,7 @@ impl Snapshots {
             except,
             changes: BTreeMap::new(),
         };
-        if self.shared.driver.keeps_trees() {
+        if self.driver.keeps_trees() {
             let mut told = Told {
                 record,
                 path: PathBuf::from("/"),
@@ -58,7 +59,7 @@ impl Snapshots {
         let mut walk = Walk {
             upper: &upper,
             lower: &self.shown_layers(layers),
-            has_marks: matches!(self.shared.driver, Driver::FuseOverlay(_)),
+            has_marks: matches!(self.driver, Driver::FuseOverlay(_)),
             record,
         };
         match walk.directory(Path::new(""), true) {
@@ -72,7 +73,7 @@ impl Snapshots {
     /// The directories that show everything of these layers, top-most first.
     fn shown_layers(&self, layers: &[Layer]) -> Vec<PathBuf> {
         let all = layers.iter().map(|layer| self.path(&layer.name));
-        if self.shared.driver.keeps_trees() {
+        if self.driver.keeps_trees() {
             all.take(1).collect()
         } else {
             all.collect()
@@ -137,7 +138,7 @@ impl Sink for Told<'_> {
 struct Walk<'a> {
     upper: &'a Path,
     lower: &'a [PathBuf],
-    /// Whether files called `.wh.*` are the driver's own.
+    /// Whether the driver has files of its own in it.
     has_marks: bool,
     record: Record<'a>,
 }
@@ -148,8 +149,7 @@ impl Walk<'_> {
         let mut own = BTreeSet::new();
         for entry in fs::read_dir(self.upper.join(path))? {
             let entry = entry?;
-            // Marks of fuse-overlayfs, under which nothing else can be called so.
-            if self.has_marks && entry.file_name().as_bytes().starts_with(b".wh.") {
+            if self.has_marks && CString::new(entry.file_name().as_bytes()).is_ok_and(|name| is_mark(&name)) {
                 continue;
             }
             let child = path.join(entry.file_name());

@@ -3,7 +3,7 @@
 //! ```text
 //!   layers/<name>/               the tree of a layer and all below it
 //!   containers/<id>/tree/        a copy of the top-most one, made when it is first wanted (`subvolume/`, of btrfs)
-//!   containers/<id>/copied       empty; its time says when the copy was complete
+//!   containers/<id>/tree.copied  empty; its time says when the copy was complete
 //! ```
 //!
 //! With btrfs each tree is a subvolume and each copy a snapshot. Inodes keep their numbers and times in a snapshot, so what
@@ -35,7 +35,7 @@ impl Snapshots {
     pub(crate) fn copied(&self, layers: &[Layer], container: &Path) -> Result<Rootfs, SnapshotError> {
         let tree = self.container_tree(container);
         if !tree.exists() {
-            self.copy_for(layers, container, &tree)?;
+            self.copy_for(layers, container, &tree, None)?;
         }
         let mounted = mount::clone_tree_of(&tree).map_err(file("mount", &tree))?;
         // A data root that shares its mounts is to see none of the container's.
@@ -51,12 +51,17 @@ impl Snapshots {
 
     /// Where a container's tree is.
     pub(crate) fn container_tree(&self, container: &Path) -> PathBuf {
-        container.join(self.shared.driver.tree_name())
+        container.join(self.driver.tree_name())
+    }
+
+    /// The file whose time says when that was complete.
+    pub(crate) fn copied_mark(&self, container: &Path) -> PathBuf {
+        container.join(format!("{}.copied", self.driver.tree_name()))
     }
 
     /// Makes the root directory of a tree, as it is where no layer says how.
     pub(crate) fn make_tree(&self, path: &Path) -> Result<(), SnapshotError> {
-        if self.shared.driver != Driver::Btrfs {
+        if self.driver != Driver::Btrfs {
             return make_root(path);
         }
         in_parent(path, btrfs::create_subvolume).map_err(file("make", path))?;
@@ -64,14 +69,24 @@ impl Snapshots {
         fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(file("set the mode of", path))
     }
 
-    fn copy_for(&self, layers: &[Layer], container: &Path, tree: &Path) -> Result<(), SnapshotError> {
+    /// Copies the tree of an image for a container, with what that has changed, if anything.
+    pub(crate) fn copy_for(
+        &self,
+        layers: &[Layer],
+        container: &Path,
+        tree: &Path,
+        changed: Option<&Path>,
+    ) -> Result<(), SnapshotError> {
         make_container(container)?;
-        let unfinished = container.join(format!("{}.tmp", self.shared.driver.tree_name()));
+        let unfinished = container.join(format!("{}.tmp", self.driver.tree_name()));
         self.discard(&unfinished)?;
         let below = layers.first().map(|layer| self.path(&layer.name));
         let made = self.clone_tree(below.as_deref(), &unfinished);
         made.and_then(|()| {
-            stamp(&container.join("copied"))?;
+            stamp(&self.copied_mark(container))?;
+            if let Some(changed) = changed {
+                bring_into(changed, &unfinished, Taking::Copy, true)?;
+            }
             conex_sys::failpoint::hit("tree.copied");
             fs::rename(&unfinished, tree).map_err(file("make", tree))
         })
@@ -83,7 +98,7 @@ impl Snapshots {
         let Some(from) = from else {
             return self.make_tree(to);
         };
-        if self.shared.driver == Driver::Btrfs {
+        if self.driver == Driver::Btrfs {
             let taken = tree::open(from)
                 .and_then(|source| in_parent(to, |parent, name| btrfs::snapshot(source.as_fd(), parent, name)));
             return taken.map_err(file("take a snapshot of", from));
@@ -120,7 +135,7 @@ impl Snapshots {
             Some(layer) => self.path(&layer.name),
             None => self.empty()?,
         };
-        let copied = fs::metadata(container.join("copied")).and_then(|found| found.modified());
+        let copied = fs::metadata(self.copied_mark(container)).and_then(|found| found.modified());
         let copied = copied.unwrap_or(SystemTime::UNIX_EPOCH);
         let compared = tree::open(&lower).and_then(|lower| compare::compare(lower, tree::open(&tree)?, copied, sink));
         compared.map_err(file("compare", &tree))
@@ -138,31 +153,31 @@ impl Staging {
         let (_, grown) = self.store.next_staging();
         let below = self.store.path(&below.name);
         let made = self.store.clone_tree(Some(&below), &grown);
-        made.and_then(|()| self.bring_into(&grown, carries_root))
-            .inspect_err(|_| self.store.give_up(&grown))?;
-        conex_sys::failpoint::hit("layer.grown");
-        self.replace(grown)
-    }
-
-    fn bring_into(&self, grown: &Path, carries_root: bool) -> Result<(), SnapshotError> {
-        let own = self.path();
         // Nothing can be renamed from one subvolume into another; a copy shares its blocks.
         let taking = match self.store.driver() {
             Driver::Btrfs => Taking::Copy,
             _ => Taking::Move,
         };
-        let moved = || {
-            let (source, target) = (tree::open(own)?, tree::open(grown)?);
-            let found = rustix::fs::fstat(&source)?;
-            tree::merge(source.as_fd(), target.as_fd(), Source::Difference, taking)?;
-            if !carries_root {
-                return Ok(());
-            }
-            copy::clear_xattrs(target.as_fd())?;
-            copy::attributes(source.as_fd(), &found, target.as_fd())
-        };
-        moved().map_err(file("merge", own))
+        made.and_then(|()| bring_into(self.path(), &grown, taking, carries_root))
+            .inspect_err(|_| self.store.give_up(&grown))?;
+        conex_sys::failpoint::hit("layer.grown");
+        self.replace(grown)
     }
+}
+
+/// Brings what a layer changes into a tree.
+fn bring_into(own: &Path, grown: &Path, taking: Taking, carries_root: bool) -> Result<(), SnapshotError> {
+    let brought = || {
+        let (source, target) = (tree::open(own)?, tree::open(grown)?);
+        let found = rustix::fs::fstat(&source)?;
+        tree::merge(source.as_fd(), target.as_fd(), Source::Difference, taking)?;
+        if !carries_root {
+            return Ok(());
+        }
+        copy::clear_xattrs(target.as_fd())?;
+        copy::attributes(source.as_fd(), &found, target.as_fd())
+    };
+    brought().map_err(file("merge", own))
 }
 
 /// Does something with a name in its directory.

@@ -126,7 +126,7 @@ impl Sink for Sum {
 }
 
 /// Copies what differs. Directories on the way are made with the first thing that is put into them.
-struct Copies {
+pub(crate) struct Copies {
     /// The target's root and everything on the way.
     levels: Vec<Level>,
     /// Files with several names, by device and inode, with the first of them in the target.
@@ -142,7 +142,7 @@ struct Level {
 }
 
 impl Copies {
-    fn new(own: OwnedFd, target: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(own: OwnedFd, target: OwnedFd) -> io::Result<Self> {
         let root = Level {
             name: CString::default(),
             found: rustix::fs::fstat(&own)?,
@@ -157,7 +157,7 @@ impl Copies {
     }
 
     /// Gives the root what belongs to it.
-    fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         self.levels.pop().map_or(Ok(()), Level::finish)
     }
 

@@ -6,7 +6,7 @@
 //!       layers/<name>/       published by rename; names are short, so that many fit into one page of mount options
 //!       trash/<n>/           renamed here first, deleted by a thread, collected at start
 //!   <data-root>/containers/<id>/{upper,work}     a container's writable layer, made when it is first mounted
-//!   <data-root>/containers/<id>/{tree,copied}    as above, of drivers that keep whole trees (`subvolume`, of btrfs)
+//!   <data-root>/containers/<id>/tree[.copied]     as above, of drivers that keep whole trees (`subvolume`, of btrfs)
 //!   <data-root>/containers/<id>/fuse-{upper,work} as `upper` and `work`, of fuse-overlayfs
 //! ```
 //!
@@ -17,6 +17,7 @@
 mod bind;
 mod changes;
 mod compare;
+mod convert;
 mod copied;
 mod copy;
 mod difference;

@@ -56,7 +56,7 @@ impl Snapshots {
         let volatile = writable == Writable::Volatile;
         self.prepare(layers, container, &upper, &work, volatile)?;
         let lower = self.lower(layers)?;
-        if self.shared.driver == Driver::Overlay(OverlayMethod::Attached) {
+        if self.driver == Driver::Overlay(OverlayMethod::Attached) {
             let names = self.names(&lower, &container.join("lower"))?;
             return Ok(Rootfs::Attached {
                 upper: names.relative(&upper),
@@ -77,13 +77,13 @@ impl Snapshots {
 
     /// A container's writable layer, and the directory that belongs to it.
     pub(crate) fn own_layer(&self, container: &Path) -> (PathBuf, PathBuf) {
-        let (upper, work) = self.shared.driver.upper_names();
+        let (upper, work) = self.driver.upper_names();
         (container.join(upper), container.join(work))
     }
 
     /// A detached overlay, by the kernel or by a process.
     fn mount(&self, overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
-        match &self.shared.driver {
+        match &self.driver {
             Driver::FuseOverlay(program) => fuse::mount(program, overlay),
             Driver::Overlay(_) | Driver::Btrfs | Driver::Vfs => conex_sys::mount::overlay_detached(overlay),
         }
@@ -97,7 +97,7 @@ impl Snapshots {
     ) -> Result<T, SnapshotError> {
         let lower = self.lower(layers)?;
         let failed = failed(&self.shared.data_root);
-        if self.shared.driver != Driver::Overlay(OverlayMethod::Attached) {
+        if self.driver != Driver::Overlay(OverlayMethod::Attached) {
             let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
             let root = self.mount(&read_only(&lower)).map_err(failed)?;
             return Ok(act(root.as_fd()));
@@ -169,7 +169,7 @@ impl Snapshots {
             return Ok(());
         }
         // Complete before it has its name: a crash in between leaves no root with the wrong mode.
-        let unfinished = container.join("upper.tmp");
+        let unfinished = upper.with_extension("tmp");
         self.discard(&unfinished)?;
         make_root(&unfinished)?;
         if let Some(root) = self.shown_root(layers)? {

@@ -43,7 +43,7 @@ impl Snapshots {
     /// The root file system of a container: `layers` (top-most first) under what is its own in its directory, which is
     /// made where it is absent.
     pub fn rootfs(&self, layers: &[Layer], container: &Path, writable: Writable) -> Result<Rootfs, SnapshotError> {
-        match &self.shared.driver {
+        match &self.driver {
             Driver::Overlay(_) | Driver::FuseOverlay(_) => self.stacked(layers, container, writable),
             Driver::Btrfs | Driver::Vfs => self.copied(layers, container),
         }
@@ -55,7 +55,7 @@ impl Snapshots {
         layers: &[Layer],
         act: impl FnOnce(BorrowedFd<'_>) -> T + Send,
     ) -> Result<T, SnapshotError> {
-        let shown = match (&self.shared.driver, layers) {
+        let shown = match (&self.driver, layers) {
             (_, []) => self.empty()?,
             // A single layer is its own view, as a tree is.
             (_, [layer]) | (Driver::Btrfs | Driver::Vfs, [layer, ..]) => self.path(&layer.name),

@@ -56,12 +56,12 @@ pub struct Layer {
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) driver: Driver,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) data_root: PathBuf,
-    pub(crate) driver: Driver,
     layers: PathBuf,
     skeletons: PathBuf,
     trash: Trash,
@@ -83,7 +83,6 @@ impl Snapshots {
         let trash = Trash::open(data_root.join("trash"))?;
         let shared = Shared {
             data_root: data_root.to_owned(),
-            driver,
             layers,
             skeletons,
             trash,
@@ -91,21 +90,31 @@ impl Snapshots {
         };
         let store = Self {
             shared: Arc::new(shared),
+            driver,
         };
         store.discard_where(|name| name.starts_with(STAGING_PREFIX))?;
         Ok(store)
     }
 
+    /// The same store as another driver keeps it, which finds nothing in it of what this one has made.
+    #[must_use]
+    pub fn with_driver(&self, driver: Driver) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            driver,
+        }
+    }
+
     /// How layers are kept.
     #[must_use]
     pub fn driver(&self) -> &Driver {
-        &self.shared.driver
+        &self.driver
     }
 
     /// Whether every layer belongs to the layers that it was made of, and is to be recorded under its chain id.
     #[must_use]
     pub fn binds_layers(&self) -> bool {
-        self.shared.driver.keeps_trees()
+        self.driver.keeps_trees()
     }
 
     /// Discards every layer that is not named: those that were published but never recorded.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 
 use crate::copy::{self, is, proc_path};
@@ -25,6 +25,8 @@ pub(crate) enum Source {
     Tree,
     /// What a layer changes: whiteouts and opaque directories take away.
     Difference,
+    /// As above, for a target that is to have them too.
+    Marks,
 }
 
 /// What becomes of the source's files.
@@ -73,6 +75,11 @@ pub(crate) fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
 /// A character device 0/0 stands for what is gone (overlayfs.rst, "whiteouts and opaque directories").
 pub(crate) fn is_whiteout(found: &Stat) -> bool {
     is(found, FileType::CharacterDevice) && found.st_rdev == 0
+}
+
+/// Whether a name is one that fuse-overlayfs has in directories that hide what is below them. An attribute says the same.
+pub(crate) fn is_mark(name: &CStr) -> bool {
+    matches!(name.to_bytes(), b".wh..wh..opq" | b".wh..opq")
 }
 
 /// Whether a directory hides what is below it.
@@ -151,6 +158,7 @@ pub(crate) fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, source: Source, ta
         from: from.try_clone_to_owned()?,
         to: to.try_clone_to_owned()?,
         own: None,
+        is_opaque: false,
     }];
     while let Some(level) = levels.last_mut() {
         let Some(name) = level.names.next() else {
@@ -174,6 +182,8 @@ struct Level {
     names: std::vec::IntoIter<CString>,
     /// The source as it was found; nothing for the first, whose attributes stay.
     own: Option<Stat>,
+    /// Whether the target is to hide what is below it.
+    is_opaque: bool,
 }
 
 impl Level {
@@ -181,6 +191,10 @@ impl Level {
     fn finish(self) -> io::Result<()> {
         let Some(own) = self.own else { return Ok(()) };
         copy::clear_xattrs(self.to.as_fd())?;
+        if self.is_opaque {
+            let marked = proc_path(self.to.as_fd());
+            rustix::fs::setxattr(marked, "trusted.overlay.opaque", b"y", XattrFlags::empty())?;
+        }
         copy::attributes(self.from.as_fd(), &own, self.to.as_fd())
     }
 }
@@ -203,6 +217,9 @@ impl Merge {
             return Ok(None);
         };
         let to = level.to.as_fd();
+        if self.source != Source::Tree && is_mark(name) {
+            return Ok(None);
+        }
         let differs = self.source == Source::Difference;
         if differs && is_whiteout(&found) {
             return remove(to, name).map(|()| None);
@@ -211,12 +228,14 @@ impl Merge {
             self.path.push(OsStr::from_bytes(name.to_bytes()));
             let is_whole = differs && is_opaque(place.as_fd());
             let to = directory(to, name, is_whole)?;
+            let is_opaque = self.source == Source::Marks && is_opaque(place.as_fd());
             let from = open_in(level.from.as_fd(), name)?;
             return Ok(Some(Level {
                 names: names(from.as_fd())?.into_iter(),
                 from,
                 to,
                 own: Some(found),
+                is_opaque,
             }));
         }
         if differs {
