@@ -112,6 +112,11 @@ impl Sandbox {
         Self::in_network(engine, Network::Host, flags)
     }
 
+    /// What the next daemon is started with besides.
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    }
+
     /// A daemon of this engine without images, with these flags besides.
     pub fn with_flags(engine: Engine, flags: &[&str]) -> Self {
         Self::in_network(engine, Network::Own, flags)

@@ -241,7 +241,8 @@ fn assert_whole_or_gone(sandbox: &Sandbox, point: &str, shows: &str) {
         "{point}: {layers:?} {skeletons:?}"
     );
     assert_eq!(names_in(sandbox, "content/ingest").len(), 0, "{point}");
-    assert_eq!(names_in(sandbox, "content/blobs/sha256").len(), all, "{point}");
+    // A configuration and a manifest of each image.
+    assert_eq!(names_in(sandbox, "content/blobs/sha256").len(), 2 * all, "{point}");
     eventually("an empty trash", || names_in(sandbox, "trash").is_empty());
     if is_there {
         let look = ["run", "--rm", "--network", "none", "made:1", "cat", "/mark"];

@@ -16,7 +16,7 @@ pub(crate) const REGISTRY: [(&str, &str); 3] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [(&str, &str); 12] = [
+pub(crate) const TEST: [(&str, &str); 13] = [
     ("/usr/bin/htpasswd", "apache2-utils"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/bin/openssl", "openssl"),
@@ -29,6 +29,7 @@ pub(crate) const TEST: [(&str, &str); 12] = [
     ("/usr/bin/python3", "python3"),
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/bin/podman", "podman"),
+    ("/usr/bin/umoci", "umoci"),
 ];
 
 /// What makes a file system in a file.

@@ -53,8 +53,8 @@ pub use crate::stats::{
     BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, ThrottlingData,
 };
 pub use crate::system::{
-    AuthResponse, Commit, ComponentVersion, DataUsage, FirewallBackend, IndexConfig, Plugins, RegistryConfig, Runtime,
-    SystemInfo, Version,
+    AuthResponse, CheckFinding, CheckLine, CheckSummary, Commit, ComponentVersion, DataUsage, DiskUsage, DiskUsageRow,
+    FirewallBackend, IndexConfig, Plugins, RegistryConfig, Runtime, SystemInfo, Version,
 };
 pub use crate::top::ContainerTopResponse;
 pub use crate::volume::{Volume, VolumeCreateRequest, VolumeList, VolumeUsage, VolumesPruned};

@@ -276,6 +276,73 @@ pub struct AuthResponse {
     pub identity_token: String,
 }
 
+/// Every byte of the data root (`GET /conex/system/df`, of Conex alone).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DiskUsage {
+    /// Bytes of all rows.
+    pub size: u64,
+    /// What takes them.
+    pub rows: Vec<DiskUsageRow>,
+}
+
+/// Something of the data root that takes bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DiskUsageRow {
+    /// What it is: `layer`, `writable layer`, `volume` and the like.
+    pub kind: String,
+    /// Its name on disk; empty for what has none.
+    pub name: String,
+    /// Names of images or of a container that have it.
+    pub of: Vec<String>,
+    /// Bytes of the blocks that it has.
+    pub size: u64,
+}
+
+/// A line of what a check of the stores tells (`POST /conex/system/check`, of Conex alone): findings, then a summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckLine {
+    /// Something is wrong.
+    Finding(CheckFinding),
+    /// The last line.
+    Summary(CheckSummary),
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CheckFinding {
+    /// Where: `layer 0123456789ab of busybox:latest`.
+    pub place: String,
+    /// What.
+    pub problem: String,
+    /// Whether it is right again.
+    pub repaired: bool,
+    /// What was done about it, or why nothing could be; empty where no repair was asked for.
+    pub repair: String,
+}
+
+/// What a check came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CheckSummary {
+    /// Images that were looked at.
+    pub images: u64,
+    /// Blobs whose digests were compared.
+    pub blobs: u64,
+    /// Layers whose files were read.
+    pub layers: u64,
+    /// Containers whose records were looked at.
+    pub containers: u64,
+    /// Volumes whose records were looked at.
+    pub volumes: u64,
+    /// What is wrong.
+    pub findings: u64,
+    /// How much of it is right again.
+    pub repaired: u64,
+}
+
 /// `GET /system/df`; what was not asked for is not there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

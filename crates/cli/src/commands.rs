@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Version(system::version::Version),
     /// Print facts of the daemon and its host
     Info(system::info::Info),
+    /// Look after the daemon's stores
+    System(system::System),
 }
 
 impl Command {
@@ -100,6 +102,7 @@ impl Command {
             Self::Inspect(command) => command.run(client).await,
             Self::Version(command) => command.run(client).await,
             Self::Info(command) => command.run(client).await,
+            Self::System(command) => command.run(client).await,
         }
     }
 }

@@ -26,7 +26,7 @@ pub use crate::images::{
     CommitOptions, ImagesOptions, ImportOptions, PullOptions, PushOptions, SaveOptions, SearchOptions,
 };
 pub use crate::output::{Chunk, Demultiplexer, Output, Stream};
-pub use crate::system::Ping;
+pub use crate::system::{Ping, Repair};
 
 /// Version of the API that is spoken.
 pub const API_VERSION: &str = "1.50";

@@ -1,6 +1,6 @@
 //! Ping, version, info, events.
 
-use conex_api_types::{EventMessage, SystemInfo, Version};
+use conex_api_types::{CheckLine, DiskUsage, EventMessage, SystemInfo, Version};
 use hyper::Method;
 
 use crate::body::Lines;
@@ -13,6 +13,15 @@ use crate::{Client, Result};
 pub struct Ping {
     /// Highest version of the API that the daemon speaks.
     pub api_version: String,
+}
+
+/// Whether a check repairs what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// What can be.
+    Asked,
+    /// It only tells.
+    NotAsked,
 }
 
 impl Client {
@@ -38,6 +47,24 @@ impl Client {
     /// `GET /info`.
     pub async fn info(&self) -> Result<SystemInfo> {
         self.json(Method::GET, &Target::new(&["info"])).await
+    }
+
+    /// `GET /conex/system/df`.
+    pub async fn disk_usage(&self) -> Result<DiskUsage> {
+        self.json(Method::GET, &Target::new(&["conex", "system", "df"])).await
+    }
+
+    /// `POST /conex/system/check`.
+    pub async fn check(&self, repair: Repair) -> Result<Lines<CheckLine>> {
+        let target = Target::new(&["conex", "system", "check"]).maybe(
+            "repair",
+            match repair {
+                Repair::Asked => Some("1"),
+                Repair::NotAsked => None,
+            },
+        );
+        let response = self.send(Method::POST, &target, empty(), |request| request).await?;
+        Ok(Lines::new(response.into_body(), operation(&Method::POST, &target)))
     }
 
     /// `GET /events`; `filters` is JSON of the API.

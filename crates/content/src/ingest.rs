@@ -137,6 +137,19 @@ impl Aside {
         fs::read(&self.path).map_err(file("read", &self.path))
     }
 
+    /// Makes a blob of the bytes, which stay here as well. It is on disk when this returns.
+    pub fn publish(&self, store: &Content) -> Result<(), ContentError> {
+        let target = store.path(&self.digest);
+        self.open()?.sync_data().map_err(file("sync", &self.path))?;
+        match fs::hard_link(&self.path, &target) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked.map_err(file("publish", &target)),
+        }?;
+        let blobs = &store.shared.blobs;
+        let synced = File::open(blobs).and_then(|dir| dir.sync_data());
+        synced.map_err(file("sync", blobs))
+    }
+
     /// A file open for reading, from the beginning.
     pub fn open(&self) -> Result<File, ContentError> {
         File::open(&self.path).map_err(file("open", &self.path))

@@ -55,6 +55,24 @@ impl Content {
         }
     }
 
+    /// Whether what came of a blob is as long as the whole of it.
+    #[must_use]
+    pub fn is_partial_whole(&self, digest: &Digest, size: u64) -> bool {
+        fs::metadata(self.partial_path(digest)).is_ok_and(|metadata| metadata.len() == size)
+    }
+
+    /// Makes blobs of what came of them, which is whole, was compared with its digest, and is on disk.
+    pub fn adopt_partials(&self, digests: &[Digest]) -> Result<(), ContentError> {
+        for digest in digests {
+            let target = self.path(digest);
+            fs::rename(self.partial_path(digest), &target).map_err(file("publish", &target))?;
+        }
+        let blobs = &self.shared.blobs;
+        // The names are durable with the directory's sync (fsync(2), "Notes").
+        let synced = File::open(blobs).and_then(|dir| dir.sync_data());
+        synced.map_err(file("sync", blobs))
+    }
+
     /// Removes what nobody is at; the bytes that it took.
     pub fn discard_partials(&self) -> Result<u64, ContentError> {
         let mut freed = 0;

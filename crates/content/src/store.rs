@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use conex_reference::Digest;
 
 use crate::ingest::Ingest;
+use crate::layout;
 use crate::partial::forget_old;
 
 /// An operation on the content store did not succeed.
@@ -65,6 +66,7 @@ pub struct Content {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) root: PathBuf,
     pub(crate) blobs: PathBuf,
     ingest: PathBuf,
     pub(crate) partial: PathBuf,
@@ -89,8 +91,10 @@ impl Content {
             fs::remove_file(&path).map_err(file("remove", &path))?;
         }
         forget_old(&partial)?;
+        layout::open(root)?;
         Ok(Self {
             shared: Arc::new(Shared {
+                root: root.to_owned(),
                 blobs,
                 ingest,
                 partial,

@@ -76,7 +76,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 21] = [
+const HONOURED: [&str; 22] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -91,6 +91,7 @@ const HONOURED: [&str; 21] = [
     "max-concurrent-downloads",
     "max-concurrent-uploads",
     "max-download-attempts",
+    "content-keep",
     "health-on-failure",
     "log-driver",
     "log-opts",
@@ -117,6 +118,7 @@ struct File {
     max_concurrent_downloads: Option<i64>,
     max_concurrent_uploads: Option<i64>,
     max_download_attempts: Option<i64>,
+    content_keep: Option<String>,
     health_on_failure: Option<String>,
     log_driver: Option<String>,
     log_opts: BTreeMap<String, String>,
@@ -194,6 +196,7 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("max-concurrent-downloads", options.max_concurrent_downloads.is_some()),
         ("max-concurrent-uploads", options.max_concurrent_uploads.is_some()),
         ("max-download-attempts", options.max_download_attempts.is_some()),
+        ("content-keep", options.content_keep.is_some()),
         ("health-on-failure", options.health_on_failure.is_some()),
         ("live-restore", options.live_restore.is_some()),
         ("shutdown-timeout", options.shutdown_timeout.is_some()),
@@ -235,6 +238,7 @@ fn fill(options: &mut Options, file: File) {
     options.max_concurrent_downloads = options.max_concurrent_downloads.or(file.max_concurrent_downloads);
     options.max_concurrent_uploads = options.max_concurrent_uploads.or(file.max_concurrent_uploads);
     options.max_download_attempts = options.max_download_attempts.or(file.max_download_attempts);
+    options.content_keep = options.content_keep.take().or(file.content_keep);
     options.live_restore = options.live_restore.or(file.live_restore);
     options.shutdown_timeout = options.shutdown_timeout.or(file.shutdown_timeout);
     options.log_driver = options.log_driver.take().or(file.log_driver);
@@ -260,9 +264,10 @@ mod tests {
 
     #[test]
     fn the_file_fills_what_the_flags_leave_open() {
-        let json = r#"{"data-root":"/d","hosts":["unix:///s"],"max-concurrent-uploads":2}"#;
+        let json = r#"{"data-root":"/d","hosts":["unix:///s"],"max-concurrent-uploads":2,"content-keep":"always"}"#;
         let options = merged(&["--debug"], json).unwrap();
         assert_eq!(options.max_concurrent_uploads, Some(2));
+        assert_eq!(options.content_keep.as_deref(), Some("always"));
         assert_eq!(options.data_root.as_deref(), Some(Path::new("/d")));
         assert_eq!(options.hosts, ["unix:///s"]);
     }

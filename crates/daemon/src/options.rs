@@ -81,6 +81,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) max_download_attempts: Option<i64>,
 
+    /// How long compressed layers are kept: always, or until-unpacked [default: until-unpacked]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) content_keep: Option<String>,
+
     /// Whether containers go on when the daemon ends [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) live_restore: Option<bool>,

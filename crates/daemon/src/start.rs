@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, LogConfig, OnFailure, Settings, Storage};
+use conex_engine::{Build, Engine, Keep, LogConfig, OnFailure, Settings, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -82,6 +82,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         concurrent_uploads: at_a_time("uploads", options.max_concurrent_uploads)?
             .unwrap_or(Settings::CONCURRENT_UPLOADS),
         transfer_attempts: attempts(options.max_download_attempts)?,
+        content_keep: content_keep(options.content_keep.as_deref())?,
         live_restore: options.live_restore.unwrap_or(true),
         log: logging(options)?,
         health_on_failure: on_failure(options.health_on_failure.as_deref())?,
@@ -109,6 +110,14 @@ fn logging(options: &Options) -> Result<LogConfig> {
     };
     Settings::check_log(&config).context("failed to set log opts")?;
     Ok(config)
+}
+
+/// How long compressed layers are kept.
+fn content_keep(word: Option<&str>) -> Result<Keep> {
+    let Some(word) = word else {
+        return Ok(Keep::default());
+    };
+    Keep::parse(word).with_context(|| format!("invalid content-keep: {word}: must be one of always, until-unpacked"))
 }
 
 /// What is done with unhealthy containers.

@@ -81,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) pruning_volumes: tokio::sync::Mutex<()>,
     /// Held by a prune of images.
     pub(crate) pruning_images: tokio::sync::Mutex<()>,
+    /// Held by a check of the stores.
+    pub(crate) checking: Arc<tokio::sync::Mutex<()>>,
     /// An empty directory on which containers attach their root, each in its own mount namespace.
     pub(crate) root_mount_point: PathBuf,
 }
@@ -122,6 +124,8 @@ impl Engine {
         self.inner.leaving.none(FAREWELL).await;
         let inner = self.inner.clone();
         let closed = tokio::task::spawn_blocking(move || {
+            // Others may read the store while there is no daemon.
+            inner.images.settle_layout();
             inner.networks.close();
             inner.leave_cgroups();
         });
@@ -197,6 +201,7 @@ pub(crate) fn of_images(settings: &Settings) -> conex_image::Settings {
         host: conex_reference::Platform::of_machine(&rustix::system::uname().machine().to_string_lossy()),
         concurrent_downloads: settings.concurrent_downloads,
         concurrent_uploads: settings.concurrent_uploads,
+        keep: settings.content_keep,
     }
 }
 
@@ -259,6 +264,7 @@ impl Stores {
             pruning: tokio::sync::Mutex::default(),
             pruning_volumes: tokio::sync::Mutex::default(),
             pruning_images: tokio::sync::Mutex::default(),
+            checking: Arc::default(),
             leaving: Count::default(),
         }
     }

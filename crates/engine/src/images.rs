@@ -59,7 +59,7 @@ impl Inner {
     }
 
     /// The containers as users of their images.
-    fn users_of_images(&self) -> Vec<User> {
+    pub(crate) fn users_of_images(&self) -> Vec<User> {
         let containers = self.containers.all();
         let user = |container: &Arc<Container>| User {
             container: container.id.clone(),

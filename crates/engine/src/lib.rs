@@ -12,8 +12,10 @@
 //! `Engine` is the facade; it clones cheaply. Nothing here knows HTTP: errors carry a class (`ErrorKind`) that only
 //! `conex-server` maps to a status.
 
+mod check;
 mod containers;
 mod count;
+mod disk;
 mod distribution;
 mod engine;
 mod error;
@@ -36,6 +38,7 @@ mod template;
 mod usage;
 mod volumes;
 
+pub use crate::check::{CheckStream, Repair};
 pub use crate::containers::attach::{PendingAttach, PendingExec};
 pub use crate::containers::stats::StatsKind;
 pub use crate::engine::{Engine, Logs, ProgressStream, Waiting};
@@ -51,4 +54,5 @@ pub use crate::settings::{Build, Settings, Storage};
 pub use crate::storage::migrate::{Migration, migrate};
 pub use conex_api_types::LogConfig;
 pub use conex_container::health::OnFailure;
+pub use conex_image::Keep;
 pub use conex_stream::ByteStream;

@@ -21,6 +21,7 @@ pub(crate) fn line(progress: Progress) -> api::ProgressMessage {
         Status::Preparing => ("Preparing".into(), Some((0, 0))),
         Status::Pushing { current, total } => ("Pushing".into(), Some((current, total))),
         Status::Pushed => ("Pushed".into(), Some((0, 0))),
+        Status::Recompressed { old, new } => (format!("Layer {old} was compressed anew and is {new} there"), None),
         Status::LayerExists => ("Layer already exists".into(), Some((0, 0))),
         Status::MountedFrom(name) => (format!("Mounted from {name}"), Some((0, 0))),
         Status::RetryingIn(1) => ("Retrying in 1 second".into(), Some((0, 0))),

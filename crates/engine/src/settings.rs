@@ -6,6 +6,7 @@ use conex_api_types::LogConfig;
 use conex_container::Invalid;
 use conex_container::health::OnFailure;
 use conex_container::logging::Logging;
+use conex_image::Keep;
 
 /// Settings of one engine; they do not change while it lives.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Settings {
     pub concurrent_uploads: usize,
     /// How often a transfer is tried before it is given up.
     pub transfer_attempts: u32,
+    /// How long compressed layers are kept.
+    pub content_keep: Keep,
     /// Whether containers outlive the daemon's end.
     pub live_restore: bool,
     /// How output is kept where a container does not say.

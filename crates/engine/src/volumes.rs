@@ -103,6 +103,11 @@ impl Volumes {
         }
     }
 
+    /// Names of all volumes.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// The directory that containers see.
     pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.store.data(name)

@@ -186,6 +186,7 @@ impl Images {
                 name: publish(staging, &key)?,
                 size: archive.extracted.size,
                 carries_root: archive.extracted.carries_root,
+                has_skeleton: Some(archive.has_skeleton),
             };
             Ok((key, record))
         })
@@ -231,7 +232,15 @@ impl Images {
             };
             staging.bind(&below_new, binding)?;
             let name = publish(staging, &key)?;
-            Ok((key, LayerRecord { name, ..record }))
+            let has_skeleton = Some(false);
+            Ok((
+                key,
+                LayerRecord {
+                    name,
+                    has_skeleton,
+                    ..record
+                },
+            ))
         })
         .await
     }

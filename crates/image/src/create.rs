@@ -175,6 +175,7 @@ impl Images {
             index: None,
             parent: parent.map(|parent| parent.id.clone()),
             origins: Vec::new(),
+            blobs: Vec::new(),
             names: name.iter().map(ToString::to_string).collect(),
         };
         self.record(image, held).await?;

@@ -130,6 +130,9 @@ pub enum LayerError {
     /// What came of its blob.
     #[error("keep what comes of a layer: {0}")]
     Content(#[from] ContentError),
+    /// Its archive cannot be kept as a blob.
+    #[error("keep the layer: {0}")]
+    Keep(#[source] Box<SaveError>),
     /// Its archive cannot be written.
     #[error("pack the layer: {0}")]
     Pack(#[source] std::io::Error),

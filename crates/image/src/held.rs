@@ -32,9 +32,11 @@ impl Held {
         extracted: &Extracted,
     ) -> Result<Self, LayerError> {
         conex_sys::failpoint::hit("layer.before-publish");
+        let name = staging.publish(&key["sha256:".len()..])?;
         let record = LayerRecord {
             version: VERSION,
-            name: staging.publish(&key["sha256:".len()..])?.as_str().to_owned(),
+            has_skeleton: Some(shared.snapshots.open_skeleton(&name).is_ok()),
+            name: name.as_str().to_owned(),
             size: extracted.size,
             carries_root: extracted.carries_root,
         };
@@ -76,12 +78,38 @@ impl Drop for Held {
             return;
         }
         index.fresh.remove(&self.key);
-        if !index.layers.contains_key(&self.key)
+        // It may have been recorded.
+        if index.layers.get(&self.key) != Some(&self.record)
             && let Some(name) = LayerName::parse(&self.record.name)
             && let Err(error) = self.shared.snapshots.remove(&name)
         {
             tracing::warn!(%error, "a layer is left to the next start");
         }
+    }
+}
+
+impl Shared {
+    /// Discards what is left of a layer whose directory is another one now.
+    pub(crate) fn forget_lost(&self, old: Option<LayerRecord>, new: &LayerRecord) {
+        let old = old.filter(|old| old.name != new.name);
+        if let Some(name) = old.and_then(|old| LayerName::parse(&old.name))
+            && let Err(error) = self.snapshots.remove(&name)
+        {
+            tracing::warn!(%error, "a layer is left to the next start");
+        }
+    }
+
+    /// Whether the layer is recorded with another directory, which containers may have. Only a repair, which knows who has
+    /// it, puts another in its place.
+    pub(crate) fn has_in_place(&self, layer: &Held) -> bool {
+        let index = self.index();
+        let recorded = index
+            .layers
+            .get(&layer.key)
+            .filter(|record| record.name != layer.record.name);
+        recorded
+            .and_then(|record| LayerName::parse(&record.name))
+            .is_some_and(|name| self.snapshots.contains(&name))
     }
 }
 
@@ -133,7 +161,11 @@ impl Images {
         let _uses = self.shared.uses.read().await;
         let mut index = self.shared.index();
         let (key, record, is_fresh) = keys.iter().find_map(|key| {
-            if let Some(record) = index.layers.get(*key) {
+            let is_there = |record: &&LayerRecord| {
+                let name = LayerName::parse(&record.name);
+                !index.lost.contains(*key) && name.is_some_and(|name| self.shared.snapshots.contains(&name))
+            };
+            if let Some(record) = index.layers.get(*key).filter(is_there) {
                 return Some(((*key).clone(), record.clone(), false));
             }
             let fresh = index.fresh.get_mut(*key)?;

@@ -3,6 +3,27 @@
 use std::sync::Arc;
 
 use conex_reference::Platform;
+/// How long the compressed layers of images are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Until they are unpacked: an image takes little more than its files.
+    #[default]
+    UntilUnpacked,
+    /// As long as their image: others copy images out of the store, and a push sends what came.
+    Always,
+}
+
+impl Keep {
+    /// Parses the word of the configuration.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "until-unpacked" => Some(Self::UntilUnpacked),
+            "always" => Some(Self::Always),
+            _ => None,
+        }
+    }
+}
 
 /// What an administrator can set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +34,8 @@ pub struct Settings {
     pub concurrent_downloads: usize,
     /// Uploads of one push at a time (`max-concurrent-uploads`).
     pub concurrent_uploads: usize,
+    /// What becomes of compressed layers (`content-keep`).
+    pub keep: Keep,
 }
 
 impl Settings {
@@ -23,6 +46,7 @@ impl Settings {
             host,
             concurrent_downloads: 3,
             concurrent_uploads: 5,
+            keep: Keep::default(),
         }
     }
 }
@@ -43,6 +67,7 @@ impl Settings {
 /// images.create(Creation { base, layer, config, entry, name }).await -> Result<Arc<Image>, CreateError>
 /// images.save(&SaveRequest { names, platform, since }).await -> Result<Saving, SaveError>    then saving.write(output), blocking
 /// images.tag(&image.id, &reference).await -> Result<(), TagError>
+/// images.settle_layout()                                                                 content/index.json says what there is
 /// images.usage() -> Usage                                                                bytes of layers, shared and not
 /// images.remove(Removal { name, force, users }).await -> Result<Vec<Removed>, RemoveError>
 /// images.find_of_container(id) -> Result<Arc<Image>, FindError>                          also what was removed by force

@@ -1,6 +1,6 @@
 //! What the store knows, in memory: loaded once, changed after each commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conex_content::Content;
@@ -11,6 +11,7 @@ use conex_snapshot::{Layer, LayerName, Snapshots};
 use crate::config::ImageConfig;
 use crate::image::Image;
 use crate::images::Settings;
+use crate::layout::{Blobs, Layout};
 use crate::names::{Meaning, Names};
 use crate::records::{ImageRecord, LayerRecord, OriginsRecord};
 
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     /// Held for reading by whoever takes an image or a layer into use, until it is known to be used; a removal holds it
     /// for writing, from where it looks for users to its end.
     pub(crate) uses: Arc<tokio::sync::RwLock<()>>,
+    /// Told of each change of names and images.
+    pub(crate) layout: Layout,
 }
 
 impl Shared {
@@ -40,6 +43,7 @@ impl Shared {
 pub(crate) struct Stored {
     pub(crate) record: ImageRecord,
     pub(crate) config: Arc<ImageConfig>,
+    pub(crate) blobs: Arc<Blobs>,
 }
 
 impl Stored {
@@ -73,15 +77,23 @@ pub(crate) struct Index {
     pub(crate) images: HashMap<String, Stored>,
     /// Images that were removed while stopped containers have them: nobody else finds them.
     pub(crate) retained: HashMap<String, Stored>,
+    /// Images whose configuration is not what it was: nobody finds them, and what they have is not collected.
+    pub(crate) damaged: HashMap<String, Stored>,
     pub(crate) names: Names,
     pub(crate) layers: HashMap<String, LayerRecord>,
     /// Which registries have a layer, by diff id.
     pub(crate) origins: HashMap<String, OriginsRecord>,
+    /// Recorded layers that are known to be damaged and are being brought in anew, by key.
+    pub(crate) lost: HashSet<String>,
     pub(crate) fresh: HashMap<String, Fresh>,
     /// Layers being brought in: a second pull waits for the first.
     pub(crate) flights: HashMap<Flight, Arc<tokio::sync::Mutex<()>>>,
     /// Layers that a pull relies on and that must not be removed, by key.
     pub(crate) leases: HashMap<String, usize>,
+    /// Blobs that a pull or a push relies on and that must not be removed.
+    pub(crate) leased_blobs: HashMap<Digest, usize>,
+    /// Leased blobs that came whole and right, and lie in `content/partial` until their image is recorded.
+    pub(crate) arrived: HashSet<Digest>,
 }
 
 impl Index {
@@ -91,12 +103,16 @@ impl Index {
             host,
             images: HashMap::new(),
             retained: HashMap::new(),
+            damaged: HashMap::new(),
             names: Names::default(),
             layers: HashMap::new(),
             origins: HashMap::new(),
             fresh: HashMap::new(),
             flights: HashMap::new(),
             leases: HashMap::new(),
+            lost: HashSet::new(),
+            leased_blobs: HashMap::new(),
+            arrived: HashSet::new(),
         }
     }
 
@@ -135,12 +151,19 @@ impl Index {
         Meaning { target, images }
     }
 
-    /// Whether an image or a name came by this manifest or index, or an image has this configuration.
+    /// An image by its first name as Docker shows it, else by its id.
+    pub(crate) fn called(&self, id: &str) -> String {
+        let names = self.names.of_image(id).filter_map(|name| Reference::parse(name).ok());
+        let first = names.map(|name| name.familiar()).min_by_key(|name| name.contains('@'));
+        first.unwrap_or_else(|| id.to_owned())
+    }
+
+    /// Whether an image has this blob, a name came by it, or somebody relies on it.
     pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
-        let text = digest.to_string();
-        let mut holders = self.holders();
-        holders.any(|(id, stored)| *id == text || stored.record.manifest.as_ref() == Some(&text))
+        let of = |stored: &Stored| stored.blobs.all().any(|other| other == digest);
+        self.leased_blobs.contains_key(digest)
             || self.names.has_target(digest)
+            || self.holders().any(|(_, stored)| of(stored))
     }
 
     /// Whether another image was made upon this one.
@@ -163,7 +186,7 @@ impl Index {
 
     /// All images that have layers.
     pub(crate) fn holders(&self) -> impl Iterator<Item = (&String, &Stored)> {
-        self.images.iter().chain(&self.retained)
+        self.images.iter().chain(&self.retained).chain(&self.damaged)
     }
 
     fn assemble(&self, id: &str, stored: &Stored) -> Arc<Image> {

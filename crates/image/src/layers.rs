@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::error::{LayerError, PullError};
 use crate::held::{Held, InFlight};
-use crate::images::Images;
+use crate::images::{Images, Keep};
 use crate::index::{Flight, layer};
+use crate::load::file_stream;
 use crate::pipeline::{self, Arriving};
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::LayerRecord;
@@ -109,6 +110,16 @@ impl Images {
     }
 }
 
+/// A layer's blob as it arrives.
+type LayerStream = BoxStream<'static, Result<Bytes, LayerError>>;
+
+/// Whether what there is of a blob is gone on with, or it is fetched from its beginning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Anew,
+}
+
 struct Task {
     images: Images,
     chain_id: String,
@@ -122,13 +133,85 @@ impl Task {
         // Whoever has this flight waits for shorter chains only, and a download for nobody: no two pulls wait for each
         // other, in whatever order their images have the layers.
         let flight = self.begin(Flight::Layer(self.chain_id.clone()), &wanted).await;
-        if let Some(present) = self.present(&wanted).await {
+        if !self.lacks_blob(&wanted)
+            && let Some(present) = self.present(&wanted).await
+        {
             return Ok(present);
         }
         let download = self.begin(Flight::Download(wanted.diff_id.clone()), &wanted).await;
-        match self.present(&wanted).await {
-            Some(present) => Ok(present),
-            None => self.fetch(wanted, flight, download).await,
+        let Some(present) = self.present(&wanted).await else {
+            return self.fetch(wanted, flight, download).await;
+        };
+        if self.lacks_blob(&wanted) {
+            self.fetch_blob(&wanted).await?;
+        }
+        Ok(present)
+    }
+
+    /// Whether the layer's blob is to be kept and is not here.
+    fn lacks_blob(&self, wanted: &Wanted) -> bool {
+        let shared = &self.images.shared;
+        let is_here = |blob: &Digest| shared.content.contains(blob) || shared.index().arrived.contains(blob);
+        shared.settings.keep == Keep::Always && wanted.blob.is_some_and(|blob| !is_here(&blob))
+    }
+
+    /// Fetches the blob of a layer that is unpacked already.
+    async fn fetch_blob(&self, wanted: &Wanted) -> Result<(), LayerError> {
+        let _slot = self.slots.acquire().await.map_err(|_| LayerError::CutOff)?;
+        for attempt in [Attempt::First, Attempt::Anew] {
+            let Some(partial) = self.partial(wanted).await? else {
+                return Ok(());
+            };
+            let begun = partial.length();
+            match self.receive_blob(wanted, partial).await {
+                Err(LayerError::Blob { .. }) if begun > 0 && attempt == Attempt::First => {}
+                received => return received,
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive_blob(&self, wanted: &Wanted, partial: Partial) -> Result<(), LayerError> {
+        let begun = partial.length();
+        let (chunks, arriving) = conex_stream::ChunkReader::new();
+        let receiving = tokio::task::spawn_blocking(move || pipeline::digest_kept(partial, arriving));
+        let broken = self.feed(wanted, begun, &chunks).await?;
+        drop(chunks);
+        let digest = receiving.await.map_err(|_| LayerError::CutOff)?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        if wanted.blob != Some(digest?) {
+            let content = self.images.shared.content.clone();
+            let wrong = wanted.blob.unwrap_or_else(|| Digest::of(b""));
+            on_blocking(move || Ok(content.discard_partial(&wrong)?)).await?;
+            return Err(LayerError::Blob {
+                digest: wrong.to_string(),
+            });
+        }
+        self.note_arrival(wanted);
+        Ok(())
+    }
+
+    /// Notes that a layer's blob came whole and right, where it is to be kept.
+    fn note_arrival(&self, wanted: &Wanted) {
+        let shared = &self.images.shared;
+        if let Some(blob) = wanted.blob.filter(|_| shared.settings.keep == Keep::Always)
+            && shared.content.is_partial_whole(&blob, wanted.size)
+        {
+            shared.index().arrived.insert(blob);
+        }
+    }
+
+    /// The blob of a layer from a place on: what is kept of it, or what its source has.
+    async fn open(&self, wanted: &Wanted, begun: u64) -> Result<LayerStream, LayerError> {
+        let content = self.images.shared.content.clone();
+        match wanted.blob.filter(|blob| content.contains(blob)) {
+            Some(blob) => {
+                let open = move || content.open_blob(&blob).map_err(std::io::Error::other);
+                Ok(file_stream(open))
+            }
+            None => (wanted.open)(begun).await,
         }
     }
 
@@ -161,9 +244,18 @@ impl Task {
             }
         };
         let partial = self.partial(&wanted).await?;
+        let is_kept_while_it_comes = partial.is_some();
         // What was kept does not count.
         let mut left = ATTEMPTS + usize::from(partial.as_ref().is_some_and(|partial| partial.length() > 0));
         let mut unpacked = self.unpack(&wanted, partial).await;
+        if unpacked.is_err()
+            && let Some(blob) = wanted.blob
+            && self.images.shared.content.contains(&blob)
+        {
+            tracing::warn!(%blob, "a blob that is kept cannot be unpacked; it is fetched anew");
+            self.images.shared.content.remove(&blob)?;
+            unpacked = self.unpack(&wanted, self.partial(&wanted).await?).await;
+        }
         while let Err(LayerError::Blob { digest }) = &unpacked
             && !wanted.local
             && left > 1
@@ -174,6 +266,9 @@ impl Task {
         }
         drop(slot);
         let (staging, extracted) = unpacked?;
+        if is_kept_while_it_comes {
+            self.note_arrival(&wanted);
+        }
         let placed = self.place(&wanted, extracted, staging, (flight, download)).await?;
         if !wanted.local {
             tell(&self.sink, &wanted.short, Status::PullComplete);
@@ -185,7 +280,12 @@ impl Task {
     async fn partial(&self, wanted: &Wanted) -> Result<Option<Partial>, LayerError> {
         let Some(digest) = wanted.blob else { return Ok(None) };
         let (content, size) = (self.images.shared.content.clone(), wanted.size);
-        on_blocking(move || Ok(content.partial(&digest, size)?)).await
+        on_blocking(move || match content.contains(&digest) {
+            // It is kept, and need not come.
+            true => Ok(None),
+            false => Ok(content.partial(&digest, size)?),
+        })
+        .await
     }
 
     /// Fetches and unpacks a layer. What came of its blob stays for the next attempt where the transfer breaks off, and
@@ -248,7 +348,7 @@ impl Task {
         begun: u64,
         chunks: &mpsc::Sender<std::io::Result<Bytes>>,
     ) -> Result<Option<LayerError>, LayerError> {
-        let mut blob = (wanted.open)(begun).await?;
+        let mut blob = self.open(wanted, begun).await?;
         let mut arrived = begun;
         while let Some(chunk) = blob.next().await {
             let chunk = match chunk {

@@ -21,10 +21,12 @@
 //! Compressed layers are not kept; their archives come back from what was written while they were unpacked
 //! (`docs/design/0006-layers-come-back.md`). Configurations and manifests are, byte for byte, because ids are their digests.
 
+mod check;
 mod collect;
 mod config;
 mod convert;
 mod create;
+mod documents;
 mod error;
 mod find;
 mod hashing;
@@ -34,6 +36,7 @@ mod images;
 mod index;
 mod kept;
 mod layers;
+mod layout;
 mod lease;
 mod load;
 mod manifests;
@@ -45,10 +48,12 @@ mod pull;
 mod push;
 mod records;
 mod remove;
+mod repair;
 mod save;
 mod tag;
 mod usage;
 
+pub use crate::check::{CheckError, Checked, Finding};
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};
 pub use crate::convert::Converted;
 pub use crate::create::{Base, Creation, MadeLayer};
@@ -57,12 +62,13 @@ pub use crate::error::{
 };
 pub use crate::find::Lease;
 pub use crate::image::Image;
-pub use crate::images::{Images, Settings};
+pub use crate::images::{Images, Keep, Settings};
 pub use crate::manifests::{ManifestKind, ManifestSummary};
 pub use crate::pipeline::WriteArchive;
 pub use crate::progress::{Progress, ProgressSink, PushedTag, Status};
 pub use crate::pull::{PullRequest, Pulled};
 pub use crate::push::PushRequest;
 pub use crate::remove::{Removal, Removed, User, Which};
+pub use crate::repair::{Repaired, Users};
 pub use crate::save::{SaveRequest, Saving};
-pub use crate::usage::Usage;
+pub use crate::usage::{BlobPlace, Places, Usage};

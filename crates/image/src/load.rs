@@ -6,6 +6,7 @@
 mod archive;
 mod saved;
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -19,8 +20,9 @@ use futures_util::stream::{self, BoxStream};
 use crate::config::ImageConfig;
 use crate::error::{LayerError, LoadError, PullError};
 use crate::image::Image;
-use crate::images::Images;
+use crate::images::{Images, Keep};
 use crate::layers::Wanted;
+use crate::lease::BlobLease;
 use crate::load::archive::{Files, read_archive};
 use crate::load::saved::{Saved, saved_images};
 use crate::progress::{Progress, ProgressSink, Status};
@@ -72,6 +74,7 @@ impl Images {
             });
         }
         let held = self.bring_in(wanted, sink).await?;
+        let _kept = self.keep_loaded(files, &saved.layers).await?;
         let id = config_file.digest().to_string();
         // The manifest by which it was pulled says more.
         let is_known = self
@@ -96,22 +99,36 @@ impl Images {
             parent: None,
             names: names.iter().map(ToString::to_string).collect(),
             origins: Vec::new(),
+            blobs: Vec::new(),
         };
         self.record(image, held).await?;
-        if names.is_empty() {
-            sink(Progress {
-                id: None,
-                status: Status::LoadedId(id.clone()),
-            });
-        }
-        for name in names {
-            sink(Progress {
-                id: None,
-                status: Status::LoadedName(name.familiar()),
-            });
+        let statuses = names.iter().map(|name| Status::LoadedName(name.familiar()));
+        let nameless = names.is_empty().then(|| Status::LoadedId(id.clone()));
+        for status in statuses.chain(nameless) {
+            sink(Progress { id: None, status });
         }
         let image = self.shared.index().image(&id);
         image.ok_or(LoadError::Image(PullError::Layer(LayerError::CutOff)))
+    }
+
+    /// Makes blobs of the layers of an archive, where layers are kept; they stay while what is returned lives.
+    async fn keep_loaded(&self, files: &Files, layers: &[String]) -> Result<Option<BlobLease>, LoadError> {
+        if self.shared.settings.keep == Keep::UntilUnpacked {
+            return Ok(None);
+        }
+        // Those that are left out are here already.
+        let files: Vec<Arc<Aside>> = layers
+            .iter()
+            .filter_map(|path| files.find(path).ok().cloned())
+            .collect();
+        let lease = BlobLease::new(&self.shared, files.iter().map(|file| *file.digest()).collect());
+        let content = self.shared.content.clone();
+        let publishing = tokio::task::spawn_blocking(move || files.iter().try_for_each(|file| file.publish(&content)));
+        let published = publishing
+            .await
+            .map_err(|error| LoadError::Read(io::Error::other(error)))?;
+        published.map_err(PullError::from)?;
+        Ok(Some(lease))
     }
 }
 
@@ -170,25 +187,27 @@ fn wanted_layer(file: &Arc<Aside>, diff_id: String) -> Wanted {
         local: true,
         open: Box::new(move |_| {
             let file = file.clone();
-            Box::pin(async move { Ok(file_stream(file)) })
+            Box::pin(async move { Ok(file_stream(move || file.open().map_err(io::Error::other))) })
         }),
     }
 }
 
 /// A file as a stream, read on blocking threads.
-fn file_stream(aside: Arc<Aside>) -> BoxStream<'static, Result<Bytes, LayerError>> {
+pub(crate) fn file_stream(
+    open: impl Fn() -> io::Result<File> + Clone + Send + 'static,
+) -> BoxStream<'static, Result<Bytes, LayerError>> {
     let failed = |error: io::Error| {
         LayerError::Extract(conex_archive::ExtractError::Archive(conex_archive::ArchiveError::Read(
             error,
         )))
     };
-    let chunks = stream::unfold(None, move |file: Option<std::fs::File>| {
-        let aside = aside.clone();
+    let chunks = stream::unfold(None, move |file: Option<File>| {
+        let open = open.clone();
         async move {
             let read = tokio::task::spawn_blocking(move || {
                 let mut file = match file {
                     Some(file) => file,
-                    None => aside.open().map_err(io::Error::other)?,
+                    None => open()?,
                 };
                 let mut chunk = vec![0; 128 * 1024];
                 let count = file.read(&mut chunk)?;

@@ -255,6 +255,19 @@ fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd, skeleton: File) ->
     })
 }
 
+/// The digest of a blob that arrives, after what there is of it, and that is kept with that.
+pub(crate) fn digest_kept(partial: Partial, arriving: ChunkReader) -> Result<conex_reference::Digest, LayerError> {
+    let mut kept = Kept::new(Some(partial), arriving).map_err(read_error)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        match kept.read(&mut buffer).map_err(read_error)? {
+            0 => return Ok(conex_reference::Digest::from_bytes(hash.finalize().into())),
+            count => hash.update(&buffer[..count]),
+        }
+    }
+}
+
 fn render(hash: Sha256) -> String {
     let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")

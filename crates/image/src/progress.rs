@@ -71,6 +71,13 @@ pub enum Status {
     },
     /// `Pushed`.
     Pushed,
+    /// `Layer sha256:... was compressed anew and is sha256:... there`: nobody has the blob any more by which it came.
+    Recompressed {
+        /// Digest of that blob.
+        old: String,
+        /// Digest of the new one.
+        new: String,
+    },
     /// `Layer already exists`, in the registry.
     LayerExists,
     /// `Mounted from library/busybox`, another repository of the registry.

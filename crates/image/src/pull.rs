@@ -1,5 +1,6 @@
 //! Pulling an image from a registry.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,10 @@ use futures_util::{StreamExt, TryStreamExt};
 use crate::config::ImageConfig;
 use crate::error::{LayerError, PullError};
 use crate::held::Held;
-use crate::images::Images;
+use crate::images::{Images, Keep};
 use crate::index::Stored;
 use crate::layers::Wanted;
+use crate::lease::BlobLease;
 use crate::names;
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::records::{ImageRecord, Origin};
@@ -82,15 +84,18 @@ impl Images {
         let origins = origins(reference, &layers, &diff_ids);
         let was_known = self.has(&id, &names, digest);
         let blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
+        let lease = BlobLease::new(&self.shared, blobs.clone());
         let wanted = layers
             .into_iter()
             .zip(diff_ids)
             .map(|(layer, diff_id)| wanted(&request, layer, diff_id))
             .collect();
-        let held = self.fetch(wanted, &blobs, &self.sink_of_layers(&id, &sink)).await?;
-        // It may have been removed meanwhile.
-        let known = was_known && self.has(&id, &names, digest);
-        if !known {
+        let held = self.fetch(wanted, &lease, &self.sink_of_layers(&id, &sink)).await?;
+        // It may have been removed meanwhile, or a layer of it was lost.
+        let known = was_known && self.has(&id, &names, digest) && held.iter().all(|layer| !layer.is_fresh);
+        if known {
+            self.keep_arrived(&blobs).await?;
+        } else {
             let image = NewImage {
                 id: id.clone(),
                 config: parsed,
@@ -101,10 +106,11 @@ impl Images {
                 target: Some(digest),
                 index: (digest != image_manifest.digest).then(|| top.to_vec()),
                 origins,
+                blobs,
             };
             self.record(image, held).await?;
         }
-        self.forget_transfers(&blobs).await;
+        self.forget_transfers(&lease).await;
         warn_of_limit(&request, &sink);
         conclude(&sink, reference, digest, known);
         let image = self.shared.index().image(&id);
@@ -126,11 +132,11 @@ impl Images {
     }
 
     /// Brings the layers of these blobs in. What comes of the blobs is kept as long as it may be of use.
-    async fn fetch(&self, wanted: Vec<Wanted>, blobs: &[Digest], sink: &ProgressSink) -> Result<Vec<Held>, PullError> {
+    async fn fetch(&self, wanted: Vec<Wanted>, blobs: &BlobLease, sink: &ProgressSink) -> Result<Vec<Held>, PullError> {
         let begun = Instant::now();
         let brought_in = self.bring_in(wanted, sink).await;
         let is_of_use = match &brought_in {
-            Ok(_) => begun.elapsed() >= WRITTEN_BACK,
+            Ok(_) => self.shared.settings.keep == Keep::Always || begun.elapsed() >= WRITTEN_BACK,
             // An image that cannot be had leaves nothing, least of all on a full disk.
             Err(error) => error.is_of_transfer(),
         };
@@ -140,9 +146,51 @@ impl Images {
         brought_in
     }
 
-    /// Discards what came of blobs.
-    async fn forget_transfers(&self, blobs: &[Digest]) {
-        let (content, blobs) = (self.shared.content.clone(), blobs.to_vec());
+    async fn sync(&self) -> Result<(), PullError> {
+        let snapshots = self.shared.snapshots.clone();
+        conex_sys::failpoint::hit("image.before-sync");
+        on_blocking(move || Ok(snapshots.sync()?)).await?;
+        conex_sys::failpoint::hit("image.synced");
+        Ok(())
+    }
+
+    /// Those of these blobs that arrived and are not published yet.
+    fn arrived(&self, blobs: &[Digest]) -> Vec<Digest> {
+        let index = self.shared.index();
+        let arrived: BTreeSet<&Digest> = blobs.iter().filter(|blob| index.arrived.contains(*blob)).collect();
+        arrived.into_iter().copied().collect()
+    }
+
+    /// Keeps the blobs of an image that is recorded already.
+    pub(crate) async fn keep_arrived(&self, blobs: &[Digest]) -> Result<(), PullError> {
+        let arrived = self.arrived(blobs);
+        if arrived.is_empty() {
+            return Ok(());
+        }
+        self.sync().await?;
+        let _changes = self.shared.changes.lock().await;
+        self.adopt(&arrived).await
+    }
+
+    /// Publishes blobs that arrived and are on disk. Whoever calls it holds `Shared::changes`.
+    async fn adopt(&self, arrived: &[Digest]) -> Result<(), PullError> {
+        // Another pull may have published some meanwhile.
+        let left = self.arrived(arrived);
+        if left.is_empty() {
+            return Ok(());
+        }
+        let (content, adopted) = (self.shared.content.clone(), left.clone());
+        conex_sys::failpoint::hit("blob.before-adopt");
+        on_blocking(move || Ok(content.adopt_partials(&adopted)?)).await?;
+        conex_sys::failpoint::hit("blob.adopted");
+        let mut index = self.shared.index();
+        index.arrived.retain(|digest| !left.contains(digest));
+        Ok(())
+    }
+
+    /// Discards what came of blobs, unless another pull has them too.
+    pub(crate) async fn forget_transfers(&self, lease: &BlobLease) {
+        let (content, blobs) = (self.shared.content.clone(), lease.own());
         let discarded = on_blocking(move || {
             blobs.iter().try_for_each(|blob| content.discard_partial(blob))?;
             Ok(())
@@ -178,24 +226,19 @@ impl Images {
     }
 
     async fn publish(&self, image: NewImage, held: &[Held]) -> Result<(), PullError> {
-        let fresh = || held.iter().filter(|layer| layer.is_fresh);
-        if fresh().next().is_some() {
-            let snapshots = self.shared.snapshots.clone();
-            conex_sys::failpoint::hit("image.before-sync");
-            on_blocking(move || Ok(snapshots.sync()?)).await?;
-            conex_sys::failpoint::hit("image.synced");
+        let fresh = held
+            .iter()
+            .filter(|layer| layer.is_fresh && !self.shared.has_in_place(layer));
+        let fresh: Vec<&Held> = fresh.collect();
+        let _made = self.keep_made_layers(&image, held).await?;
+        let arrived = self.arrived(&image.blobs);
+        if !fresh.is_empty() || !arrived.is_empty() {
+            self.sync().await?;
         }
         // From here on no removal of the same image takes the blobs away.
         let _changes = self.shared.changes.lock().await;
-        let (content, config_bytes, manifest) = (self.shared.content.clone(), image.config_bytes, image.manifest);
-        let index = image.index;
-        let manifest = on_blocking(move || {
-            content.put(&config_bytes)?;
-            index.map(|bytes| content.put(&bytes)).transpose()?;
-            let manifest = manifest.map(|bytes| content.put(&bytes)).transpose()?;
-            Ok(manifest.map(|digest| digest.to_string()))
-        })
-        .await?;
+        self.adopt(&arrived).await?;
+        let documents = self.put_documents(&image, held).await?;
         let keys = held.iter().map(|layer| layer.key.clone()).collect();
         // An image that is here already stays what was made upon another.
         let known = self
@@ -204,9 +247,12 @@ impl Images {
             .images
             .get(&image.id)
             .and_then(|stored| stored.record.parent.clone());
-        let record = ImageRecord::new(keys, manifest, image.parent.or(known));
+        let record = ImageRecord {
+            layout: documents.layout,
+            ..ImageRecord::new(keys, documents.manifest, image.parent.or(known))
+        };
         let mut changes = Changes::new().put(Table::Images, image.id.as_str(), encode(&record));
-        for layer in fresh() {
+        for layer in &fresh {
             changes = changes.put(Table::Layers, layer.key.as_str(), encode(&layer.record));
         }
         let meanings = self.meanings(&image.names, image.target, &image.id, &image.config.platform());
@@ -222,18 +268,23 @@ impl Images {
         conex_sys::failpoint::hit("image.recorded");
         let mut index = self.shared.index();
         index.origins.extend(origins);
-        for layer in fresh() {
-            index.layers.insert(layer.key.clone(), layer.record.clone());
+        for layer in &fresh {
+            let old = index.layers.insert(layer.key.clone(), layer.record.clone());
+            self.shared.forget_lost(old, &layer.record);
         }
         self.name(&mut index, meanings);
         index.retained.remove(&image.id);
+        index.damaged.remove(&image.id);
         index.images.insert(
             image.id,
             Stored {
                 record,
                 config: Arc::new(image.config),
+                blobs: Arc::new(documents.blobs),
             },
         );
+        drop(index);
+        self.shared.layout.changed();
         Ok(())
     }
 }
@@ -289,6 +340,8 @@ pub(crate) struct NewImage {
     pub(crate) index: Option<Vec<u8>>,
     /// Where a registry has its layers, by diff id.
     pub(crate) origins: Vec<(String, Origin)>,
+    /// The blobs by which its layers came.
+    pub(crate) blobs: Vec<Digest>,
 }
 
 /// The names that a pull gives: the tag that was asked for, and the digest.

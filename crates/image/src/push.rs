@@ -3,36 +3,41 @@
 //! ```text
 //!   per layer, several at a time:
 //!
-//!   the repository has it? --no--> mount it from a neighbour? --no--> skeleton + files --tar--> gzip --> upload
-//!     "Layer already exists"         "Mounted from ..."                blocking thread            "Pushed"
+//!   the repository has it? --no--> mount it from a neighbour? --no--> the blob by which it came: kept, or at its origin?
+//!     "Layer already exists"         "Mounted from ..."                 |yes                |no
+//!                                                                       v                   v
+//!                                                         upload "Pushed"     skeleton + files --tar--> gzip --> upload
 //!
 //!   all layers there -> configuration -> manifest under the tag -> name@digest is a name of the image here too
 //!   (of several images under one name: each manifest by its digest, then their index under the tag)
 //! ```
 //!
-//! Compressed layers are not kept, so a layer is compressed while it is sent, and the registry learns its digest at the end.
-//! What registries have of a layer is remembered (`origins`): a layer that came from a registry is not sent back to it,
-//! and an image whose layers all stay what they were keeps its manifest, hence its digest.
+//! What registries have of a layer is remembered (`origins`): a layer that came from a registry is not sent back to it, and
+//! is asked of it again for another one. An image whose layers all stay what they were keeps its manifest, hence its digest.
+//! A layer whose blob nobody has any more is compressed while it is sent, and the registry learns its digest at the end; that
+//! it is another one is told.
 
 mod layer;
 mod manifest;
+mod source;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use conex_metadata::Changes;
 use conex_reference::{Digest, Platform, Reference};
-use conex_registry::{Client, Credentials, Descriptor, Destination, Manifest};
+use conex_registry::{Client, Credentials, Descriptor, Destination};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use crate::error::{PushError, SaveError};
 use crate::image::Image;
 use crate::images::Images;
-use crate::index::Index;
+use crate::index::{Index, Stored};
 use crate::layers::tell;
-use crate::lease::LayerLease;
+use crate::layout::layers_of;
+use crate::lease::{BlobLease, LayerLease};
 use crate::names::{self, Meaning};
 use crate::progress::{Progress, ProgressSink, PushedTag, Status};
 use crate::push::layer::Wanted;
@@ -63,9 +68,12 @@ struct Tagged {
 /// One push.
 struct Push {
     images: Images,
+    registries: Client,
     destination: Destination,
     sink: ProgressSink,
     slots: Semaphore,
+    /// Registries that did not give a blob in time, or refused.
+    silent: Mutex<HashSet<String>>,
     /// Layers that the repository is known to have by now, by diff id.
     placed: Mutex<HashMap<String, Descriptor>>,
 }
@@ -76,6 +84,7 @@ struct Held {
     /// The manifest that it came by.
     manifest: Option<Vec<u8>>,
     _lease: LayerLease,
+    _blobs: BlobLease,
 }
 
 impl Images {
@@ -91,9 +100,11 @@ impl Images {
         let destination = request.registries.destination(request.credentials, &repository).await?;
         let push = Push {
             images: self.clone(),
+            registries: request.registries,
             destination,
             sink,
             slots: Semaphore::new(self.shared.settings.concurrent_uploads),
+            silent: Mutex::default(),
             placed: Mutex::default(),
         };
         for tagged in tags {
@@ -214,7 +225,7 @@ impl Push {
                 diff_id: diff_ids[at].clone(),
                 layer: layer.clone(),
                 size: held.image.layer_sizes[at],
-                own: own.map(|own| own[at].digest),
+                own: own.map(|own| own[at].clone()),
             };
             tell(&self.sink, &layer.short(), Status::Preparing);
             if wanted.iter().all(|other| other.diff_id != layer.diff_id) {
@@ -259,14 +270,16 @@ impl Push {
     async fn hold(&self, id: &str) -> Result<Held, PushError> {
         let shared = &self.images.shared;
         let uses = shared.uses.read().await;
-        let (image, manifest, lease) = {
+        let (image, manifest, lease, blobs) = {
             let mut index = shared.index();
             let gone = || PushError::NoImage(self.destination.repository().familiar_name());
             let image = index.image(id).ok_or_else(gone)?;
-            let record = &index.images.get(id).ok_or_else(gone)?.record;
+            let Stored { record, blobs, .. } = index.images.get(id).ok_or_else(gone)?;
             let (keys, manifest) = (record.layers.clone(), record.manifest.clone());
-            (image, manifest, LayerLease::new(shared, &mut index, keys))
+            let blobs = blobs.all().copied().collect();
+            (image, manifest, LayerLease::new(shared, &mut index, keys), blobs)
         };
+        let blobs = BlobLease::new(shared, blobs);
         let digest = manifest.and_then(|digest| Digest::parse(&digest).ok());
         let manifest = digest.map(|digest| shared.content.read(&digest)).transpose()?;
         drop(uses);
@@ -278,6 +291,7 @@ impl Push {
             image,
             manifest,
             _lease: lease,
+            _blobs: blobs,
         })
     }
 
@@ -285,13 +299,5 @@ impl Push {
     fn placed(&self, diff_id: &str) -> Option<Descriptor> {
         let placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
         placed.get(diff_id).cloned()
-    }
-}
-
-/// The layers of a manifest, lowest first.
-fn layers_of(manifest: &[u8]) -> Option<Vec<Descriptor>> {
-    match conex_registry::manifest::parse("", manifest).ok()? {
-        Manifest::Image { layers, .. } => Some(layers),
-        Manifest::Index(_) => None,
     }
 }

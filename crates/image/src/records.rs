@@ -15,6 +15,9 @@ pub(crate) struct ImageRecord {
     pub(crate) layers: Vec<String>,
     /// Digest of the manifest that it came by, where it came by one.
     pub(crate) manifest: Option<String>,
+    /// Digest of the manifest that was made of it for `index.json`, where it came by none or by one of Docker's type.
+    #[serde(default)]
+    pub(crate) layout: Option<String>,
     /// The image that it was made upon here.
     #[serde(default)]
     pub(crate) parent: Option<String>,
@@ -58,4 +61,7 @@ pub(crate) struct LayerRecord {
     pub(crate) size: u64,
     /// Whether its archive described the root directory.
     pub(crate) carries_root: bool,
+    /// Whether there is something that gives its archive back; not known of layers of earlier versions.
+    #[serde(default)]
+    pub(crate) has_skeleton: Option<bool>,
 }

@@ -161,6 +161,12 @@ impl Images {
     }
 
     async fn carry_out(&self, plan: Plan) -> Result<Vec<Removed>, RemoveError> {
+        let removed = self.take_out(plan).await?;
+        self.shared.layout.changed();
+        Ok(removed)
+    }
+
+    async fn take_out(&self, plan: Plan) -> Result<Vec<Removed>, RemoveError> {
         let names = self.without(&plan);
         let mut changes = plan.deletions();
         for (name, _, left) in &names {
@@ -196,10 +202,11 @@ impl Images {
             return Ok(removed);
         }
         let gone = index.images.remove(&plan.id);
-        if let (Fate::Retained, Some(Stored { config, .. }), Some(record)) = (plan.fate, gone, retained) {
-            index.retained.insert(plan.id.clone(), Stored { record, config });
+        if let (Fate::Retained, Some(stored), Some(record)) = (plan.fate, gone, retained) {
+            index.retained.insert(plan.id.clone(), Stored { record, ..stored });
         } else {
             index.retained.remove(&plan.id);
+            index.damaged.remove(&plan.id);
         }
         for diff_id in &plan.diff_ids {
             index.origins.remove(diff_id);
@@ -252,19 +259,15 @@ impl Plan {
 
     /// Adds what goes with the image: its blobs, and the layers that only it has.
     fn add_contents(&mut self, index: &Index) {
-        let stored = index.images.get(&self.id).or_else(|| index.retained.get(&self.id));
-        let Some(stored) = stored.filter(|_| self.fate != Fate::Stays) else {
+        let stored = index.holders().find(|(id, _)| **id == self.id);
+        let Some((_, stored)) = stored.filter(|_| self.fate != Fate::Stays) else {
             return;
         };
         self.parent.clone_from(&stored.record.parent);
         if self.fate == Fate::Retained {
             return;
         }
-        self.blobs = [Some(&self.id), stored.record.manifest.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(|text| Digest::parse(text).ok())
-            .collect();
+        self.blobs = stored.blobs.all().copied().collect();
         self.layers = unreferenced(index, &self.id);
         self.diff_ids = own_diff_ids(index, &self.id);
         let chain_ids = chain_ids(&stored.config.rootfs.diff_ids);

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use conex_archive::{Entry, Kind, Mtime, Skeleton, TarWriter};
 use conex_reference::{AnyReference, Digest, Platform, Reference};
-use conex_registry::manifest::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
+use conex_registry::Descriptor;
+use conex_registry::manifest::{OCI_INDEX, OCI_MANIFEST};
 use serde_json::{Value, json};
 
 use crate::error::{FindError, SaveError};
@@ -21,11 +22,9 @@ use crate::hashing::Hashing;
 use crate::image::Image;
 use crate::images::Images;
 use crate::index::Index;
+use crate::layout::{self, LAYER};
 use crate::lease::LayerLease;
 use crate::names::Meaning;
-
-/// The type of layers that are not compressed.
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// What is to be saved.
 #[derive(Debug, Clone, Default)]
@@ -268,21 +267,22 @@ impl Saving {
 
     /// The image's layers as descriptors, lowest first.
     fn descriptors(&self, chosen: &Chosen) -> Vec<Value> {
-        let size = |id: &String| {
-            let layer = self.layers.iter().find(|layer| layer.diff_id.to_string() == *id);
-            layer.map_or(0, |layer| layer.skeleton.size())
-        };
         let ids = chosen.image.config.rootfs.diff_ids.iter();
-        ids.map(|id| json!({"mediaType": LAYER, "digest": id, "size": size(id)}))
+        ids.map(|id| json!({"mediaType": LAYER, "digest": id, "size": self.size(id)}))
             .collect()
     }
 
+    /// Bytes of a layer's archive.
+    fn size(&self, diff_id: &str) -> u64 {
+        let layer = self.layers.iter().find(|layer| layer.diff_id.to_string() == diff_id);
+        layer.map_or(0, |layer| layer.skeleton.size())
+    }
+
     fn manifest(&self, chosen: &Chosen) -> Vec<u8> {
-        let config = json!({"mediaType": OCI_CONFIG, "digest": chosen.image.id, "size": chosen.config.len()});
-        let layers = self.descriptors(chosen);
-        json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers})
-            .to_string()
-            .into_bytes()
+        let ids = chosen.image.config.rootfs.diff_ids.iter();
+        let layers = ids.filter_map(|id| Some(layout::uncompressed(Digest::parse(id).ok()?, self.size(id))));
+        let layers: Vec<Descriptor> = layers.collect();
+        layout::made(&chosen.image.id, chosen.config.len() as u64, &layers)
     }
 
     /// The image's part of `manifest.json`.

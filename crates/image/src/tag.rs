@@ -43,6 +43,8 @@ impl Images {
             index.names.set(name, meaning);
         }
         self.sweep(index, &before);
+        // It waits for the index, which is locked.
+        self.shared.layout.changed();
     }
 
     async fn record_tag(&self, source: &str, name: String) -> Result<String, TagError> {
@@ -94,6 +96,7 @@ impl ImageRecord {
             version: crate::records::VERSION,
             layers,
             manifest,
+            layout: None,
             parent,
             retained: false,
             last_tagged: Some(now()),

@@ -39,6 +39,9 @@ pub const IMAGE: &[&str] = &[
     "image.recorded",
 ];
 
+/// In the daemon, where blobs that are kept are published, right before their image is recorded.
+pub const BLOB: &[&str] = &["blob.before-adopt", "blob.adopted"];
+
 /// In the daemon, while a commit has processes frozen.
 pub const COMMIT: &[&str] = &["commit.held"];
 

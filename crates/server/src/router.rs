@@ -170,6 +170,8 @@ async fn route(engine: Engine, request: Request<Body>) -> Answer {
         (&Method::GET, ["info"]) => system::info(call).await,
         (&Method::POST, ["auth"]) => system::auth(call).await,
         (&Method::GET, ["system", "df"]) => system::data_usage(call).await,
+        (&Method::GET, ["conex", "system", "df"]) => system::disk_usage(call).await,
+        (&Method::POST, ["conex", "system", "check"]) => system::check(&call),
         (&Method::GET, ["events"]) => system::events(&call),
         (
             &Method::GET | &Method::POST | &Method::DELETE,

@@ -159,6 +159,33 @@ impl Snapshots {
         self.shared.layers.join(layer.as_str())
     }
 
+    /// Whether the layer's directory is there.
+    #[must_use]
+    pub fn contains(&self, layer: &LayerName) -> bool {
+        self.path(layer).is_dir()
+    }
+
+    /// Names of all that lies in the store, of layers and of what gives their archives back, but for what is being unpacked.
+    pub fn stored_names(&self) -> Result<Vec<String>, SnapshotError> {
+        let mut names = std::collections::BTreeSet::new();
+        for dir in [&self.shared.layers, &self.shared.skeletons] {
+            for entry in fs::read_dir(dir).map_err(file("read", dir))? {
+                let name = entry.map_err(file("read", dir))?.file_name();
+                names.insert(name.to_string_lossy().into_owned());
+            }
+        }
+        Ok(names
+            .into_iter()
+            .filter(|name| !name.starts_with(STAGING_PREFIX))
+            .collect())
+    }
+
+    /// Discards what lies in the store under a name that no layer has.
+    pub fn discard_named(&self, name: &str) -> Result<(), SnapshotError> {
+        self.discard(&self.shared.skeletons.join(name))?;
+        self.discard(&self.shared.layers.join(name))
+    }
+
     /// What gives a layer's archive back together with its files; an error of the kind `NotFound` where there is none.
     pub fn open_skeleton(&self, layer: &LayerName) -> io::Result<File> {
         File::open(self.shared.skeletons.join(layer.as_str()))

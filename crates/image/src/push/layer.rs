@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use crate::error::{PushError, SaveError};
 use crate::layers::tell;
 use crate::origins::{Effort, ways};
-use crate::progress::{ProgressSink, Status};
+use crate::progress::{Progress, ProgressSink, Status};
 use crate::push::Push;
 use crate::records::Origin;
 use crate::save::LayerSource;
@@ -32,7 +32,7 @@ pub(super) struct Wanted {
     /// Bytes of its files.
     pub(super) size: u64,
     /// The blob by which the image came.
-    pub(super) own: Option<Digest>,
+    pub(super) own: Option<Descriptor>,
 }
 
 impl Wanted {
@@ -73,7 +73,12 @@ impl Push {
         let (images, destination) = (&self.images, &self.destination);
         let target = destination.repository();
         let origins = images.origins_of(&wanted.diff_id);
-        let ways = ways(origins, target, wanted.own, Effort::of(wanted.size));
+        let ways = ways(
+            origins,
+            target,
+            wanted.own.as_ref().map(|own| own.digest),
+            Effort::of(wanted.size),
+        );
         for origin in &ways.present {
             match destination.blob_size(&origin.digest).await {
                 Ok(Some(size)) => return Ok(Some((descriptor(origin, size), Status::LayerExists))),
@@ -98,6 +103,9 @@ impl Push {
     }
 
     async fn send(&self, wanted: &Wanted) -> Result<Descriptor, PushError> {
+        if let Some(sent) = self.send_as_it_came(wanted).await? {
+            return Ok(sent);
+        }
         let (images, diff_id, layer) = (self.images.clone(), wanted.diff_id.clone(), wanted.layer.clone());
         let opening = tokio::task::spawn_blocking(move || images.layer_source(&diff_id, &layer));
         let archive = Compressed {
@@ -111,11 +119,18 @@ impl Push {
             digest: uploaded.digest,
             size: uploaded.size,
         };
+        if let Some(own) = wanted.own.as_ref().filter(|own| own.digest != descriptor.digest) {
+            let status = Status::Recompressed {
+                old: own.digest.to_string(),
+                new: descriptor.digest.to_string(),
+            };
+            (self.sink)(Progress { id: None, status });
+        }
         self.remember(wanted, descriptor.clone()).await?;
         Ok(descriptor)
     }
 
-    async fn remember(&self, wanted: &Wanted, blob: Descriptor) -> Result<(), PushError> {
+    pub(super) async fn remember(&self, wanted: &Wanted, blob: Descriptor) -> Result<(), PushError> {
         let origin = Origin {
             digest: blob.digest,
             size: blob.size,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use conex_content::Content;
-use conex_image::{Images, LayerError, PullError, PullRequest, Pulled, Settings};
+use conex_image::{Images, Keep, LayerError, PullError, PullRequest, Pulled, Settings};
 use conex_metadata::{Metadata, Table};
 use conex_reference::{Digest, Platform, Reference};
 use conex_registry::{Blob, Descriptor, FetchedManifest, Registry, RegistryError};
@@ -26,23 +26,30 @@ pub(crate) struct Store {
     pub(crate) metadata: Metadata,
     pub(crate) images: Images,
     pub(crate) registry: Arc<Scripted>,
+    keep: Keep,
 }
 
 impl Store {
     pub(crate) fn new() -> Self {
+        Self::keeping(Keep::UntilUnpacked)
+    }
+
+    /// A store that keeps compressed layers so long.
+    pub(crate) fn keeping(keep: Keep) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let metadata = Metadata::open(&dir.path().join("meta.redb")).unwrap();
         Self {
-            images: open(dir.path(), &metadata),
+            images: open(dir.path(), &metadata, keep),
             metadata,
             dir,
             registry: Arc::default(),
+            keep,
         }
     }
 
     /// Opens what is on disk once more, as after a restart.
     pub(crate) fn reopen(&mut self) {
-        self.images = open(self.dir.path(), &self.metadata);
+        self.images = open(self.dir.path(), &self.metadata, self.keep);
     }
 
     pub(crate) async fn pull(&self, name: &str) -> Result<Pulled, PullError> {
@@ -89,13 +96,14 @@ impl Store {
     }
 }
 
-fn open(dir: &Path, metadata: &Metadata) -> Images {
+fn open(dir: &Path, metadata: &Metadata, keep: Keep) -> Images {
     let images = Images::open(
         metadata.clone(),
         Content::open(&dir.join("content")).unwrap(),
         Snapshots::open(dir, Driver::Overlay(OverlayMethod::Detached)).unwrap(),
         Settings {
             concurrent_downloads: 1,
+            keep,
             ..Settings::new(Platform::new("linux", "amd64", ""))
         },
     );
@@ -113,6 +121,8 @@ pub(crate) struct Scripted {
     blobs: Mutex<HashMap<String, Bytes>>,
     /// A blob that does not begin to come.
     pub(crate) stalled: Mutex<Option<Digest>>,
+    /// Blobs that were asked for.
+    pub(crate) asked: Mutex<Vec<Digest>>,
 }
 
 /// A layer as its manifest and configuration describe it, and the bytes that come.
@@ -188,7 +198,17 @@ impl Scripted {
 
 impl Registry for Scripted {
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<FetchedManifest, RegistryError>> {
-        let manifest = self.manifests.lock().unwrap()[&reference.to_string()].clone();
+        let manifests = self.manifests.lock().unwrap();
+        let by_digest = || {
+            manifests
+                .values()
+                .find(|fetched| Some(fetched.digest) == reference.digest())
+        };
+        let manifest = manifests
+            .get(&reference.to_string())
+            .or_else(by_digest)
+            .unwrap()
+            .clone();
         async move { Ok(manifest) }.boxed()
     }
 
@@ -198,6 +218,7 @@ impl Registry for Scripted {
         descriptor: &'a Descriptor,
         _offset: u64,
     ) -> BoxFuture<'a, Result<Blob, RegistryError>> {
+        self.asked.lock().unwrap().push(descriptor.digest);
         let bytes = self.blobs.lock().unwrap()[&descriptor.digest.to_string()].clone();
         let pieces: Vec<_> = bytes
             .chunks(1000)

@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
 use conex_api_types::SystemInfo;
-use conex_engine::{DataUsageQuery, EventsQuery};
+use conex_engine::{DataUsageQuery, EventsQuery, Repair};
 use serde_json::Value;
 
 use crate::answer::{Answer, Failure, lines, ok};
@@ -120,6 +120,21 @@ pub(crate) async fn data_usage(call: Call) -> Answer {
         tell_virtual_size(image, call.version);
     }
     ok(&usage)
+}
+
+/// `GET /conex/system/df`, of Conex alone.
+pub(crate) async fn disk_usage(call: Call) -> Answer {
+    ok(&call.engine.disk_usage().await?)
+}
+
+/// `POST /conex/system/check`, of Conex alone.
+pub(crate) fn check(call: &Call) -> Answer {
+    let repair = if call.query.flag("repair") {
+        Repair::Asked
+    } else {
+        Repair::NotAsked
+    };
+    lines(call.engine.check(repair)?)
 }
 
 /// What needs an engine that is in its experimental mode, which there is none of.
