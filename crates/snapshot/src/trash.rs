@@ -69,7 +69,7 @@ fn delete(path: &Path) -> io::Result<()> {
         return fs::remove_file(path);
     }
     subvolumes::destroy(path)?;
-    match fs::remove_dir_all(path) {
+    match conex_sys::tree::remove(path) {
         // It was a subvolume.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

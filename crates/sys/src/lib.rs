@@ -18,6 +18,7 @@ pub mod pty;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signal;
+pub mod tree;
 
 /// An error's text as clients know it: in lower case and without Rust's suffix.
 #[must_use]
