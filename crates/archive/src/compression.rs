@@ -1,10 +1,15 @@
 //! Compression, told by an archive's first bytes.
 
-use std::io::{self, BufRead, BufReader};
+use std::cell::Cell;
+use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
+
+use crate::error::ArchiveError;
+use crate::limits::Limits;
 
 /// How an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,23 +40,127 @@ impl Compression {
             (b"BZh", Self::Bzip2),
             (b"\xfd7zXZ\0", Self::Xz),
         ];
+        // A frame that is passed over (RFC 8878, section 3.1.2) may come first.
+        if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] = head {
+            return Self::Zstd;
+        }
         let found = magics.iter().find(|(magic, _)| head.starts_with(magic));
         found.map_or(Self::None, |(_, compression)| *compression)
     }
 }
 
-/// The archive within a stream that may be compressed.
-pub fn decompressed<'a>(mut source: impl BufRead + 'a) -> io::Result<Box<dyn BufRead + 'a>> {
-    Ok(match Compression::of(source.fill_buf()?) {
-        Compression::None => Box::new(source),
-        Compression::Gzip => Box::new(BufReader::new(MultiGzDecoder::new(source))),
-        Compression::Zstd => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(source)?;
-            Box::new(BufReader::new(decoder))
-        }
-        Compression::Bzip2 => Box::new(BufReader::new(MultiBzDecoder::new(source))),
-        Compression::Xz => Box::new(BufReader::new(XzReader::new_mem_limit(source, true, XZ_MEMORY))),
+/// The archive within a stream that may be compressed, of which no more than these bounds allow is read. What its errors carry
+/// is an `ArchiveError`.
+pub fn decompressed<'a>(mut source: impl BufRead + 'a, limits: Limits) -> io::Result<Box<dyn BufRead + 'a>> {
+    let compression = Compression::of(source.fill_buf()?);
+    let taken = Rc::<Cell<u64>>::default();
+    let source = Counted {
+        inner: source,
+        count: taken.clone(),
+    };
+    let bounds = Bounds {
+        is_compressed: compression != Compression::None,
+        taken,
+        given: 0,
+        limits,
+    };
+    Ok(match compression {
+        Compression::None => bounds.of(source),
+        Compression::Gzip => bounds.of(BufReader::new(MultiGzDecoder::new(source))),
+        Compression::Zstd => bounds.of(BufReader::new(zstd::stream::read::Decoder::with_buffer(source)?)),
+        Compression::Bzip2 => bounds.of(BufReader::new(MultiBzDecoder::new(source))),
+        Compression::Xz => bounds.of(BufReader::new(XzReader::new_mem_limit(source, true, XZ_MEMORY))),
     })
+}
+
+/// Counts what is taken of a stream.
+struct Counted<R> {
+    inner: R,
+    count: Rc<Cell<u64>>,
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.count.set(self.count.get() + count as u64);
+        self.inner.consume(count);
+    }
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + count as u64);
+        Ok(count)
+    }
+}
+
+/// Bytes that any archive may decompress to, whatever its ratio: the first of them come from a few.
+const FREE: u64 = 16 << 20;
+
+/// How much of an archive has come, and what may.
+struct Bounds {
+    is_compressed: bool,
+    taken: Rc<Cell<u64>>,
+    given: u64,
+    limits: Limits,
+}
+
+impl Bounds {
+    fn of<'a>(self, inner: impl BufRead + 'a) -> Box<dyn BufRead + 'a> {
+        Box::new(Bounded { inner, bounds: self })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let Limits { size, ratio, .. } = self.limits;
+        let error = if self.given > size {
+            ArchiveError::TooLong { limit: size }
+        } else if self.is_compressed && self.given > self.taken.get().saturating_mul(ratio).saturating_add(FREE) {
+            ArchiveError::TooDense { limit: ratio }
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, error))
+    }
+
+    /// Tells the place of what is wrong with the compression.
+    fn fault(&self, error: io::Error) -> io::Error {
+        if !self.is_compressed || error.kind() == io::ErrorKind::Interrupted {
+            return error;
+        }
+        let offset = self.taken.get();
+        io::Error::new(error.kind(), ArchiveError::Compressed { offset, source: error })
+    }
+}
+
+struct Bounded<R> {
+    inner: R,
+    bounds: Bounds,
+}
+
+impl<R: BufRead> BufRead for Bounded<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.bounds.check()?;
+        let bounds = &self.bounds;
+        self.inner.fill_buf().map_err(|error| bounds.fault(error))
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.bounds.given += count as u64;
+        self.inner.consume(count);
+    }
+}
+
+impl<R: BufRead> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.bounds.check()?;
+        let count = self.inner.read(buffer).map_err(|error| self.bounds.fault(error))?;
+        self.bounds.given += count as u64;
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +177,7 @@ mod tests {
 
     fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut read = Vec::new();
-        decompressed(bytes)?.read_to_end(&mut read)?;
+        decompressed(bytes, Limits::NONE)?.read_to_end(&mut read)?;
         Ok(read)
     }
 
@@ -105,6 +214,83 @@ mod tests {
         }
         assert!(read(b"BZh91AY").is_err());
         assert!(read(b"\xfd7zXZ\0").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let noise: Vec<u8> = (0..200_000_u32)
+            .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        gzip.write_all(&noise).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let cut = read(&gzip[..gzip.len() / 2]).unwrap_err();
+        let text = format!("unexpected EOF (byte {} of the compressed archive)", gzip.len() / 2);
+        assert_eq!((cut.kind(), cut.to_string()), (io::ErrorKind::UnexpectedEof, text));
+        assert!(matches!(
+            cut.downcast::<ArchiveError>().unwrap(),
+            ArchiveError::Compressed { .. }
+        ));
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_bounds_allow() {
+        let zeros = vec![0; 64 << 20];
+        let bomb = zstd::encode_all(zeros.as_slice(), 1).unwrap();
+        let read = |bytes: &[u8], limits| io::copy(&mut decompressed(bytes, limits)?, &mut io::sink());
+        let size = zeros.len() as u64;
+        let ratio = size / bomb.len() as u64 + 1;
+        for (limits, words) in [
+            (
+                Limits {
+                    size,
+                    ratio,
+                    ..Limits::NONE
+                },
+                "",
+            ),
+            (
+                Limits {
+                    size: size - 1,
+                    ..Limits::NONE
+                },
+                "max-layer-size",
+            ),
+            (
+                Limits {
+                    ratio: ratio / 2,
+                    ..Limits::NONE
+                },
+                "max-layer-ratio",
+            ),
+        ] {
+            match read(&bomb, limits) {
+                Ok(length) => assert!(words.is_empty() && length == size),
+                Err(error) => assert!(!words.is_empty() && error.to_string().contains(words), "{error}"),
+            }
+        }
+        // What is not compressed has no ratio.
+        assert_eq!(
+            read(
+                &zeros,
+                Limits {
+                    ratio: 0,
+                    ..Limits::NONE
+                }
+            )
+            .unwrap(),
+            size
+        );
+        assert!(
+            read(
+                &zeros,
+                Limits {
+                    size: 1,
+                    ..Limits::NONE
+                }
+            )
+            .is_err()
+        );
     }
 
     #[test]

@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use crate::entry::{Entry, Kind, Mtime};
+use crate::entry::{Entry, Kind};
 use crate::error::{ExtractError, text, write};
-use crate::name::{clean, climbs_out};
+use crate::limits::Limits;
+use crate::name::clean;
 use crate::node::{self, Defaults, Refused};
-use crate::parents::{Parents, is_below, look, open_beneath, proc_path, remove};
+use crate::notes::{Notes, Times};
+use crate::parents::{Parents, look, open_beneath, proc_path};
 use crate::reader::{TarReader, read_error};
 use crate::recording::Recording;
 use crate::skeleton::SkeletonWriter;
@@ -57,13 +59,15 @@ pub fn extract_layer(
     archive: impl BufRead,
     root: BorrowedFd<'_>,
     skeleton: Option<&mut SkeletonWriter>,
+    limits: Limits,
 ) -> Result<Extracted, ExtractError> {
     let mut extractor = Extractor {
         archive: TarReader::new(Recording::new(archive, skeleton)),
         parents: Parents::new(root),
         defaults: Defaults::probe(),
-        times: Vec::new(),
-        links: Vec::new(),
+        times: Times::new(),
+        links: Notes::new(MOST_LINKS),
+        limits,
         result: Extracted::default(),
     };
     while let Some(entry) = extractor.archive.next_entry()? {
@@ -72,19 +76,29 @@ pub fn extract_layer(
     extractor.finish()
 }
 
+/// Bytes that the paths of links to lower layers may take.
+const MOST_LINKS: usize = 64 << 20;
+
 struct Extractor<'a, 's, R> {
     archive: TarReader<Recording<'s, R>>,
     parents: Parents<'a>,
     defaults: Defaults,
-    /// Directories' times, set at the end: making members below changes them.
-    times: Vec<(Vec<u8>, Mtime)>,
-    links: Vec<(Vec<u8>, Vec<u8>)>,
+    times: Times,
+    /// Links to what only lower layers can have, and their targets.
+    links: Notes<Vec<u8>>,
+    limits: Limits,
     result: Extracted,
 }
 
 impl<R: BufRead> Extractor<'_, '_, R> {
     fn member(&mut self, entry: &Entry) -> Result<(), ExtractError> {
         self.result.members += 1;
+        if self.result.members > self.limits.members {
+            return Err(ExtractError::TooMany {
+                path: text(&entry.path),
+                limit: self.limits.members,
+            });
+        }
         let path = clean(&entry.path)?;
         let Some((name, parent)) = path.split_last() else {
             return self.root(entry);
@@ -93,20 +107,16 @@ impl<R: BufRead> Extractor<'_, '_, R> {
             return self.whiteout(whiteout, parent);
         }
         if !self.links.is_empty() {
-            let full = path.join(&b'/');
-            self.links.retain(|(link, _)| *link != full);
+            self.links.remove(&path.join(&b'/'));
         }
         match entry.kind {
             Kind::File => self.file(entry, parent, name),
             Kind::Directory => self.directory(entry, &path, parent, name),
             Kind::HardLink => self.hard_link(entry, &path, name),
-            Kind::Symlink if climbs_out(parent, &entry.link) => Err(ExtractError::InvalidSymlink {
-                path: text(&entry.path),
-                target: text(&entry.link),
-            }),
+            // Wherever it leads: nothing here follows it out of the root, and in a container the root is the end of climbing.
             Kind::Symlink => {
                 // As stat(2) tells its size.
-                self.result.size += entry.link.len() as u64;
+                self.count(entry, entry.link.len() as u64)?;
                 self.replacing(&path, |dir| node::create_symlink(dir, name, entry))
             }
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
@@ -125,8 +135,7 @@ impl<R: BufRead> Extractor<'_, '_, R> {
         }
         self.result.carries_root = true;
         node::dress(self.parents.root(), b".", entry, self.defaults, false)?;
-        self.times.push((Vec::new(), entry.mtime));
-        Ok(())
+        self.times.put(Vec::new(), entry.mtime)
     }
 
     fn whiteout(&mut self, whiteout: Whiteout<'_>, parent: &[&[u8]]) -> Result<(), ExtractError> {
@@ -138,10 +147,10 @@ impl<R: BufRead> Extractor<'_, '_, R> {
     }
 
     fn file(&mut self, entry: &Entry, parent: &[&[u8]], name: &[u8]) -> Result<(), ExtractError> {
+        // Holes are no bytes of the archive's: there may be any number of them.
+        self.count(entry, entry.size)?;
         let path = [parent, &[name]].concat();
         let file = self.replacing(&path, |dir| node::create_file(dir, name, entry))?;
-        // Holes are no bytes of the archive's: there may be any number of them.
-        self.result.size = self.result.size.saturating_add(entry.size);
         if let Some(segments) = &entry.sparse {
             // What is stored of it stands in the skeleton as it is: the file has it between holes.
             if let Some(skeleton) = self.archive.input().skeleton() {
@@ -153,7 +162,19 @@ impl<R: BufRead> Extractor<'_, '_, R> {
         }
         let filled = node::fill_file(file.as_fd(), entry, &mut self.archive, self.defaults);
         self.archive.input().end_contents();
-        filled
+        filled.map_err(|error| error.at(self.archive.position()))
+    }
+
+    /// Counts bytes of files.
+    fn count(&mut self, entry: &Entry, bytes: u64) -> Result<(), ExtractError> {
+        self.result.size = self.result.size.saturating_add(bytes);
+        if self.result.size > self.limits.size {
+            return Err(ExtractError::TooLarge {
+                path: text(&entry.path),
+                limit: self.limits.size,
+            });
+        }
+        Ok(())
     }
 
     fn directory(&mut self, entry: &Entry, path: &[&[u8]], parent: &[&[u8]], name: &[u8]) -> Result<(), ExtractError> {
@@ -173,8 +194,7 @@ impl<R: BufRead> Extractor<'_, '_, R> {
         self.parents.carried(path);
         let defaults = self.defaults;
         node::dress(self.parents.open(parent)?, name, entry, defaults, fresh)?;
-        self.times.push((path.join(&b'/'), entry.mtime));
-        Ok(())
+        self.times.put(path.join(&b'/'), entry.mtime)
     }
 
     fn hard_link(&mut self, entry: &Entry, path: &[&[u8]], name: &[u8]) -> Result<(), ExtractError> {
@@ -215,10 +235,9 @@ impl<R: BufRead> Extractor<'_, '_, R> {
         };
         self.save_lost(path)?;
         let dir = self.parents.open(parent)?;
-        remove(dir, name).map_err(write("replace", &path.join(&b'/')))?;
+        conex_sys::tree::remove_at(dir, name).map_err(write("replace", &path.join(&b'/')))?;
         self.removed(path);
-        self.links.push((path.join(&b'/'), target.join(&b'/')));
-        Ok(())
+        self.links.put(path.join(&b'/'), target.join(&b'/'))
     }
 
     /// Makes something; what already has its name is removed first, as a later member replaces an earlier one.
@@ -240,7 +259,7 @@ impl<R: BufRead> Extractor<'_, '_, R> {
         let hidden = look(dir, name).is_ok_and(|found| is_whiteout(&found));
         self.save_lost(path)?;
         let dir = self.parents.open(parent)?;
-        remove(dir, name).map_err(write("replace", &full))?;
+        conex_sys::tree::remove_at(dir, name).map_err(write("replace", &full))?;
         self.removed(path);
         let dir = self.parents.open(parent)?;
         let made = make(dir).map_err(|refused| match refused {
@@ -297,12 +316,12 @@ impl<R: BufRead> Extractor<'_, '_, R> {
     fn removed(&mut self, path: &[&[u8]]) {
         self.parents.removed(path);
         let path = path.join(&b'/');
-        self.times.retain(|(directory, _)| !is_below(directory, &path));
-        self.links.retain(|(link, _)| !is_below(link, &path));
+        self.times.remove_tree(&path);
+        self.links.remove_tree(&path);
     }
 
     fn finish(mut self) -> Result<Extracted, ExtractError> {
-        for (path, mtime) in std::mem::take(&mut self.times) {
+        for (path, mtime) in self.times.into_iter() {
             let path_components = clean(&path)?;
             let (dir, name) = match path_components.split_last() {
                 Some((name, parent)) => (self.parents.open(parent)?, *name),
@@ -314,7 +333,7 @@ impl<R: BufRead> Extractor<'_, '_, R> {
         // What follows the archive's end belongs to the layer's digest, and leaving it unread would block its sender.
         std::io::copy(&mut rest, &mut std::io::sink()).map_err(read_error)?;
         let owned = |path: Vec<u8>| PathBuf::from(OsString::from_vec(path));
-        self.result.implied = self.parents.into_implied().into_iter().map(owned).collect();
+        self.result.implied = self.parents.into_implied().map(owned).collect();
         self.result.links = self
             .links
             .into_iter()

@@ -105,7 +105,8 @@ pub(crate) fn is_zero(block: &[u8; BLOCK]) -> bool {
 }
 
 pub(crate) fn invalid(reason: &'static str) -> ArchiveError {
-    ArchiveError::Header { reason }
+    // The reader knows the place.
+    ArchiveError::Header { reason, offset: 0 }
 }
 
 fn text(field: &[u8]) -> &[u8] {

@@ -1,6 +1,5 @@
 //! Directories beneath the root, opened component by component and kept open while members below them come.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -10,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::error::{ExtractError, text, write};
 use crate::node::set_mode;
+use crate::notes::{Noted, Notes};
 
 /// Descriptors kept at most; deeper directories are opened each time.
 const DEEPEST: usize = 48;
@@ -28,8 +28,11 @@ pub(crate) struct Parents<'a> {
     /// Whether a symbolic link was followed on the way to what is open.
     linked: bool,
     /// Directories that were made because a member below them came before they did, or without them.
-    implied: BTreeSet<Vec<u8>>,
+    implied: Notes<Noted>,
 }
+
+/// Bytes that implied directories' paths may take.
+const MOST_IMPLIED: usize = 64 << 20;
 
 impl<'a> Parents<'a> {
     pub(crate) fn new(root: BorrowedFd<'a>) -> Self {
@@ -38,7 +41,7 @@ impl<'a> Parents<'a> {
             chain: Vec::new(),
             deep: None,
             linked: false,
-            implied: BTreeSet::new(),
+            implied: Notes::new(MOST_IMPLIED),
         }
     }
 
@@ -65,7 +68,7 @@ impl<'a> Parents<'a> {
             let (opened, step) = step(self.root, above, &path[..=depth])?;
             self.linked |= step == Step::Linked;
             if step == Step::Made {
-                self.implied.insert(path[..=depth].join(&b'/'));
+                self.implied.put(path[..=depth].join(&b'/'), Noted)?;
             }
             if depth < DEEPEST {
                 self.chain.push((path[depth].to_vec(), opened));
@@ -100,22 +103,15 @@ impl<'a> Parents<'a> {
     }
 
     /// Directories that no member described, parents first.
-    pub(crate) fn into_implied(self) -> BTreeSet<Vec<u8>> {
-        self.implied
+    pub(crate) fn into_implied(self) -> impl Iterator<Item = Vec<u8>> {
+        self.implied.into_iter().map(|(path, _)| path)
     }
 
     /// A directory that was removed with all below it is not implied any more.
     pub(crate) fn removed(&mut self, path: &[&[u8]]) {
         self.forget();
-        let path = path.join(&b'/');
-        self.implied.retain(|implied| !is_below(implied, &path));
+        self.implied.remove_tree(&path.join(&b'/'));
     }
-}
-
-/// Whether a path is another or lies below it.
-pub(crate) fn is_below(path: &[u8], above: &[u8]) -> bool {
-    path.strip_prefix(above)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// How a directory was come to.
@@ -150,13 +146,18 @@ fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(
 /// A component that is no directory: a symbolic link is followed as far as it stays beneath the root.
 fn through_symlink(root: BorrowedFd<'_>, path: &[&[u8]]) -> Result<OwnedFd, ExtractError> {
     let full = path.join(&b'/');
-    open_beneath(root, &full).map_err(|error| match error {
+    let opened = open_beneath(root, &full).map_err(|error| match error {
         Errno::XDEV | Errno::LOOP => ExtractError::SymlinkedParent {
             path: text(&full),
             link: text(&full),
         },
         error => write("open parent directory", &full)(io::Error::from(error)),
-    })
+    })?;
+    // Links to links could make directories of any depth. The kernel tells no path of more than a page.
+    match rustix::fs::readlink(proc_path(opened.as_fd(), b""), Vec::new()) {
+        Err(Errno::NAMETOOLONG) => Err(ExtractError::TooDeep { path: text(&full) }),
+        _ => Ok(opened),
+    }
 }
 
 /// Opens a directory by its path, never leaving the root on the way.
@@ -192,19 +193,6 @@ pub(crate) fn proc_path(fd: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
         path.extend_from_slice(name);
     }
     path
-}
-
-/// Removes whatever has a name in a directory, with all below it, following nothing.
-pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    match rustix::fs::unlinkat(parent, name, rustix::fs::AtFlags::empty()) {
-        Err(Errno::ISDIR) => {
-            let path = proc_path(parent, name);
-            std::fs::remove_dir_all(Path::new(std::ffi::OsStr::from_bytes(&path)))
-        }
-        Err(Errno::NOENT) => Ok(()),
-        removed => Ok(removed?),
-    }
 }
 
 /// What has a name in a directory, not followed.

@@ -20,18 +20,21 @@ pub(crate) struct Extension {
 }
 
 impl Extension {
-    /// Merges the records of one extended header; later ones win.
-    pub(crate) fn read(&mut self, mut records: &[u8]) -> Result<(), ArchiveError> {
+    /// The records of one extended header; later ones win.
+    pub(crate) fn of(mut records: &[u8]) -> Result<Self, ArchiveError> {
+        let mut extension = Self::default();
         while !records.is_empty() {
             let (key, value, rest) = record(records).ok_or(invalid("extended header"))?;
-            self.take(key, value)?;
+            extension.take(key, value)?;
             records = rest;
         }
-        Ok(())
+        Ok(extension)
     }
 
     fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveError> {
         match key {
+            // What is empty leaves the header's own field as it is.
+            b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime" if value.is_empty() => {}
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
             b"size" => self.size = Some(decimal(value)?),
@@ -91,10 +94,7 @@ mod tests {
 
     #[test]
     fn records_are_read_and_later_ones_win() {
-        let mut extension = Extension::default();
-        extension
-            .read(b"9 path=a\n9 path=b\n27 SCHILY.xattr.user.a=x\ny\n12 size=123\n")
-            .unwrap();
+        let extension = Extension::of(b"9 path=a\n9 path=b\n27 SCHILY.xattr.user.a=x\ny\n12 size=123\n").unwrap();
         assert_eq!(extension.path.as_deref(), Some(b"b".as_slice()));
         assert_eq!(extension.size, Some(123));
         assert_eq!(extension.xattrs, [(b"user.a".to_vec(), b"x\ny".to_vec())]);
@@ -110,7 +110,7 @@ mod tests {
             b"8 patha\n",
             b"13 size=-123\n",
         ] {
-            assert!(Extension::default().read(bytes).is_err(), "{bytes:?}");
+            assert!(Extension::of(bytes).is_err(), "{bytes:?}");
         }
     }
 

@@ -22,8 +22,8 @@ pub struct TarReader<R> {
     left: u64,
     /// Bytes between its contents and the next header.
     padding: u64,
-    /// What a global extended header said about all members that follow.
-    global: Extension,
+    /// Bytes of the archive so far.
+    position: u64,
 }
 
 impl<R: BufRead> TarReader<R> {
@@ -33,32 +33,55 @@ impl<R: BufRead> TarReader<R> {
             input,
             left: 0,
             padding: 0,
-            global: Extension::default(),
+            position: 0,
         }
     }
 
     /// The next member; `None` at the end of the archive. Contents of the one before that were not read are passed over.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
-        let mut extension = self.global.clone();
+        let mut begun = self.position;
+        let entry = self.read_entry(&mut begun);
+        entry.map_err(|error| match error {
+            ArchiveError::Truncated { .. } => error.at(self.position),
+            error => error.at(begun),
+        })
+    }
+
+    /// As `read`, with the place where the archive breaks off.
+    pub fn read_contents(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
+        self.read(buffer).map_err(|error| read_error(error).at(self.position))
+    }
+
+    /// Bytes of the archive that were read.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// As `next_entry`; `begun` becomes the place of the header that was read last.
+    fn read_entry(&mut self, begun: &mut u64) -> Result<Option<Entry>, ArchiveError> {
+        let mut extension = Extension::default();
+        let (mut path, mut link) = (None, None);
         loop {
             self.skip()?;
+            *begun = self.position;
             let mut block = [0; BLOCK];
             if !self.read_block(&mut block)? || is_zero(&block) {
                 return Ok(None);
             }
             let header = Header::parse(&block)?;
             match header.flag() {
-                b'x' | b'X' => extension.read(&self.read_extension(&header)?)?,
-                b'g' => {
-                    let records = self.read_extension(&header)?;
-                    self.global.read(&records)?;
-                    extension = self.global.clone();
+                // Of several the last counts: all together could be of any size.
+                b'x' | b'X' => extension = Extension::of(&self.read_extension(&header)?)?,
+                b'L' => path = Some(until_nul(self.read_extension(&header)?)),
+                b'K' => link = Some(until_nul(self.read_extension(&header)?)),
+                // What a global header says of all members that follow is passed over, as by Docker: no layer may mean
+                // another thing here. And a volume's label: GNU tar writes one at the head of archives made with --label.
+                b'g' | b'V' => self.begin(header.size()?),
+                _ => {
+                    extension.path = path.or(extension.path);
+                    extension.link = link.or(extension.link);
+                    return self.entry(&header, extension).map(Some);
                 }
-                b'L' => extension.path = Some(until_nul(self.read_extension(&header)?)),
-                b'K' => extension.link = Some(until_nul(self.read_extension(&header)?)),
-                // A volume's label: GNU tar writes one at the head of archives made with --label.
-                b'V' => self.begin(header.size()?),
-                _ => return self.entry(&header, extension).map(Some),
             }
         }
     }
@@ -127,7 +150,7 @@ impl<R: BufRead> TarReader<R> {
         while is_more {
             let mut block = [0; BLOCK];
             if !self.read_block(&mut block)? {
-                return Err(ArchiveError::Truncated);
+                return Err(ArchiveError::Truncated { offset: self.position });
             }
             sparse::add_fields(&mut map, &block[..504])?;
             is_more = block[504] != 0;
@@ -170,6 +193,7 @@ impl<R: BufRead> TarReader<R> {
             return Ok(false);
         }
         self.input.read_exact(block).map_err(read_error)?;
+        self.position += BLOCK as u64;
         Ok(true)
     }
 
@@ -179,10 +203,11 @@ impl<R: BufRead> TarReader<R> {
         while left > 0 {
             let available = self.input.fill_buf().map_err(read_error)?.len();
             if available == 0 {
-                return Err(ArchiveError::Truncated);
+                return Err(ArchiveError::Truncated { offset: self.position });
             }
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(available);
             self.input.consume(step);
+            self.position += step as u64;
             left -= step as u64;
         }
         Ok(())
@@ -215,14 +240,17 @@ impl<R: BufRead> BufRead for TarReader<R> {
 
     fn consume(&mut self, count: usize) {
         self.input.consume(count);
+        self.position += count as u64;
         self.left -= count as u64;
     }
 }
 
-pub(crate) fn read_error(error: io::Error) -> ArchiveError {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
-        _ => ArchiveError::Read(error),
+/// What reading an archive failed with.
+pub fn read_error(error: io::Error) -> ArchiveError {
+    match error.downcast::<ArchiveError>() {
+        Ok(error) => error,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => ArchiveError::Truncated { offset: 0 },
+        Err(error) => ArchiveError::Read(error),
     }
 }
 
@@ -235,8 +263,8 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 
 fn kind(flag: u8, path: &[u8]) -> Result<Kind, ArchiveError> {
     let what = match flag {
-        // Before ustar a directory was a file whose name ends with a slash.
-        b'0' | 0 if path.ends_with(b"/") => return Ok(Kind::Directory),
+        // Before there were types a directory was a file whose name ends with a slash.
+        0 if path.ends_with(b"/") => return Ok(Kind::Directory),
         b'0' | 0 | b'7' | b'S' => return Ok(Kind::File),
         b'1' => return Ok(Kind::HardLink),
         b'2' => return Ok(Kind::Symlink),

@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use crate::entry::{Entry, Kind, Mtime};
+use crate::entry::{Entry, Kind};
 use crate::error::{ExtractError, text, write};
 use crate::name::clean;
 use crate::node::{self, Defaults, Refused};
-use crate::parents::{Parents, look, open_beneath, remove};
+use crate::notes::Times;
+use crate::parents::{Parents, look, open_beneath};
 use crate::reader::TarReader;
 
 /// How an archive is unpacked over what is there.
@@ -34,7 +35,7 @@ pub fn unpack(archive: impl BufRead, directory: BorrowedFd<'_>, how: &Unpacking)
         archive: TarReader::new(archive),
         parents: Parents::new(directory),
         defaults: Defaults::probe(),
-        times: Vec::new(),
+        times: Times::new(),
         how,
     };
     while let Some(mut entry) = unpacker.archive.next_entry()? {
@@ -50,8 +51,7 @@ struct Unpacker<'a, R> {
     archive: TarReader<R>,
     parents: Parents<'a>,
     defaults: Defaults,
-    /// Directories' times, set at the end: making members below changes them.
-    times: Vec<(Vec<u8>, Mtime)>,
+    times: Times,
     how: &'a Unpacking,
 }
 
@@ -67,7 +67,8 @@ impl<R: BufRead> Unpacker<'_, R> {
             Kind::Directory => self.directory(entry, &path, parent, name),
             Kind::File => {
                 let file = self.replacing(entry, &path, |dir| node::create_file(dir, name, entry))?;
-                node::fill_file(file.as_fd(), entry, &mut self.archive, defaults)
+                let filled = node::fill_file(file.as_fd(), entry, &mut self.archive, defaults);
+                filled.map_err(|error| error.at(self.archive.position()))
             }
             Kind::HardLink => self.hard_link(entry, &path, name),
             Kind::Symlink => self.replacing(entry, &path, |dir| node::create_symlink(dir, name, entry)),
@@ -89,8 +90,7 @@ impl<R: BufRead> Unpacker<'_, R> {
         }
         let defaults = self.defaults;
         node::dress(self.parents.open(parent)?, name, entry, defaults, !is_directory)?;
-        self.times.push((path.join(&b'/'), entry.mtime));
-        Ok(())
+        self.times.put(path.join(&b'/'), entry.mtime)
     }
 
     fn hard_link(&mut self, entry: &Entry, path: &[&[u8]], name: &[u8]) -> Result<(), ExtractError> {
@@ -145,7 +145,7 @@ impl<R: BufRead> Unpacker<'_, R> {
                 });
             }
         }
-        remove(dir, name).map_err(write("replace", &full))?;
+        conex_sys::tree::remove_at(dir, name).map_err(write("replace", &full))?;
         self.parents.removed(path);
         match make(self.parents.open(parent)?) {
             Ok(made) => Ok(made),
@@ -155,16 +155,16 @@ impl<R: BufRead> Unpacker<'_, R> {
     }
 
     fn finish(self) -> Result<(), ExtractError> {
-        for (path, mtime) in self.times.iter().rev() {
+        for (path, mtime) in self.times.into_iter() {
             let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
             let Some((name, parent)) = components.split_last() else {
                 continue;
             };
             let parent = open_beneath(self.parents.root(), &parent.join(&b'/'));
-            match parent.and_then(|dir| node::set_time(dir.as_fd(), name, *mtime)) {
+            match parent.and_then(|dir| node::set_time(dir.as_fd(), name, mtime)) {
                 // A later member, or the container, took the directory away.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {}
-                set => set.map_err(write("set the time of", path))?,
+                set => set.map_err(write("set the time of", &path))?,
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use conex_archive::{Omitted, TarWriter, extract_layer, pack_layer};
+use conex_archive::{Limits, Omitted, TarWriter, extract_layer, pack_layer};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat};
 
 const OPAQUE: &str = "trusted.overlay.opaque";
@@ -105,7 +105,13 @@ fn what_is_packed_is_unpacked_as_it_was() {
         ..Omitted::default()
     };
     let archive = packed(&upper, &omitted);
-    let extracted = extract_layer(archive.as_slice(), File::open(&back).unwrap().as_fd(), None).unwrap();
+    let extracted = extract_layer(
+        archive.as_slice(),
+        File::open(&back).unwrap().as_fd(),
+        None,
+        Limits::NONE,
+    )
+    .unwrap();
     assert!(extracted.is_free() && !extracted.carries_root, "{extracted:?}");
     let (before, mut after) = (tree(&upper), tree(&back));
     // What is gone has no owner, mode or time.

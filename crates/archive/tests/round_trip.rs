@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use conex_archive::{Extracted, extract_layer};
+use conex_archive::{Extracted, Limits, extract_layer};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
@@ -204,7 +204,7 @@ fn write(builder: &mut tar::Builder<Vec<u8>>, path: &[u8], target: Option<&[u8]>
 fn unpack(archive: &[u8]) -> (tempfile::TempDir, Extracted) {
     let dir = tempfile::tempdir().unwrap();
     let root = File::open(dir.path()).unwrap();
-    let extracted = extract_layer(archive, root.as_fd(), None).unwrap();
+    let extracted = extract_layer(archive, root.as_fd(), None, Limits::NONE).unwrap();
     (dir, extracted)
 }
 

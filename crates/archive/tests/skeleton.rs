@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
-use conex_archive::{Entry, Kind, Mtime, Skeleton, SkeletonWriter, TarWriter, extract_layer};
+use conex_archive::{Entry, Kind, Limits, Mtime, Skeleton, SkeletonWriter, TarWriter, extract_layer};
 use proptest::prelude::*;
 
 /// Unpacks an archive, and gives it back from what was unpacked; the directory and the skeleton's file as well.
@@ -18,7 +18,7 @@ fn unpacked(archive: &[u8]) -> (tempfile::TempDir, File) {
     let path = dir.path().join("skeleton");
     let mut skeleton = SkeletonWriter::new(File::create(&path).unwrap()).unwrap();
     let root = File::open(dir.path().join("root")).unwrap();
-    extract_layer(archive, root.as_fd(), Some(&mut skeleton)).unwrap();
+    extract_layer(archive, root.as_fd(), Some(&mut skeleton), Limits::NONE).unwrap();
     assert!(skeleton.finish().unwrap());
     (dir, File::open(path).unwrap())
 }
@@ -158,7 +158,7 @@ proptest! {
         let path = dir.path().join("skeleton");
         let mut skeleton = SkeletonWriter::new(File::create(&path).unwrap()).unwrap();
         // Loops of links and links to themselves are refused, with or without a skeleton.
-        if extract_layer(archive.as_slice(), root.as_fd(), Some(&mut skeleton)).is_ok() {
+        if extract_layer(archive.as_slice(), root.as_fd(), Some(&mut skeleton), Limits::NONE).is_ok() {
             prop_assert!(skeleton.finish().unwrap());
             let back = assembled(&dir, File::open(path).unwrap()).unwrap();
             prop_assert!(back == archive);
@@ -241,7 +241,7 @@ fn maps_that_lie_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let root = File::open(dir.path()).unwrap();
         assert!(
-            extract_layer(wrong.as_slice(), root.as_fd(), None).is_err(),
+            extract_layer(wrong.as_slice(), root.as_fd(), None, Limits::NONE).is_err(),
             "{offset} {digit}"
         );
     }

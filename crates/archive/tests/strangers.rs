@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use conex_archive::{ExtractError, Extracted, TarReader, extract_layer};
+use conex_archive::{ExtractError, Extracted, Limits, TarReader, extract_layer};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -81,7 +81,7 @@ impl Place {
             // The first names the members, as other readers of archives do; the second unpacks.
             let mut reader = TarReader::new(archive.as_slice());
             while let Ok(Some(_)) = reader.next_entry() {}
-            let _ = done.send(extract_layer(archive.as_slice(), root.as_fd(), None));
+            let _ = done.send(extract_layer(archive.as_slice(), root.as_fd(), None, Limits::NONE));
         });
         result.recv_timeout(LONGEST).expect("unpacking panics or hangs")
     }

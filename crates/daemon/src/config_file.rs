@@ -76,7 +76,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 22] = [
+const HONOURED: [&str; 25] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -91,6 +91,9 @@ const HONOURED: [&str; 22] = [
     "max-concurrent-downloads",
     "max-concurrent-uploads",
     "max-download-attempts",
+    "max-layer-size",
+    "max-layer-entries",
+    "max-layer-ratio",
     "content-keep",
     "health-on-failure",
     "log-driver",
@@ -118,6 +121,9 @@ struct File {
     max_concurrent_downloads: Option<i64>,
     max_concurrent_uploads: Option<i64>,
     max_download_attempts: Option<i64>,
+    max_layer_size: Option<String>,
+    max_layer_entries: Option<i64>,
+    max_layer_ratio: Option<i64>,
     content_keep: Option<String>,
     health_on_failure: Option<String>,
     log_driver: Option<String>,
@@ -196,6 +202,9 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("max-concurrent-downloads", options.max_concurrent_downloads.is_some()),
         ("max-concurrent-uploads", options.max_concurrent_uploads.is_some()),
         ("max-download-attempts", options.max_download_attempts.is_some()),
+        ("max-layer-size", options.max_layer_size.is_some()),
+        ("max-layer-entries", options.max_layer_entries.is_some()),
+        ("max-layer-ratio", options.max_layer_ratio.is_some()),
         ("content-keep", options.content_keep.is_some()),
         ("health-on-failure", options.health_on_failure.is_some()),
         ("live-restore", options.live_restore.is_some()),
@@ -238,6 +247,9 @@ fn fill(options: &mut Options, file: File) {
     options.max_concurrent_downloads = options.max_concurrent_downloads.or(file.max_concurrent_downloads);
     options.max_concurrent_uploads = options.max_concurrent_uploads.or(file.max_concurrent_uploads);
     options.max_download_attempts = options.max_download_attempts.or(file.max_download_attempts);
+    options.max_layer_size = options.max_layer_size.take().or(file.max_layer_size);
+    options.max_layer_entries = options.max_layer_entries.or(file.max_layer_entries);
+    options.max_layer_ratio = options.max_layer_ratio.or(file.max_layer_ratio);
     options.content_keep = options.content_keep.take().or(file.content_keep);
     options.live_restore = options.live_restore.or(file.live_restore);
     options.shutdown_timeout = options.shutdown_timeout.or(file.shutdown_timeout);

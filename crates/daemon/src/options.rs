@@ -81,6 +81,18 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) max_download_attempts: Option<i64>,
 
+    /// Most bytes that a layer of strangers may have, unpacked, its files' holes included; 0 for no bound [default: 1TB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_layer_size: Option<String>,
+
+    /// Most files, directories and the like that a layer of strangers may have; 0 for no bound [default: 10000000]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) max_layer_entries: Option<i64>,
+
+    /// Most bytes that each byte of a compressed layer may become; 0 for no bound [default: 0]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) max_layer_ratio: Option<i64>,
+
     /// How long compressed layers are kept: always, or until-unpacked [default: until-unpacked]
     #[arg(long, value_name = "HOW")]
     pub(crate) content_keep: Option<String>,

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, Keep, LogConfig, OnFailure, Settings, Storage};
+use conex_engine::{Build, Engine, Keep, Limits, LogConfig, OnFailure, Settings, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -81,6 +81,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             .unwrap_or(Settings::CONCURRENT_DOWNLOADS),
         concurrent_uploads: at_a_time("uploads", options.max_concurrent_uploads)?
             .unwrap_or(Settings::CONCURRENT_UPLOADS),
+        layer_limits: layer_limits(options)?,
         transfer_attempts: attempts(options.max_download_attempts)?,
         content_keep: content_keep(options.content_keep.as_deref())?,
         live_restore: options.live_restore.unwrap_or(true),
@@ -93,6 +94,33 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             commit: BUILD_COMMIT.unwrap_or_default().to_owned(),
             time: BUILD_TIME.unwrap_or_default().to_owned(),
         },
+    })
+}
+
+/// What layers of strangers may come to; zero is no bound.
+fn layer_limits(options: &Options) -> Result<Limits> {
+    let size = match options.max_layer_size.as_deref() {
+        Some(text) => {
+            Some(conex_units::size::decimal(text).with_context(|| format!("invalid max layer size: {text}"))?)
+        }
+        None => None,
+    };
+    let number = |what: &str, number: Option<i64>| match number {
+        Some(number) => {
+            let number = u64::try_from(number).with_context(|| format!("invalid max layer {what}: {number}"))?;
+            Ok::<_, anyhow::Error>(Some(number))
+        }
+        None => Ok(None),
+    };
+    let bound = |asked: Option<u64>, default: u64| match asked {
+        Some(0) => u64::MAX,
+        asked => asked.unwrap_or(default),
+    };
+    let default = Settings::LAYER_LIMITS;
+    Ok(Limits {
+        size: bound(size, default.size),
+        members: bound(number("entries", options.max_layer_entries)?, default.members),
+        ratio: bound(number("ratio", options.max_layer_ratio)?, default.ratio),
     })
 }
 
@@ -298,6 +326,41 @@ impl Drop for PidFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_have_bounds_unless_they_are_taken_away() {
+        use clap::Parser;
+        let limits = |flags: &[&str]| {
+            let flags = ["conexd"].iter().chain(flags);
+            layer_limits(&Options::try_parse_from(flags).unwrap())
+        };
+        assert_eq!(limits(&[]).unwrap(), Settings::LAYER_LIMITS);
+        let off = ["--max-layer-size=0", "--max-layer-entries=0", "--max-layer-ratio=0"];
+        assert_eq!(limits(&off).unwrap(), Limits::NONE);
+        let some = [
+            "--max-layer-size=2GB",
+            "--max-layer-entries=5",
+            "--max-layer-ratio=1000",
+        ];
+        let expected = Limits {
+            size: 2_000_000_000,
+            members: 5,
+            ratio: 1000,
+        };
+        assert_eq!(limits(&some).unwrap(), expected);
+        for wrong in [
+            "--max-layer-size=much",
+            "--max-layer-entries=-1",
+            "--max-layer-ratio=-1",
+        ] {
+            assert!(
+                limits(&[wrong])
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("invalid max layer")
+            );
+        }
+    }
 
     #[test]
     fn bounds_of_transfers_are_numbers_and_zero_is_none() {

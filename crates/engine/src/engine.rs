@@ -201,6 +201,7 @@ pub(crate) fn of_images(settings: &Settings) -> conex_image::Settings {
         host: conex_reference::Platform::of_machine(&rustix::system::uname().machine().to_string_lossy()),
         concurrent_downloads: settings.concurrent_downloads,
         concurrent_uploads: settings.concurrent_uploads,
+        limits: settings.layer_limits,
         keep: settings.content_keep,
     }
 }

@@ -6,7 +6,7 @@ use conex_api_types::LogConfig;
 use conex_container::Invalid;
 use conex_container::health::OnFailure;
 use conex_container::logging::Logging;
-use conex_image::Keep;
+use conex_image::{Keep, Limits};
 
 /// Settings of one engine; they do not change while it lives.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Settings {
     pub concurrent_downloads: usize,
     /// Uploads of one push at a time.
     pub concurrent_uploads: usize,
+    /// What layers that are pulled, loaded or imported may come to.
+    pub layer_limits: Limits,
     /// How often a transfer is tried before it is given up.
     pub transfer_attempts: u32,
     /// How long compressed layers are kept.
@@ -86,6 +88,14 @@ impl Settings {
 
     /// Uploads of one push where nobody says how many; Docker's number.
     pub const CONCURRENT_UPLOADS: usize = 5;
+
+    /// Bounds of layers where nobody says them: more than any honest image is known to have. How far a layer is compressed has
+    /// none, as files of zeros are honest too.
+    pub const LAYER_LIMITS: Limits = Limits {
+        size: 1_000_000_000_000,
+        members: 10_000_000,
+        ratio: u64::MAX,
+    };
 
     /// Attempts at a transfer where nobody says how many; Docker's number.
     pub const TRANSFER_ATTEMPTS: u32 = 5;

@@ -85,7 +85,13 @@ impl Images {
     ) -> Result<MadeLayer, LayerError> {
         let shared = self.shared.clone();
         let (staging, root, skeleton) = on_blocking(move || stage(&shared.snapshots)).await?;
-        let pipeline = pipeline::start(root, skeleton, Arriving::Unknown, Arc::new(told));
+        let pipeline = pipeline::start(
+            root,
+            skeleton,
+            Arriving::Unknown,
+            self.shared.settings.limits,
+            Arc::new(told),
+        );
         while let Some(chunk) = body.next().await {
             let is_last = chunk.is_err();
             // The pipeline may have ended for a reason of its own.

@@ -3,9 +3,11 @@
 use conex_archive::{ArchiveError, ExtractError};
 use conex_content::ContentError;
 use conex_metadata::{CommitError, ReadError};
-use conex_reference::{Digest, Platform, ReferenceError};
+use conex_reference::{Digest, Platform, Reference, ReferenceError};
 use conex_registry::{ErrorKind, ManifestError, RegistryError};
 use conex_snapshot::SnapshotError;
+
+use crate::layers::Wanted;
 
 /// The store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +99,16 @@ pub enum LayerError {
         /// Bytes that were promised.
         expected: u64,
     },
+    /// The blob is right but for its size.
+    #[error("size verification failed for layer {digest}: it has {actual} bytes, its descriptor says {expected}")]
+    Size {
+        /// Digest of the blob.
+        digest: String,
+        /// Bytes that came.
+        actual: u64,
+        /// Bytes that were promised.
+        expected: u64,
+    },
     /// The archive is not what the configuration says.
     #[error("layer verification failed: the archive has diff id {actual}, the configuration says {expected}")]
     DiffId {
@@ -139,12 +151,52 @@ pub enum LayerError {
     /// What gives its archive back cannot be written.
     #[error("failed to register layer: write reconstruction data: {0}")]
     Skeleton(#[source] std::io::Error),
+    /// Of one of several layers.
+    #[error("{source} (layer {layer})")]
+    Of {
+        /// Digest of its blob, or its diff id where the blob's was not told.
+        layer: String,
+        /// What went wrong.
+        source: Box<LayerError>,
+    },
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A worker ended without an answer.
     #[error("unpacking was cut off")]
     CutOff,
+}
+
+impl LayerError {
+    /// Whether it did not come, and may another time. What a registry does not have, or has of another size, will not.
+    pub(crate) fn is_of_transfer(&self) -> bool {
+        let Self::Registry(error) = self else {
+            return false;
+        };
+        matches!(
+            error.kind(),
+            ErrorKind::Unavailable | ErrorKind::TooManyRequests | ErrorKind::Unauthorized | ErrorKind::Local
+        )
+    }
+
+    /// Tells the layer, where the error does not.
+    pub(crate) fn of(self, wanted: &Wanted) -> Self {
+        match self {
+            Self::Blob { .. }
+            | Self::LeftOut { .. }
+            | Self::Truncated { .. }
+            | Self::Size { .. }
+            | Self::Of { .. }
+            | Self::Registry(_)
+            | Self::CutOff => self,
+            error => Self::Of {
+                layer: wanted
+                    .blob
+                    .map_or_else(|| wanted.diff_id.clone(), |digest| digest.to_string()),
+                source: Box::new(error),
+            },
+        }
+    }
 }
 
 /// An image is not pulled; nothing of it is left.
@@ -156,12 +208,44 @@ pub enum PullError {
     /// The registry lists a tag that is none.
     #[error("list of tags: {0}")]
     Tag(#[source] ReferenceError),
-    /// The manifest.
+    /// The manifest is none of an image.
     #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    Unsuitable(ManifestError),
+    /// The manifest is not right.
+    #[error("{source} (manifest {digest})")]
+    Manifest {
+        /// Its digest.
+        digest: String,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// A manifest or a configuration has another size than its descriptor says.
+    #[error("size verification failed for {digest}: it has {actual} bytes, its descriptor says {expected}")]
+    Size {
+        /// Its digest.
+        digest: String,
+        /// Bytes that came.
+        actual: u64,
+        /// Bytes that were promised.
+        expected: u64,
+    },
+    /// What it calls a layer is none.
+    #[error("invalid manifest: layer {layer} is of type {media_type:?} (manifest {digest})")]
+    LayerType {
+        /// Digest of the blob.
+        layer: String,
+        /// What it is called.
+        media_type: String,
+        /// Digest of the manifest.
+        digest: String,
+    },
     /// Indexes within indexes.
-    #[error("invalid manifest: indexes are nested too deeply")]
-    Nested,
+    #[error("invalid manifest: indexes are nested too deeply (index {digest})")]
+    Nested {
+        /// The digest of the first that is too deep.
+        digest: String,
+    },
     /// The configuration is not what its descriptor says.
     #[error("image config verification failed for digest {digest}")]
     Config {
@@ -169,11 +253,19 @@ pub enum PullError {
         digest: String,
     },
     /// The configuration is no JSON of its kind.
-    #[error("invalid image configuration: {0}")]
-    ConfigFormat(#[source] serde_json::Error),
-    /// The configuration names another number of layers than the manifest.
-    #[error("invalid image configuration: {diff_ids} diff ids for {layers} layers")]
+    #[error("invalid image configuration: {source} (config {digest})")]
+    ConfigFormat {
+        /// Its digest.
+        digest: String,
+        /// What the parser found.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The configuration names another number of layers than the manifest, or one by what is no digest.
+    #[error("invalid image configuration: {diff_ids} diff ids for {layers} layers (config {digest})")]
     Layers {
+        /// Its digest.
+        digest: String,
         /// Those of the configuration.
         diff_ids: usize,
         /// Those of the manifest.
@@ -194,6 +286,14 @@ pub enum PullError {
 }
 
 impl PullError {
+    /// Tells which image it is, where the words have a place for it.
+    pub(crate) fn naming(self, reference: &Reference) -> Self {
+        match self {
+            Self::Unsuitable(error) => Self::Unsuitable(error.naming(reference)),
+            other => other,
+        }
+    }
+
     /// Whether the registry has no such image.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -202,7 +302,7 @@ impl PullError {
 
     /// Whether a layer did not come. What came of it is right as far as anybody knows.
     pub(crate) fn is_of_transfer(&self) -> bool {
-        matches!(self, Self::Layer(LayerError::Registry(_)))
+        matches!(self, Self::Layer(error) if error.is_of_transfer())
     }
 }
 
@@ -241,13 +341,37 @@ pub enum LoadError {
         /// Its name.
         path: String,
     },
-    /// A blob of an OCI layout is not what its name says.
+    /// A file is not what its name says.
     #[error("invalid archive: {path} has the digest {actual}")]
     Digest {
+        /// Its name, which has its digest.
+        path: String,
+        /// The digest that it has.
+        actual: Digest,
+    },
+    /// A file is larger than is allowed.
+    #[error("invalid archive: {path} has more than {limit} bytes")]
+    TooLarge {
         /// Its name.
         path: String,
-        /// Its contents' digest.
-        actual: Digest,
+        /// The bound.
+        limit: u64,
+    },
+    /// It has more files than any archive of images.
+    #[error("invalid archive: {path}: there are more than {limit} files before it")]
+    TooMany {
+        /// The first that was too many.
+        path: String,
+        /// The bound.
+        limit: usize,
+    },
+    /// A name is longer than a path may be.
+    #[error("invalid archive: the name of member {member} has {length} bytes")]
+    LongName {
+        /// The how manieth member it is.
+        member: usize,
+        /// Bytes of its name.
+        length: usize,
     },
     /// Nothing in it is for the platform.
     #[error("image with reference {name} was found but does not provide the specified platform ({wanted})")]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use conex_archive::Limits;
 use conex_reference::Platform;
 /// How long the compressed layers of images are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Settings {
     pub concurrent_downloads: usize,
     /// Uploads of one push at a time (`max-concurrent-uploads`).
     pub concurrent_uploads: usize,
+    /// What a layer that is pulled, loaded or imported may come to (`max-layer-size`, `max-layer-entries`, `max-layer-ratio`).
+    pub limits: Limits,
     /// What becomes of compressed layers (`content-keep`).
     pub keep: Keep,
 }
@@ -46,6 +49,7 @@ impl Settings {
             host,
             concurrent_downloads: 3,
             concurrent_uploads: 5,
+            limits: Limits::NONE,
             keep: Keep::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use conex_archive::Extracted;
@@ -41,8 +41,16 @@ pub(crate) struct Wanted {
     pub(crate) diff_id: String,
     /// Where it comes from.
     pub(crate) open: OpenBlob,
+    /// What was unpacked of it already, for the first that asks.
+    pub(crate) ready: Option<Arc<Mutex<Option<Ready>>>>,
     /// Whether this is a load, whose words differ.
     pub(crate) local: bool,
+}
+
+/// A layer that was unpacked before anybody asked for it.
+pub(crate) struct Ready {
+    pub(crate) staging: Staging,
+    pub(crate) outcome: Result<pipeline::Outcome, LayerError>,
 }
 
 /// How often a blob is fetched whose bytes are not what its digest says: they may have been changed on the way.
@@ -265,11 +273,15 @@ impl Task {
             unpacked = self.unpack(&wanted, self.partial(&wanted).await?).await;
         }
         drop(slot);
-        let (staging, extracted) = unpacked?;
+        let named = |error: LayerError| error.of(&wanted);
+        let (staging, extracted) = unpacked.map_err(named)?;
         if is_kept_while_it_comes {
             self.note_arrival(&wanted);
         }
-        let placed = self.place(&wanted, extracted, staging, (flight, download)).await?;
+        let placed = self
+            .place(&wanted, extracted, staging, (flight, download))
+            .await
+            .map_err(named)?;
         if !wanted.local {
             tell(&self.sink, &wanted.short, Status::PullComplete);
         }
@@ -294,7 +306,7 @@ impl Task {
         let unpacked = self.unpack_after(wanted, partial).await;
         // What came before a transfer broke off is right as far as anybody knows.
         if let (Err(error), Some(digest)) = (&unpacked, wanted.blob)
-            && !matches!(error, LayerError::Registry(_))
+            && !error.is_of_transfer()
         {
             let content = self.images.shared.content.clone();
             on_blocking(move || Ok(content.discard_partial(&digest)?)).await?;
@@ -307,6 +319,11 @@ impl Task {
         wanted: &Wanted,
         partial: Option<Partial>,
     ) -> Result<(Staging, Extracted), LayerError> {
+        if let Some(Ready { staging, outcome }) = wanted.take_ready() {
+            let (current, total) = (wanted.size, wanted.size);
+            tell(&self.sink, &wanted.short, Status::LoadingLayer { current, total });
+            return checked(wanted, staging, outcome);
+        }
         let begun = partial.as_ref().map_or(0, Partial::length);
         let shared = self.images.shared.clone();
         let (staging, root, skeleton) = on_blocking(move || stage(&shared.snapshots)).await?;
@@ -323,7 +340,7 @@ impl Task {
             Some(_) => Arriving::Promised(partial),
             None => Arriving::Unknown,
         };
-        let pipeline = pipeline::start(root, skeleton, blob, unpacked);
+        let pipeline = pipeline::start(root, skeleton, blob, self.images.shared.settings.limits, unpacked);
         let broken = self.feed(wanted, begun, &pipeline.chunks).await?;
         drop(pipeline.chunks);
         if !wanted.local && broken.is_none() {
@@ -334,11 +351,7 @@ impl Task {
         if let Some(error) = broken {
             return Err(error);
         }
-        let archive = check(wanted, outcome?)?;
-        if !archive.has_skeleton {
-            staging.discard_skeleton()?;
-        }
-        Ok((staging, archive.extracted))
+        checked(wanted, staging, outcome)
     }
 
     /// Sends the blob into its pipeline as it arrives, from a place on; returns what broke it off.
@@ -428,6 +441,26 @@ impl Task {
     }
 }
 
+impl Wanted {
+    fn take_ready(&self) -> Option<Ready> {
+        let ready = self.ready.as_ref()?;
+        ready.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// An unpacked layer that is what was promised.
+fn checked(
+    wanted: &Wanted,
+    staging: Staging,
+    outcome: Result<pipeline::Outcome, LayerError>,
+) -> Result<(Staging, Extracted), LayerError> {
+    let archive = check(wanted, outcome?)?;
+    if !archive.has_skeleton {
+        staging.discard_skeleton()?;
+    }
+    Ok((staging, archive.extracted))
+}
+
 /// What was unpacked, if it is what was promised. A blob that is not right explains an archive that cannot be read.
 fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<pipeline::Archive, LayerError> {
     let promised = wanted.blob.map(|digest| digest.to_string());
@@ -440,6 +473,13 @@ fn check(wanted: &Wanted, outcome: pipeline::Outcome) -> Result<pipeline::Archiv
             }
         } else {
             LayerError::Blob { digest }
+        });
+    }
+    if let Some(digest) = wanted.blob.filter(|_| outcome.size != wanted.size) {
+        return Err(LayerError::Size {
+            digest: digest.to_string(),
+            actual: outcome.size,
+            expected: wanted.size,
         });
     }
     let archive = outcome.archive?;

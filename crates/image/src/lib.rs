@@ -34,6 +34,7 @@ mod held;
 mod image;
 mod images;
 mod index;
+mod judge;
 mod kept;
 mod layers;
 mod layout;
@@ -52,6 +53,8 @@ mod repair;
 mod save;
 mod tag;
 mod usage;
+
+pub use conex_archive::Limits;
 
 pub use crate::check::{CheckError, Checked, Finding};
 pub use crate::config::{Healthcheck, History, ImageConfig, RunConfig};

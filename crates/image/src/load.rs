@@ -1,7 +1,8 @@
 //! `docker load`: archives of images, as `docker save` writes them, and OCI layouts.
 //!
-//! The order of an archive's members is anybody's, so its files are kept aside first, where no other load sees them; the
-//! layers among them are unpacked from there, and all go at the end.
+//! The order of an archive's members is anybody's, so its files are kept aside first, where no other load sees them, and go at
+//! the end. What looks like a layer is unpacked while it arrives; it is from what was kept that a layer is unpacked again,
+//! which lies upon others in another image.
 
 mod archive;
 mod saved;
@@ -19,11 +20,12 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::config::ImageConfig;
 use crate::error::{LayerError, LoadError, PullError};
+use crate::held::Held;
 use crate::image::Image;
 use crate::images::{Images, Keep};
 use crate::layers::Wanted;
 use crate::lease::BlobLease;
-use crate::load::archive::{Files, read_archive};
+use crate::load::archive::{Files, Unpacked, blob_path, read_archive};
 use crate::load::saved::{Saved, saved_images};
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::pull::NewImage;
@@ -37,30 +39,39 @@ impl Images {
         sink: ProgressSink,
     ) -> Result<Vec<Arc<Image>>, LoadError> {
         let (chunks, feeding) = conex_stream::reader(body);
-        let content = self.shared.content.clone();
-        let reading = tokio::task::spawn_blocking(move || read_archive(chunks, &content));
+        let shared = self.shared.clone();
+        let reading = tokio::task::spawn_blocking(move || read_archive(chunks, &shared));
         feeding.await;
         let files = reading
             .await
             .map_err(|error| LoadError::Read(io::Error::other(error)))??;
-        let mut images = Vec::new();
         let mut saved = saved_images(&files)?;
         if let Some(platform) = platform {
             saved = of_platform(&files, saved, platform)?;
         }
+        // An archive that has something wrong with it leaves nothing of what is right.
+        let mut ready = Vec::new();
         for saved in saved {
-            images.push(self.load_image(&files, saved, &sink).await?);
+            ready.push(self.prepare(&files, saved, &sink).await?);
+        }
+        // What was kept aside need not come to the disk with what is recorded.
+        drop(files);
+        let mut images = Vec::new();
+        for image in ready {
+            images.push(self.record_ready(image, &sink).await?);
         }
         Ok(images)
     }
 
-    async fn load_image(&self, files: &Files, saved: Saved, sink: &ProgressSink) -> Result<Arc<Image>, LoadError> {
+    /// Brings an image in up to where it is recorded.
+    async fn prepare(&self, files: &Files, saved: Saved, sink: &ProgressSink) -> Result<Ready, LoadError> {
         let config_file = files.find(&saved.config)?;
-        let config_bytes = config_file.read().map_err(PullError::from)?;
+        let config_bytes = files.read(&saved.config)?;
         let config: ImageConfig = files.json(&saved.config)?;
         let diff_ids = config.rootfs.diff_ids.clone();
         if diff_ids.len() != saved.layers.len() || diff_ids.iter().any(|id| Digest::parse(id).is_err()) {
             return Err(PullError::Layers {
+                digest: config_file.digest().to_string(),
                 diff_ids: diff_ids.len(),
                 layers: saved.layers.len(),
             }
@@ -69,12 +80,13 @@ impl Images {
         let mut wanted = Vec::new();
         for (path, diff_id) in saved.layers.iter().zip(diff_ids) {
             wanted.push(match files.find(path) {
-                Ok(file) => wanted_layer(file, diff_id),
-                Err(_) => absent_layer(diff_id),
+                Ok(file) => wanted_layer(file, files.ready(path), diff_id),
+                Err(LoadError::Missing { .. }) => absent_layer(diff_id),
+                Err(error) => return Err(error),
             });
         }
         let held = self.bring_in(wanted, sink).await?;
-        let _kept = self.keep_loaded(files, &saved.layers).await?;
+        let kept = self.keep_loaded(files, &saved.layers).await?;
         let id = config_file.digest().to_string();
         // The manifest by which it was pulled says more.
         let is_known = self
@@ -83,14 +95,12 @@ impl Images {
             .images
             .get(&id)
             .is_some_and(|known| known.record.manifest.is_some());
-        let blob = |digest: &Digest| -> Result<Vec<u8>, LoadError> {
-            Ok(files.blob(digest)?.read().map_err(PullError::from)?)
-        };
+        let blob = |digest: &Digest| -> Result<Vec<u8>, LoadError> { files.read(&blob_path(digest)) };
         let manifest = saved.manifest.filter(|_| !is_known).as_ref().map(blob);
         let index = saved.index.as_ref().map(blob);
         let names = saved.names;
         let image = NewImage {
-            id: id.clone(),
+            id,
             config,
             config_bytes,
             manifest: manifest.transpose()?,
@@ -101,6 +111,22 @@ impl Images {
             origins: Vec::new(),
             blobs: Vec::new(),
         };
+        Ok(Ready {
+            image,
+            held,
+            names,
+            _kept: kept,
+        })
+    }
+
+    async fn record_ready(&self, ready: Ready, sink: &ProgressSink) -> Result<Arc<Image>, LoadError> {
+        let Ready {
+            image,
+            held,
+            names,
+            _kept,
+        } = ready;
+        let id = image.id.clone();
         self.record(image, held).await?;
         let statuses = names.iter().map(|name| Status::LoadedName(name.familiar()));
         let nameless = names.is_empty().then(|| Status::LoadedId(id.clone()));
@@ -130,6 +156,15 @@ impl Images {
         published.map_err(PullError::from)?;
         Ok(Some(lease))
     }
+}
+
+/// An image whose layers are in place.
+struct Ready {
+    image: NewImage,
+    held: Vec<Held>,
+    names: Vec<Reference>,
+    /// Blobs of its layers, which stay until it is recorded.
+    _kept: Option<BlobLease>,
 }
 
 /// The images for a platform: of those that an index leads to the one that suits it best.
@@ -164,6 +199,7 @@ fn absent_layer(diff_id: String) -> Wanted {
         short: Digest::parse(&diff_id).map_or_else(|_| diff_id.clone(), |digest| digest.short()),
         blob: None,
         size: 0,
+        ready: None,
         local: true,
         open: {
             let layer = diff_id.clone();
@@ -177,13 +213,14 @@ fn absent_layer(diff_id: String) -> Wanted {
 }
 
 /// A layer whose archive is at hand.
-fn wanted_layer(file: &Arc<Aside>, diff_id: String) -> Wanted {
+fn wanted_layer(file: &Arc<Aside>, ready: Option<Unpacked>, diff_id: String) -> Wanted {
     let file = file.clone();
     Wanted {
         short: Digest::parse(&diff_id).map_or_else(|_| file.digest().short(), |digest| digest.short()),
         blob: None,
         size: file.size(),
         diff_id,
+        ready,
         local: true,
         open: Box::new(move |_| {
             let file = file.clone();

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 
 use bytes::Bytes;
-use conex_archive::{ArchiveError, ExtractError, Extracted, SkeletonWriter, decompressed, extract_layer};
+use conex_archive::{ExtractError, Extracted, Limits, SkeletonWriter, decompressed, extract_layer, read_error};
 use conex_content::Partial;
 use conex_stream::ChunkReader;
 use sha2::{Digest, Sha256};
@@ -70,11 +70,11 @@ pub(crate) struct Pipeline {
 }
 
 /// Starts a pipeline into an empty directory.
-pub(crate) fn start(root: OwnedFd, skeleton: File, blob: Arriving, unpacked: Unpacked) -> Pipeline {
+pub(crate) fn start(root: OwnedFd, skeleton: File, blob: Arriving, limits: Limits, unpacked: Unpacked) -> Pipeline {
     let (chunks, arriving) = ChunkReader::new();
     let (blocks, decompressed) = blocking::sync_channel(BLOCKS);
-    let first = tokio::task::spawn_blocking(move || decompress(blob, arriving, &blocks, &unpacked));
-    let second = tokio::task::spawn_blocking(move || extract(decompressed, &root, skeleton));
+    let first = tokio::task::spawn_blocking(move || decompress(blob, arriving, limits, &blocks, &unpacked));
+    let second = tokio::task::spawn_blocking(move || extract(decompressed, &root, skeleton, limits));
     let outcome = tokio::spawn(async move {
         let second = second.await.map_err(|_| LayerError::CutOff)?;
         let blob = first.await.map_err(|_| LayerError::CutOff)?;
@@ -83,7 +83,7 @@ pub(crate) fn start(root: OwnedFd, skeleton: File, blob: Arriving, unpacked: Unp
             blob: blob.digest,
             size: blob.size,
             // Compression that is wrong explains an archive that could not be read.
-            archive: blob.fault.map_or(second, |fault| Err(read_error(fault))),
+            archive: blob.fault.map_or(second, |fault| Err(unreadable(fault))),
         })
     });
     Pipeline { chunks, outcome }
@@ -107,7 +107,7 @@ pub(crate) async fn run_written(root: OwnedFd, skeleton: File, write: WriteArchi
         }
         outcome
     });
-    let second = tokio::task::spawn_blocking(move || extract(written, &root, skeleton));
+    let second = tokio::task::spawn_blocking(move || extract(written, &root, skeleton, Limits::NONE));
     let (first, second) = (first.await, second.await.map_err(|_| LayerError::CutOff)?);
     match first.map_err(|_| LayerError::CutOff)? {
         Ok(()) => second,
@@ -153,18 +153,15 @@ struct Blob {
     fault: Option<io::Error>,
 }
 
-fn read_error(error: io::Error) -> LayerError {
-    let error = match error.kind() {
-        io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
-        _ => ArchiveError::Read(error),
-    };
-    LayerError::Extract(ExtractError::Archive(error))
+fn unreadable(error: io::Error) -> LayerError {
+    LayerError::Extract(ExtractError::Archive(read_error(error)))
 }
 
 /// Decompresses what arrives, and reads it to its end in any case: its digest says whether it is what was promised.
 fn decompress(
     blob: Arriving,
     arriving: ChunkReader,
+    limits: Limits,
     blocks: &blocking::SyncSender<Block>,
     unpacked: &Unpacked,
 ) -> Result<Blob, LayerError> {
@@ -172,19 +169,19 @@ fn decompress(
         Arriving::Promised(partial) => (partial, Some(Sha256::new())),
         Arriving::Unknown => (None, None),
     };
-    let inner = Kept::new(partial, arriving).map_err(read_error)?;
+    let inner = Kept::new(partial, arriving).map_err(unreadable)?;
     let source = Hashed {
         inner,
         hash,
         count: Arc::default(),
     };
     let mut source = BufReader::with_capacity(64 * 1024, source);
-    let fault = pump(&mut source, blocks, unpacked).err();
+    let fault = pump(&mut source, limits, blocks, unpacked).err();
     if let Some(error) = &fault {
         // The other thread may have given up already, for a reason of its own.
         let _ = blocks.send(Err(io::Error::new(error.kind(), error.to_string())));
     }
-    drain(&mut source).map_err(read_error)?;
+    drain(&mut source).map_err(unreadable)?;
     let source = source.into_inner();
     Ok(Blob {
         digest: source.hash.map(render),
@@ -196,11 +193,12 @@ fn decompress(
 /// Sends the archive on, block by block.
 fn pump<R: Read>(
     source: &mut BufReader<Hashed<R>>,
+    limits: Limits,
     blocks: &blocking::SyncSender<Block>,
     unpacked: &Unpacked,
 ) -> io::Result<()> {
     let read = source.get_ref().count.clone();
-    let mut archive = decompressed(source)?;
+    let mut archive = decompressed(source, limits)?;
     loop {
         let mut block = vec![0; BLOCK];
         let mut filled = 0;
@@ -239,7 +237,12 @@ fn drain<R: Read>(source: &mut BufReader<Hashed<R>>) -> io::Result<()> {
 }
 
 /// Unpacks the archive; returns its digest.
-fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd, skeleton: File) -> Result<Archive, LayerError> {
+fn extract(
+    blocks: blocking::Receiver<Block>,
+    root: &OwnedFd,
+    skeleton: File,
+    limits: Limits,
+) -> Result<Archive, LayerError> {
     let mut archive = Blocks {
         blocks,
         current: Vec::new(),
@@ -247,7 +250,7 @@ fn extract(blocks: blocking::Receiver<Block>, root: &OwnedFd, skeleton: File) ->
         hash: Sha256::new(),
     };
     let mut skeleton = SkeletonWriter::new(skeleton).map_err(LayerError::Skeleton)?;
-    let extracted = extract_layer(&mut archive, root.as_fd(), Some(&mut skeleton))?;
+    let extracted = extract_layer(&mut archive, root.as_fd(), Some(&mut skeleton), limits)?;
     Ok(Archive {
         extracted,
         has_skeleton: skeleton.finish().map_err(LayerError::Skeleton)?,

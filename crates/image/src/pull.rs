@@ -19,6 +19,7 @@ use crate::error::{LayerError, PullError};
 use crate::held::Held;
 use crate::images::{Images, Keep};
 use crate::index::Stored;
+use crate::judge::{check_type, parse_manifest};
 use crate::layers::Wanted;
 use crate::lease::BlobLease;
 use crate::names;
@@ -75,6 +76,7 @@ impl Images {
         let diff_ids = parsed.rootfs.diff_ids.clone();
         if diff_ids.len() != layers.len() || diff_ids.iter().any(|id| Digest::parse(id).is_err()) {
             return Err(PullError::Layers {
+                digest: config.digest.to_string(),
                 diff_ids: diff_ids.len(),
                 layers: layers.len(),
             });
@@ -376,24 +378,37 @@ async fn choose(
 ) -> Result<(FetchedManifest, Descriptor, Vec<Descriptor>), PullError> {
     let mut fetched = named;
     for _ in 0..DEEPEST {
-        let parsed = manifest::parse(&fetched.media_type, &fetched.bytes);
+        let parsed = parse_manifest(&fetched.media_type, &fetched.bytes, &fetched.digest);
         match parsed.map_err(|error| error.naming(&request.reference))? {
-            Manifest::Image { config, layers } => {
-                manifest::check_config(&config)?;
-                return Ok((fetched, config, layers));
-            }
+            Manifest::Image { config, layers } => return Ok((fetched, config, layers)),
             Manifest::Index(entries) => {
-                let entry = manifest::select(&entries, &request.platform)?;
+                let entry = manifest::select(&entries, &request.platform).map_err(PullError::Unsuitable)?;
                 let reference = request
                     .reference
                     .clone()
                     .without_tag_and_digest()
                     .with_digest(entry.descriptor.digest);
                 fetched = request.registry.manifest(&reference).await?;
+                check_type(&entry.descriptor, &fetched.media_type)?;
+                check_size(&entry.descriptor, fetched.bytes.len() as u64)?;
             }
         }
     }
-    Err(PullError::Nested)
+    Err(PullError::Nested {
+        digest: fetched.digest.to_string(),
+    })
+}
+
+/// What has the right digest may still not be as long as was said.
+pub(crate) fn check_size(promised: &Descriptor, actual: u64) -> Result<(), PullError> {
+    if promised.size == actual {
+        return Ok(());
+    }
+    Err(PullError::Size {
+        digest: promised.digest.to_string(),
+        actual,
+        expected: promised.size,
+    })
 }
 
 async fn fetch_config(request: &PullRequest, config: &Descriptor) -> Result<(Vec<u8>, ImageConfig), PullError> {
@@ -411,7 +426,11 @@ async fn fetch_config(request: &PullRequest, config: &Descriptor) -> Result<(Vec
     if Digest::of(&bytes) != config.digest {
         return Err(wrong());
     }
-    let parsed = serde_json::from_slice(&bytes).map_err(PullError::ConfigFormat)?;
+    check_size(config, bytes.len() as u64)?;
+    let parsed = serde_json::from_slice(&bytes).map_err(|source| PullError::ConfigFormat {
+        digest: config.digest.to_string(),
+        source,
+    })?;
     Ok((bytes.to_vec(), parsed))
 }
 

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use conex_api_types as api;
-use conex_archive::{ExtractError, Naming, TarWriter, Unpacking, decompressed, pack_directory, pack_object, unpack};
+use conex_archive::{
+    ExtractError, Limits, Naming, TarWriter, Unpacking, decompressed, pack_directory, pack_object, unpack,
+};
 use conex_spec::account;
 use conex_spec::plan::UserSpec;
 use conex_stream::{ByteStream, ChunkReader, ChunkWriter};
@@ -191,7 +193,8 @@ fn put(root: &OwnedFd, container: &Container, asked: &Asked, request: &CopyReque
         keep_kinds: request.keep_kinds,
         name: path,
     };
-    let archive = decompressed(BufReader::with_capacity(BUFFER, chunks)).map_err(system("read the archive"))?;
+    let archive =
+        decompressed(BufReader::with_capacity(BUFFER, chunks), Limits::NONE).map_err(system("read the archive"))?;
     unpack(archive, directory.as_fd(), &how).map_err(refused)
 }
 

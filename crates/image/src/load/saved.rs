@@ -3,14 +3,19 @@
 use std::collections::HashMap;
 
 use conex_reference::{Digest, Platform, Reference};
-use conex_registry::{Manifest, manifest};
+use conex_registry::{Descriptor, Manifest};
 use serde::Deserialize;
 
 use crate::error::{LoadError, PullError};
+use crate::judge::parse_manifest;
 use crate::load::archive::{Files, blob_path};
+use crate::pull::check_size;
 
 /// Indexes within indexes that are followed.
 const DEEPEST: usize = 3;
+
+/// Entries of indexes that are followed, each as often as it is listed.
+const MOST: usize = 10_000;
 
 /// The platform of what is no image: attestations.
 const UNKNOWN: &str = "unknown";
@@ -52,6 +57,8 @@ struct LayoutEntry {
     #[serde(default)]
     media_type: String,
     digest: Digest,
+    #[serde(default)]
+    size: Option<u64>,
     #[serde(default)]
     platform: Option<Platform>,
     #[serde(default)]
@@ -105,9 +112,10 @@ pub(super) fn saved_images(files: &Files) -> Result<Vec<Saved>, LoadError> {
 fn layout(files: &Files) -> Result<Vec<Saved>, LoadError> {
     let layout: Layout = files.json("index.json")?;
     let mut images = Vec::new();
+    let mut left = MOST;
     for entry in layout.manifests {
         let names = name(&entry.annotations)?;
-        let found = found(files, &entry, None, DEEPEST)?;
+        let found = found(files, &entry, None, DEEPEST, &mut left)?;
         images.extend(found.into_iter().map(|image| Saved {
             names: names.clone().into_iter().collect(),
             ..image
@@ -117,15 +125,40 @@ fn layout(files: &Files) -> Result<Vec<Saved>, LoadError> {
 }
 
 /// The images that an entry leads to, whose index is the outermost. Those of an index need not all be there.
-fn found(files: &Files, entry: &LayoutEntry, index: Option<Digest>, depth: usize) -> Result<Vec<Saved>, LoadError> {
-    if index.is_some() && !files.contains(&blob_path(&entry.digest)) || is_attestation(entry) {
+fn found(
+    files: &Files,
+    entry: &LayoutEntry,
+    index: Option<Digest>,
+    depth: usize,
+    left: &mut usize,
+) -> Result<Vec<Saved>, LoadError> {
+    let path = blob_path(&entry.digest);
+    *left = left.checked_sub(1).ok_or_else(|| LoadError::TooMany {
+        path: path.clone(),
+        limit: MOST,
+    })?;
+    if index.is_some() && !files.contains(&path) || is_attestation(entry) {
         return Ok(Vec::new());
     }
-    let bytes = files.blob(&entry.digest)?.read().map_err(PullError::from)?;
-    match manifest::parse(&entry.media_type, &bytes).map_err(PullError::from)? {
+    let bytes = files.read(&path)?;
+    if let Some(size) = entry.size {
+        let promised = Descriptor {
+            media_type: entry.media_type.clone(),
+            digest: entry.digest,
+            size,
+        };
+        check_size(&promised, bytes.len() as u64)?;
+    }
+    match parse_manifest(&entry.media_type, &bytes, &entry.digest)? {
         Manifest::Image { config, layers } => {
-            // It has to be what it is said to be.
-            files.blob(&config.digest)?;
+            for promised in layers.iter().chain([&config]) {
+                match files.find(&blob_path(&promised.digest)) {
+                    Ok(file) => check_size(promised, file.size())?,
+                    // A layer may be here already.
+                    Err(LoadError::Missing { .. }) if promised != &config => {}
+                    Err(error) => return Err(error),
+                }
+            }
             Ok(vec![Saved {
                 config: blob_path(&config.digest),
                 names: Vec::new(),
@@ -134,15 +167,18 @@ fn found(files: &Files, entry: &LayoutEntry, index: Option<Digest>, depth: usize
                 index,
             }])
         }
-        Manifest::Index(_) if depth == 0 => Err(PullError::Nested.into()),
+        Manifest::Index(_) if depth == 0 => Err(PullError::Nested {
+            digest: entry.digest.to_string(),
+        }
+        .into()),
         Manifest::Index(_) => {
-            let inner: Layout = files.json(&blob_path(&entry.digest))?;
+            let inner: Layout = files.json(&path)?;
             let index = index.or(Some(entry.digest));
-            let found = inner
-                .manifests
-                .iter()
-                .map(|entry| found(files, entry, index, depth - 1));
-            Ok(found.collect::<Result<Vec<_>, _>>()?.concat())
+            let mut images = Vec::new();
+            for entry in &inner.manifests {
+                images.extend(found(files, entry, index, depth - 1, left)?);
+            }
+            Ok(images)
         }
     }
 }
