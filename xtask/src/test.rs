@@ -5,6 +5,9 @@ use std::path::Path;
 use crate::run::{Outcome, cargo, output, run};
 use crate::{build, packages, previous, unstable, vm};
 
+/// Seconds that each target of the fuzzers gets.
+const FUZZING: &str = "60";
+
 /// Installs what the tests need and runs them all.
 pub(crate) fn test() -> Outcome {
     packages::install(&packages::RUN)?;
@@ -34,7 +37,9 @@ pub(crate) fn test() -> Outcome {
     ]))?;
     previous::build()?;
     build::build()?;
-    run(cargo().args(["test", "--release", "--locked", "--workspace"]))?;
+    let mut test = cargo();
+    test.args(["test", "--release", "--locked", "--workspace"]);
+    run(test.env("CONEX_FUZZ_SECONDS", FUZZING))?;
     if Path::new("/sys/fs/cgroup/memory").exists() {
         let of_version_1 = ["--test", "kernel", "--", "--ignored"];
         run(cargo()
