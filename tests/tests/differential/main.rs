@@ -29,5 +29,6 @@ mod streams;
 mod system;
 mod tally;
 mod transfers;
+mod unpack;
 mod volumes;
 mod watching;
