@@ -16,16 +16,12 @@ use self::tree::{Tree, tree};
 const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("kinds", ".", "what an archive says of the root is taken"),
     ("whiteout-of-what-is-there", "outcome", WHITEOUT),
-    ("whiteout-before-it", "outcome", WHITEOUT),
+    ("whiteouts", ".wh.plnk", "bookkeeping of aufs is left out"),
+    ("whiteouts", ".wh.aufs", "bookkeeping of aufs is left out"),
     ("hard-dressed", "f", LINK),
     ("hard-dressed", "h", LINK),
     (
         "replaced",
-        "outcome",
-        "the last of several members counts, as for tar(1)",
-    ),
-    (
-        "directory-again",
         "outcome",
         "the last of several members counts, as for tar(1)",
     ),
@@ -163,11 +159,12 @@ fn archives_are_unpacked_as_by_the_reference() {
     let (mut entries, all) = (0, archives());
     let plain = all.iter().find(|(name, _)| *name == "kinds").unwrap().1.clone();
     let whole = ours.unpacked(&plain).unwrap();
-    let packed = compressions(&plain);
+    let compressed = compressions(&plain);
+    let packed: Vec<&str> = compressed.iter().map(|(name, ..)| *name).collect();
     let cases = all
         .into_iter()
         .map(|(name, archive)| (name, archive, false))
-        .chain(packed);
+        .chain(compressed);
     for (name, archive, is_whole) in cases {
         let (their, our) = (theirs.unpacked(&archive), ours.unpacked(&archive));
         entries += our.as_ref().map_or(0, Tree::len);
@@ -175,9 +172,15 @@ fn archives_are_unpacked_as_by_the_reference() {
             assert_eq!(our.as_ref().unwrap(), &whole, "{name}");
         }
         for (place, how) in differences(&their, &our) {
+            // The root differs in each compression as it does without one.
+            let of = if place == "." && packed.contains(&name) {
+                "kinds"
+            } else {
+                name
+            };
             let listed = DIFFERENCES
                 .iter()
-                .position(|(case, path, _)| *case == name && *path == place);
+                .position(|(case, path, _)| *case == of && *path == place);
             match listed {
                 Some(listed) => met[listed] = true,
                 None => report += &format!("{name}: {place}:\n      {how}\n"),

