@@ -1,9 +1,9 @@
 //! A blob that is being written, and one that is never published.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use conex_reference::Digest;
 use sha2::{Digest as _, Sha256};
@@ -22,12 +22,7 @@ pub struct Ingest {
 
 impl Ingest {
     pub(crate) fn begin(store: Content, path: PathBuf) -> Result<Self, ContentError> {
-        let target = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(file("create", &path))?;
+        let target = create(&path)?;
         Ok(Self {
             store,
             path: Some(path),
@@ -109,6 +104,73 @@ impl Drop for Ingest {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Bytes that are written without being hashed, as somebody else hashes them; dropped before `finish`, they are removed.
+#[derive(Debug)]
+pub struct Spool {
+    path: Option<PathBuf>,
+    target: File,
+    size: u64,
+}
+
+impl Spool {
+    pub(crate) fn begin(path: PathBuf) -> Result<Self, ContentError> {
+        let target = create(&path)?;
+        Ok(Self {
+            path: Some(path),
+            target,
+            size: 0,
+        })
+    }
+
+    /// Writes the next bytes.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        self.size += bytes.len() as u64;
+        let written = self.target.write_all(bytes);
+        written.map_err(file("write", self.path.as_deref().unwrap_or_else(|| "".as_ref())))
+    }
+
+    /// The bytes, which have this digest; where it is not known they are read and hashed.
+    pub fn finish(mut self, digest: Option<Digest>) -> Result<Aside, ContentError> {
+        let path = self.path.as_deref().unwrap_or_else(|| "".as_ref());
+        let digest = match digest {
+            Some(digest) => digest,
+            None => hash(path).map_err(file("read", path))?,
+        };
+        Ok(Aside {
+            path: self.path.take().unwrap_or_default(),
+            digest,
+            size: self.size,
+        })
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take() {
+            // What cannot be removed now is collected at the next start.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn create(path: &Path) -> Result<File, ContentError> {
+    let mut options = OpenOptions::new();
+    let created = options.write(true).create_new(true).mode(0o600).open(path);
+    created.map_err(file("create", path))
+}
+
+fn hash(path: &Path) -> io::Result<Digest> {
+    let (mut source, mut hash) = (File::open(path)?, Sha256::new());
+    let mut block = vec![0; 128 * 1024];
+    loop {
+        match source.read(&mut block)? {
+            0 => break,
+            count => hash.update(&block[..count]),
+        }
+    }
+    Ok(Digest::from_bytes(hash.finalize().into()))
 }
 
 /// Bytes that are whole and belong to one operation only; dropped, they are removed.

@@ -17,6 +17,6 @@ mod partial;
 mod store;
 mod verify;
 
-pub use crate::ingest::{Aside, Ingest};
+pub use crate::ingest::{Aside, Ingest, Spool};
 pub use crate::partial::{Begun, Partial};
 pub use crate::store::{Content, ContentError};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use conex_reference::Digest;
 
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Spool};
 use crate::layout;
 use crate::partial::forget_old;
 
@@ -107,6 +107,12 @@ impl Content {
     pub fn ingest(&self) -> Result<Ingest, ContentError> {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         Ingest::begin(self.clone(), self.shared.ingest.join(number.to_string()))
+    }
+
+    /// Begins bytes that belong to one operation and that somebody else hashes.
+    pub fn spool(&self) -> Result<Spool, ContentError> {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        Spool::begin(self.shared.ingest.join(number.to_string()))
     }
 
     /// Stores these bytes and tells their digest. A blob that exists is left as it is.

@@ -51,6 +51,15 @@ pub(crate) struct Outcome {
     pub(crate) archive: Result<Archive, LayerError>,
 }
 
+impl Outcome {
+    /// The blob's digest: that which was taken, or that of the archive where it was not compressed.
+    pub(crate) fn digest(&self) -> Option<conex_reference::Digest> {
+        let archive = self.archive.as_ref().ok().map(|archive| &archive.diff_id);
+        let digest = self.blob.as_ref().or(archive)?;
+        conex_reference::Digest::parse(digest).ok()
+    }
+}
+
 /// An archive that was unpacked.
 pub(crate) struct Archive {
     /// What it held.

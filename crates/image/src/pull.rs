@@ -450,6 +450,7 @@ fn wanted(request: &PullRequest, layer: Descriptor, diff_id: String) -> Wanted {
         blob: Some(layer.digest),
         size: layer.size,
         diff_id,
+        ready: None,
         local: false,
         open: Box::new(move |offset| {
             let (registry, repository, layer) = (registry.clone(), repository.clone(), layer.clone());
