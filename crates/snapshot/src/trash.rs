@@ -65,13 +65,9 @@ fn empty(paths: &Receiver<PathBuf>) {
 }
 
 fn delete(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return fs::remove_file(path);
+    if fs::symlink_metadata(path)?.is_dir() {
+        subvolumes::destroy(path)?;
     }
-    subvolumes::destroy(path)?;
-    match conex_sys::tree::remove(path) {
-        // It was a subvolume.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
+    // A subvolume is gone by now, which is no error.
+    conex_sys::tree::remove(path)
 }

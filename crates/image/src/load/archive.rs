@@ -211,7 +211,7 @@ impl Reading<'_> {
     ) -> Result<(), LoadError> {
         self.settle(BESIDE - 1)?;
         let mut spool = self.shared.content.spool().map_err(PullError::from)?;
-        let (staging, root, skeleton) = stage(self.shared).map_err(PullError::from)?;
+        let (staging, root, skeleton) = stage(&self.shared.snapshots).map_err(PullError::from)?;
         // What is not compressed has its diff id as digest.
         let arriving = if is_compressed {
             Arriving::Promised(None)
