@@ -269,11 +269,11 @@ fn extract(
 
 /// The digest of a blob that arrives, after what there is of it, and that is kept with that.
 pub(crate) fn digest_kept(partial: Partial, arriving: ChunkReader) -> Result<conex_reference::Digest, LayerError> {
-    let mut kept = Kept::new(Some(partial), arriving).map_err(read_error)?;
+    let mut kept = Kept::new(Some(partial), arriving).map_err(unreadable)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; BLOCK];
     loop {
-        match kept.read(&mut buffer).map_err(read_error)? {
+        match kept.read(&mut buffer).map_err(unreadable)? {
             0 => return Ok(conex_reference::Digest::from_bytes(hash.finalize().into())),
             count => hash.update(&buffer[..count]),
         }

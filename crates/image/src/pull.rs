@@ -73,14 +73,7 @@ impl Images {
         let top = named.bytes.clone();
         let (image_manifest, config, layers) = choose(&request, named).await?;
         let (config_bytes, parsed) = fetch_config(&request, &config).await?;
-        let diff_ids = parsed.rootfs.diff_ids.clone();
-        if diff_ids.len() != layers.len() || diff_ids.iter().any(|id| Digest::parse(id).is_err()) {
-            return Err(PullError::Layers {
-                digest: config.digest.to_string(),
-                diff_ids: diff_ids.len(),
-                layers: layers.len(),
-            });
-        }
+        let diff_ids = diff_ids(&parsed, &config, layers.len())?;
         let id = config.digest.to_string();
         let names = given(reference, digest);
         let origins = origins(reference, &layers, &diff_ids);
@@ -369,6 +362,19 @@ fn origins(reference: &Reference, layers: &[Descriptor], diff_ids: &[String]) ->
         repository: reference.name(),
     };
     diff_ids.iter().cloned().zip(layers.iter().map(origin)).collect()
+}
+
+/// The diff ids of a configuration, one for each layer.
+fn diff_ids(parsed: &ImageConfig, config: &Descriptor, layers: usize) -> Result<Vec<String>, PullError> {
+    let diff_ids = parsed.rootfs.diff_ids.clone();
+    if diff_ids.len() == layers && diff_ids.iter().all(|id| Digest::parse(id).is_ok()) {
+        return Ok(diff_ids);
+    }
+    Err(PullError::Layers {
+        digest: config.digest.to_string(),
+        diff_ids: diff_ids.len(),
+        layers,
+    })
 }
 
 /// Follows indexes to the platform's image.

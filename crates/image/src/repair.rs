@@ -342,6 +342,7 @@ impl Images {
             blob: Some(blob.digest),
             size: blob.size,
             diff_id: diff_id.to_owned(),
+            ready: None,
             local: false,
             open: Box::new(move |offset| {
                 let (blob, registry, content) = (blob.clone(), registry.clone(), content.clone());
@@ -483,6 +484,7 @@ fn untouched(diff_id: &str) -> Wanted {
         blob: None,
         size: 0,
         diff_id: diff_id.to_owned(),
+        ready: None,
         local: false,
         open: Box::new(|_| Box::pin(async { Err(LayerError::CutOff) })),
     }

@@ -187,11 +187,6 @@ fn plain() -> Cases {
 }
 
 fn places() -> Cases {
-    let again = vec![
-        directory("e/").mode(0o700),
-        file("e/kept", b"x"),
-        directory("e/").mode(0o750).owner(7, 8).time(1_600_000_000),
-    ];
     let replaced = vec![
         file("a", b"file"),
         directory("a/").mode(0o700),
