@@ -3,7 +3,7 @@
 use conex_archive::{ArchiveError, ExtractError};
 use conex_content::ContentError;
 use conex_metadata::{CommitError, ReadError};
-use conex_reference::{Digest, Platform, Reference, ReferenceError};
+use conex_reference::{Digest, Reference, ReferenceError};
 use conex_registry::{ErrorKind, ManifestError, RegistryError};
 use conex_snapshot::SnapshotError;
 
@@ -374,13 +374,8 @@ pub enum LoadError {
         length: usize,
     },
     /// Nothing in it is for the platform.
-    #[error("image with reference {name} was found but does not provide the specified platform ({wanted})")]
-    NoPlatform {
-        /// The first image of another platform.
-        name: String,
-        /// The client's.
-        wanted: Platform,
-    },
+    #[error(transparent)]
+    Find(#[from] FindError),
     /// A file is no JSON of its kind.
     #[error("invalid archive: {path}: {source}")]
     Format {

@@ -61,19 +61,19 @@ impl Settings {
 /// Images::open(metadata, content, snapshots, settings) -> Result<Images, OpenError>      collects what a crash left
 /// images.list() -> Vec<Arc<Image>>                                                       newest first
 /// images.find("busybox" | "sha256:..." | id prefix | name@digest) -> Result<Arc<Image>, FindError>
-/// images.hold(name).await -> Result<Lease, FindError>                                    not removed while it is held
+/// images.hold(name, platform).await -> Result<Lease, FindError>                                    not removed while it is held
 /// images.read_config(&image) -> raw bytes of the configuration
 /// images.pull(PullRequest { registry, reference, platform }, sink).await -> Result<Pulled, PullError>
-/// images.push(PushRequest { registries, credentials, reference }, sink).await -> Result<(), PushError>
-/// images.load(stream of bytes, sink).await -> Result<Vec<Arc<Image>>, LoadError>
-/// images.write_layer(write).await, images.read_layer(stream, told).await -> Result<MadeLayer, LayerError>
+/// images.push(PushRequest { registries, credentials, reference, platform }, sink).await -> Result<(), PushError>
+/// images.load(stream of bytes, platform, sink).await -> Result<Vec<Arc<Image>>, LoadError>
+/// images.write_layer(&base, write).await, images.read_layer(stream, told).await -> Result<MadeLayer, LayerError>
 /// images.base(id).await -> Option<Base>                                                  its layers stay while it lives
 /// images.create(Creation { base, layer, config, entry, name }).await -> Result<Arc<Image>, CreateError>
 /// images.save(&SaveRequest { names, platform, since }).await -> Result<Saving, SaveError>    then saving.write(output), blocking
-/// images.tag(&image.id, &reference).await -> Result<(), TagError>
+/// images.tag(name or id, &reference).await -> Result<String, TagError>                    all platforms of a name
 /// images.settle_layout()                                                                 content/index.json says what there is
 /// images.usage() -> Usage                                                                bytes of layers, shared and not
-/// images.remove(Removal { name, force, users }).await -> Result<Vec<Removed>, RemoveError>
+/// images.remove(Removal { name, which, force, prune, users }).await -> Result<Vec<Removed>, RemoveError>
 /// images.find_of_container(id) -> Result<Arc<Image>, FindError>                          also what was removed by force
 /// images.collect_retained(users).await -> Result<(), RemoveError>                        once its containers are gone
 /// ```

@@ -18,8 +18,8 @@
 //! Changes follow each other (`Shared::changes`) and are carried through, on a task of their own, even if whoever asked for
 //! them goes away. A removal waits for those who are about to use an image or a layer (`Shared::uses`), and they for it.
 //!
-//! Compressed layers are not kept; their archives come back from what was written while they were unpacked
-//! (`docs/design/0006-layers-come-back.md`). Configurations and manifests are, byte for byte, because ids are their digests.
+//! Compressed layers are kept where `content-keep` says so; archives come back without them from what was written while they
+//! were unpacked (`docs/design/0006-layers-come-back.md`, `0009-the-content-store-is-a-layout.md`). Configurations and manifests are, byte for byte, because ids are their digests.
 
 mod check;
 mod collect;

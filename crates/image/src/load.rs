@@ -19,7 +19,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use crate::config::ImageConfig;
-use crate::error::{LayerError, LoadError, PullError};
+use crate::error::{FindError, LayerError, LoadError, PullError};
 use crate::held::Held;
 use crate::image::Image;
 use crate::images::{Images, Keep};
@@ -67,7 +67,10 @@ impl Images {
     async fn prepare(&self, files: &Files, saved: Saved, sink: &ProgressSink) -> Result<Ready, LoadError> {
         let config_file = files.find(&saved.config)?;
         let config_bytes = files.read(&saved.config)?;
-        let config: ImageConfig = files.json(&saved.config)?;
+        let config: ImageConfig = serde_json::from_slice(&config_bytes).map_err(|source| LoadError::Format {
+            path: saved.config.clone(),
+            source,
+        })?;
         let diff_ids = config.rootfs.diff_ids.clone();
         if diff_ids.len() != saved.layers.len() || diff_ids.iter().any(|id| Digest::parse(id).is_err()) {
             return Err(PullError::Layers {
@@ -185,10 +188,11 @@ fn of_platform(files: &Files, saved: Vec<Saved>, platform: &Platform) -> Result<
         }
     }
     match lacking {
-        Some(image) if chosen.is_empty() => Err(LoadError::NoPlatform {
+        Some(image) if chosen.is_empty() => Err(FindError::NoPlatform {
             name: image.names.first().map_or(image.config, Reference::familiar),
-            wanted: platform.clone(),
-        }),
+            wanted: platform.to_string(),
+        }
+        .into()),
         _ => Ok(chosen.into_iter().map(|(_, image)| image).collect()),
     }
 }

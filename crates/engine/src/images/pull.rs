@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use conex_image::{Progress, ProgressSink, PullError, Status};
+use conex_image::{FindError, Progress, ProgressSink, PullError, Status};
 use conex_reference::{Platform, Reference};
 use conex_registry::HttpRegistry;
 use tokio::sync::mpsc;
@@ -86,11 +86,12 @@ impl Pull {
         tracing::info!(image = %reference.familiar(), id = %pulled.image.id, "pulled");
         let built_for = pulled.image.config.platform();
         if self.is_asked && self.platform.rank(&built_for).is_none() {
-            let (name, wanted) = (reference.familiar(), &self.platform);
-            let words = format!(
-                "image with reference {name} was found but its platform ({built_for}) does not match the specified platform ({wanted})"
-            );
-            let status = Status::OtherPlatform(words);
+            let other = FindError::OtherPlatform {
+                name: reference.familiar(),
+                built_for: built_for.to_string(),
+                wanted: self.platform.to_string(),
+            };
+            let status = Status::OtherPlatform(other.to_string());
             (self.sink)(Progress { id: None, status });
         }
         Ok(if pulled.up_to_date { Found::Same } else { Found::Newer })
