@@ -1,5 +1,6 @@
 //! An image of Debian's busybox, as `docker save` would write it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,24 +81,38 @@ fn archive_with(name: &str, config: &str, layers: &[&[u8]]) -> Vec<u8> {
     archive_from(&[&format!("{name}:latest")], &fields, layers)
 }
 
+/// Names, fields of the configuration, and layers of an image.
+type ImageParts<'a> = (&'a [&'a str], &'a str, &'a [&'a [u8]]);
+
 /// An archive that loads under these names, of uncompressed layers, lowest first, with these fields of a configuration.
 pub fn archive_from(names: &[&str], fields: &str, layers: &[&[u8]]) -> Vec<u8> {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| hex(layer)).collect();
-    let joined = |form: &dyn Fn(&String) -> String| diff_ids.iter().map(form).collect::<Vec<_>>().join(",");
-    let config = format!(
-        r#"{{"architecture":"amd64","os":"linux",{fields},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
-        joined(&|id| format!("\"sha256:{id}\""))
-    );
-    let config_name = format!("{}.json", hex(config.as_bytes()));
-    let manifest = format!(
-        r#"[{{"Config":"{config_name}","RepoTags":{names:?},"Layers":[{}]}}]"#,
-        joined(&|id| format!("\"{id}/layer.tar\""))
-    );
+    archive_of_all(&[(names, fields, layers)])
+}
+
+/// An archive of several images, each as above. A layer that several have is in it once.
+pub fn archive_of_all(images: &[ImageParts<'_>]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
-    for (id, layer) in diff_ids.iter().zip(layers) {
-        append(&mut archive, &format!("{id}/layer.tar"), layer, 0o644);
+    let (mut manifests, mut seen) = (Vec::new(), HashSet::new());
+    for (names, fields, layers) in images {
+        let diff_ids: Vec<String> = layers.iter().map(|layer| hex(layer)).collect();
+        let joined = |form: &dyn Fn(&String) -> String| diff_ids.iter().map(form).collect::<Vec<_>>().join(",");
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux",{fields},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+            joined(&|id| format!("\"sha256:{id}\""))
+        );
+        let config_name = format!("{}.json", hex(config.as_bytes()));
+        for (id, layer) in diff_ids.iter().zip(*layers) {
+            if seen.insert(id.clone()) {
+                append(&mut archive, &format!("{id}/layer.tar"), layer, 0o644);
+            }
+        }
+        append(&mut archive, &config_name, config.as_bytes(), 0o644);
+        manifests.push(format!(
+            r#"{{"Config":"{config_name}","RepoTags":{names:?},"Layers":[{}]}}"#,
+            joined(&|id| format!("\"{id}/layer.tar\""))
+        ));
     }
-    append(&mut archive, &config_name, config.as_bytes(), 0o644);
+    let manifest = format!("[{}]", manifests.join(","));
     append(&mut archive, "manifest.json", manifest.as_bytes(), 0o644);
     archive.into_inner().unwrap()
 }
@@ -161,6 +176,7 @@ fn append<W: std::io::Write>(archive: &mut tar::Builder<W>, name: &str, bytes: &
     archive.append_data(&mut header, name, bytes).unwrap();
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Digits of the SHA-256 of these bytes.
+pub fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

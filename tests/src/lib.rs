@@ -16,7 +16,9 @@ mod usage;
 pub use crate::counting::{COUNTER, assert_no_gap};
 pub use crate::engine::{Engine, dist};
 pub use crate::http::{Answer, Question, Reply, frames};
-pub use crate::image::{archive_from, archive_of, busybox_archive, busybox_layer, config_of, layer_of, seeded_archive};
+pub use crate::image::{
+    archive_from, archive_of, archive_of_all, busybox_archive, busybox_layer, config_of, hex, layer_of, seeded_archive,
+};
 pub use crate::sandbox::{Said, Sandbox, eventually};
 pub use crate::storage::{Disk, StorageDriver};
 pub use crate::usage::Usage;

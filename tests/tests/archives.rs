@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use conex_tests::{Sandbox, busybox_archive, busybox_layer, dist};
+use conex_tests::{Sandbox, archive_of_all, busybox_archive, busybox_layer, dist, hex};
 use serde_json::Value;
 
 /// `conex` beside a sandbox's daemon.
@@ -98,6 +98,94 @@ fn an_archive_since_an_image_has_only_the_layers_that_it_lacks() {
     assert!(
         names.iter().all(|name| !name.to_string_lossy().ends_with(".tmp")),
         "{names:?}"
+    );
+}
+
+/// A layer of members as they are given: directories end with a slash, a link has a target.
+fn layer_with(members: &[(&str, u32, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, mode, contents) in members {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(*mode);
+        header.set_size(0);
+        if let Some(target) = contents.strip_prefix("=> ") {
+            header.set_entry_type(tar::EntryType::Link);
+            archive.append_link(&mut header, name, target).unwrap();
+        } else if name.ends_with('/') {
+            header.set_entry_type(tar::EntryType::Directory);
+            archive.append_data(&mut header, name, std::io::empty()).unwrap();
+        } else {
+            header.set_size(contents.len() as u64);
+            archive.append_data(&mut header, name, contents.as_bytes()).unwrap();
+        }
+    }
+    archive.into_inner().unwrap()
+}
+
+#[test]
+fn a_layer_that_leans_on_those_below_is_loaded_upon_each_of_them() {
+    let below = |mode, text| {
+        layer_with(&[
+            ("own/", mode, ""),
+            ("own/file", 0o644, text),
+            ("own/gone", 0o644, "gone"),
+            ("hidden/", 0o755, ""),
+            ("hidden/old", 0o644, "old"),
+        ])
+    };
+    let (first, second) = (below(0o750, "contents-1"), below(0o711, "contents-2"));
+    // What `own` is like and what the link means is for the layer below to say.
+    let upper = layer_with(&[
+        ("own/more", 0o640, "more"),
+        ("own/.wh.gone", 0o644, ""),
+        ("own/link", 0o644, "=> own/file"),
+        ("hidden/", 0o700, ""),
+        ("hidden/.wh..wh..opq", 0o644, ""),
+        ("hidden/new", 0o644, "new"),
+    ]);
+    let busybox = busybox_layer();
+    let fields = r#""created":"2026-01-01T00:00:00Z","config":{},"history":[]"#;
+    let archive = archive_of_all(&[
+        (&["first:latest"], fields, &[&busybox, &first, &upper]),
+        (&["second:latest"], fields, &[&busybox, &second, &upper, &upper]),
+    ]);
+    let sandbox = Sandbox::empty();
+    let (all, saved) = (path(sandbox.dir(), "all.tar"), path(sandbox.dir(), "saved.tar"));
+    fs::write(&all, &archive).unwrap();
+    sandbox.ok(&["load", "-q", "-i", &all]);
+    let seen = |image| {
+        let look = "stat -c '%a %n' /own /hidden; stat -c '%a %h %n' /own/*; cat /own/link /own/more /hidden/*";
+        sandbox.ok(&["run", "--rm", "--network", "none", image, "/bin/sh", "-c", look])
+    };
+    let expected = |mode, text| {
+        format!("{mode} /own\n700 /hidden\n644 2 /own/file\n644 2 /own/link\n640 1 /own/more\n{text}morenew")
+    };
+    assert_eq!(seen("first"), expected("750", "contents-1"));
+    assert_eq!(seen("second"), expected("711", "contents-2"));
+    // All layers come back as they were.
+    sandbox.ok(&["save", "-o", &saved, "first", "second"]);
+    let names = program("tar", &["-tf", &saved]);
+    for layer in [&busybox, &first, &second, &upper] {
+        let digest = hex(layer);
+        assert!(names.contains(&format!("blobs/sha256/{digest}")), "{digest}: {names}");
+    }
+    // What is here is not unpacked again, but compared with its name.
+    sandbox.ok(&["load", "-q", "-i", &saved]);
+    let digest = hex(&first);
+    let mut wrong = fs::read(&saved).unwrap();
+    let at = wrong.windows(10).position(|bytes| bytes == b"contents-1").unwrap();
+    wrong[at] ^= 1;
+    fs::write(&saved, wrong).unwrap();
+    let refused = sandbox.docker(&["load", "-q", "-i", &saved]);
+    assert!(
+        refused.code != 0 && refused.err.contains(&format!("blobs/sha256/{digest} has the digest")),
+        "{refused:?}"
+    );
+    let layers = fs::read_dir(sandbox.dir().join("data/layers")).unwrap();
+    assert!(
+        layers
+            .into_iter()
+            .all(|layer| !layer.unwrap().file_name().to_string_lossy().starts_with("tmp-"))
     );
 }
 

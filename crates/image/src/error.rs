@@ -385,6 +385,12 @@ pub enum LoadError {
         #[source]
         source: serde_json::Error,
     },
+    /// A file that is read as a document is an archive itself, or compressed.
+    #[error("invalid archive: {path}: it is no JSON")]
+    NoDocument {
+        /// Its name.
+        path: String,
+    },
     /// A name is not allowed.
     #[error(transparent)]
     Name(#[from] ReferenceError),

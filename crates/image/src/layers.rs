@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use conex_archive::Extracted;
@@ -14,6 +14,7 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::BoxStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::arrived::{Arrived, Unpacked};
 use crate::error::{LayerError, PullError};
 use crate::held::{Held, InFlight};
 use crate::images::{Images, Keep};
@@ -40,17 +41,19 @@ pub(crate) struct Wanted {
     /// Digest that the archive must have.
     pub(crate) diff_id: String,
     /// Where it comes from.
-    pub(crate) open: OpenBlob,
-    /// What was unpacked of it already, for the first that asks.
-    pub(crate) ready: Option<Arc<Mutex<Option<Ready>>>>,
+    pub(crate) source: Source,
     /// Whether this is a load, whose words differ.
     pub(crate) local: bool,
 }
 
-/// A layer that was unpacked before anybody asked for it.
-pub(crate) struct Ready {
-    pub(crate) staging: Staging,
-    pub(crate) outcome: Result<pipeline::Outcome, LayerError>,
+/// Where a layer that is not here comes from.
+pub(crate) enum Source {
+    /// From its blob.
+    Blob(OpenBlob),
+    /// It was unpacked before anybody asked for it.
+    Arrived(Arc<Arrived>),
+    /// From nowhere: it has to be here.
+    Nowhere,
 }
 
 /// How often a blob is fetched whose bytes are not what its digest says: they may have been changed on the way.
@@ -219,7 +222,10 @@ impl Task {
                 let open = move || content.open_blob(&blob).map_err(std::io::Error::other);
                 Ok(file_stream(open))
             }
-            None => (wanted.open)(begun).await,
+            None => match &wanted.source {
+                Source::Blob(open) => open(begun).await,
+                Source::Arrived(_) | Source::Nowhere => Err(wanted.is_nowhere()),
+            },
         }
     }
 
@@ -319,7 +325,9 @@ impl Task {
         wanted: &Wanted,
         partial: Option<Partial>,
     ) -> Result<(Staging, Extracted), LayerError> {
-        if let Some(Ready { staging, outcome }) = wanted.take_ready() {
+        if let Source::Arrived(layer) = &wanted.source {
+            let layer = layer.clone();
+            let Unpacked { staging, outcome } = on_blocking(move || layer.take()).await?;
             let (current, total) = (wanted.size, wanted.size);
             tell(&self.sink, &wanted.short, Status::LoadingLayer { current, total });
             return checked(wanted, staging, outcome);
@@ -442,9 +450,14 @@ impl Task {
 }
 
 impl Wanted {
-    fn take_ready(&self) -> Option<Ready> {
-        let ready = self.ready.as_ref()?;
-        ready.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// It is not here, and there is nobody to ask for it.
+    fn is_nowhere(&self) -> LayerError {
+        let layer = self.diff_id.clone();
+        if self.local {
+            LayerError::LeftOut { layer }
+        } else {
+            LayerError::Missing { diff_id: layer }
+        }
     }
 }
 

@@ -21,6 +21,7 @@
 //! Compressed layers are kept where `content-keep` says so; archives come back without them from what was written while they
 //! were unpacked (`docs/design/0006-layers-come-back.md`, `0009-the-content-store-is-a-layout.md`). Configurations and manifests are, byte for byte, because ids are their digests.
 
+mod arrived;
 mod check;
 mod collect;
 mod config;

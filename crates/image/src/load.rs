@@ -1,10 +1,10 @@
 //! `docker load`: archives of images, as `docker save` writes them, and OCI layouts.
 //!
-//! The order of an archive's members is anybody's, so its files are kept aside first, where no other load sees them, and go at
-//! the end. What looks like a layer is unpacked while it arrives; it is from what was kept that a layer is unpacked again,
-//! which lies upon others in another image.
+//! The order of an archive's members is anybody's, so its documents are kept aside first, where no other load sees them, and go
+//! at the end. What looks like a layer is unpacked while it arrives, and is kept besides only where compressed layers are.
 
 mod archive;
+mod files;
 mod saved;
 
 use std::fs::File;
@@ -23,12 +23,14 @@ use crate::error::{FindError, LayerError, LoadError, PullError};
 use crate::held::Held;
 use crate::image::Image;
 use crate::images::{Images, Keep};
-use crate::layers::Wanted;
+use crate::layers::{Source, Wanted};
 use crate::lease::BlobLease;
-use crate::load::archive::{Files, Unpacked, blob_path, read_archive};
+use crate::load::archive::read_archive;
+use crate::load::files::{Files, Member, blob_path};
 use crate::load::saved::{Saved, saved_images};
 use crate::progress::{Progress, ProgressSink, Status};
 use crate::pull::NewImage;
+use crate::remove::chain_ids;
 
 impl Images {
     /// Loads all images of an archive, compressed or not, or those of one platform. They are on disk when this returns.
@@ -39,8 +41,8 @@ impl Images {
         sink: ProgressSink,
     ) -> Result<Vec<Arc<Image>>, LoadError> {
         let (chunks, feeding) = conex_stream::reader(body);
-        let shared = self.shared.clone();
-        let reading = tokio::task::spawn_blocking(move || read_archive(chunks, &shared));
+        let images = self.clone();
+        let reading = tokio::task::spawn_blocking(move || read_archive(chunks, &images));
         feeding.await;
         let files = reading
             .await
@@ -49,10 +51,14 @@ impl Images {
         if let Some(platform) = platform {
             saved = of_platform(&files, saved, platform)?;
         }
+        let planned = saved.into_iter().map(|saved| Planned::new(&files, saved));
+        let planned: Vec<Planned> = planned.collect::<Result<_, _>>()?;
+        let chains = planned.iter().flat_map(Planned::chains);
+        files.expect(chains, self.shared.snapshots.binds_layers());
         // An archive that has something wrong with it leaves nothing of what is right.
         let mut ready = Vec::new();
-        for saved in saved {
-            ready.push(self.prepare(&files, saved, &sink).await?);
+        for image in planned {
+            ready.push(self.prepare(&files, image, &sink).await?);
         }
         // What was kept aside need not come to the disk with what is recorded.
         drop(files);
@@ -64,33 +70,24 @@ impl Images {
     }
 
     /// Brings an image in up to where it is recorded.
-    async fn prepare(&self, files: &Files, saved: Saved, sink: &ProgressSink) -> Result<Ready, LoadError> {
-        let config_file = files.find(&saved.config)?;
-        let config_bytes = files.read(&saved.config)?;
-        let config: ImageConfig = serde_json::from_slice(&config_bytes).map_err(|source| LoadError::Format {
-            path: saved.config.clone(),
-            source,
-        })?;
-        let diff_ids = config.rootfs.diff_ids.clone();
-        if diff_ids.len() != saved.layers.len() || diff_ids.iter().any(|id| Digest::parse(id).is_err()) {
-            return Err(PullError::Layers {
-                digest: config_file.digest().to_string(),
-                diff_ids: diff_ids.len(),
-                layers: saved.layers.len(),
-            }
-            .into());
-        }
+    async fn prepare(&self, files: &Files, planned: Planned, sink: &ProgressSink) -> Result<Ready, LoadError> {
+        let Planned {
+            saved,
+            config,
+            config_bytes,
+        } = planned;
         let mut wanted = Vec::new();
-        for (path, diff_id) in saved.layers.iter().zip(diff_ids) {
+        for (path, diff_id) in saved.layers.iter().zip(config.rootfs.diff_ids.clone()) {
             wanted.push(match files.find(path) {
-                Ok(file) => wanted_layer(file, files.ready(path), diff_id),
-                Err(LoadError::Missing { .. }) => absent_layer(diff_id),
+                Ok(member) => wanted_layer(member, diff_id),
+                // Whoever loads the archive has it.
+                Err(LoadError::Missing { .. }) => local(0, diff_id, Source::Nowhere),
                 Err(error) => return Err(error),
             });
         }
         let held = self.bring_in(wanted, sink).await?;
         let kept = self.keep_loaded(files, &saved.layers).await?;
-        let id = config_file.digest().to_string();
+        let id = Digest::of(&config_bytes).to_string();
         // The manifest by which it was pulled says more.
         let is_known = self
             .shared
@@ -148,7 +145,7 @@ impl Images {
         // Those that are left out are here already.
         let files: Vec<Arc<Aside>> = layers
             .iter()
-            .filter_map(|path| files.find(path).ok().cloned())
+            .filter_map(|path| files.find(path).ok()?.aside.clone())
             .collect();
         let lease = BlobLease::new(&self.shared, files.iter().map(|file| *file.digest()).collect());
         let content = self.shared.content.clone();
@@ -158,6 +155,42 @@ impl Images {
             .map_err(|error| LoadError::Read(io::Error::other(error)))?;
         published.map_err(PullError::from)?;
         Ok(Some(lease))
+    }
+}
+
+/// An image of the archive, with its configuration.
+struct Planned {
+    saved: Saved,
+    config: ImageConfig,
+    config_bytes: Vec<u8>,
+}
+
+impl Planned {
+    fn new(files: &Files, saved: Saved) -> Result<Self, LoadError> {
+        let config_bytes = files.read(&saved.config)?;
+        let config: ImageConfig = serde_json::from_slice(&config_bytes).map_err(|source| LoadError::Format {
+            path: saved.config.clone(),
+            source,
+        })?;
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != saved.layers.len() || diff_ids.iter().any(|id| Digest::parse(id).is_err()) {
+            return Err(PullError::Layers {
+                digest: Digest::of(&config_bytes).to_string(),
+                diff_ids: diff_ids.len(),
+                layers: saved.layers.len(),
+            }
+            .into());
+        }
+        Ok(Self {
+            saved,
+            config,
+            config_bytes,
+        })
+    }
+
+    /// Paths of its layers, with the chain that ends with each.
+    fn chains(&self) -> impl Iterator<Item = (&String, String)> {
+        self.saved.layers.iter().zip(chain_ids(&self.config.rootfs.diff_ids))
     }
 }
 
@@ -197,39 +230,31 @@ fn of_platform(files: &Files, saved: Vec<Saved>, platform: &Platform) -> Result<
     }
 }
 
-/// A layer that the archive leaves out, as whoever loads it has it.
-fn absent_layer(diff_id: String) -> Wanted {
+/// A layer that the archive has.
+fn wanted_layer(member: &Member, diff_id: String) -> Wanted {
+    let source = match (&member.layer, &member.aside) {
+        (Some(layer), _) => Source::Arrived(layer.clone()),
+        (None, Some(file)) => {
+            let file = file.clone();
+            Source::Blob(Box::new(move |_| {
+                let file = file.clone();
+                Box::pin(async move { Ok(file_stream(move || file.open().map_err(io::Error::other))) })
+            }))
+        }
+        // It was here when it came, and is held.
+        (None, None) => Source::Nowhere,
+    };
+    local(member.size, diff_id, source)
+}
+
+fn local(size: u64, diff_id: String, source: Source) -> Wanted {
     Wanted {
         short: Digest::parse(&diff_id).map_or_else(|_| diff_id.clone(), |digest| digest.short()),
         blob: None,
-        size: 0,
-        ready: None,
-        local: true,
-        open: {
-            let layer = diff_id.clone();
-            Box::new(move |_| {
-                let layer = layer.clone();
-                Box::pin(async move { Err(LayerError::LeftOut { layer }) })
-            })
-        },
+        size,
         diff_id,
-    }
-}
-
-/// A layer whose archive is at hand.
-fn wanted_layer(file: &Arc<Aside>, ready: Option<Unpacked>, diff_id: String) -> Wanted {
-    let file = file.clone();
-    Wanted {
-        short: Digest::parse(&diff_id).map_or_else(|_| file.digest().short(), |digest| digest.short()),
-        blob: None,
-        size: file.size(),
-        diff_id,
-        ready,
+        source,
         local: true,
-        open: Box::new(move |_| {
-            let file = file.clone();
-            Box::pin(async move { Ok(file_stream(move || file.open().map_err(io::Error::other))) })
-        }),
     }
 }
 

@@ -37,7 +37,9 @@ pub(crate) type Unpacked = Arc<dyn Fn(u64) + Send + Sync>;
 pub(crate) enum Arriving {
     /// Its digest, which is compared. What arrives follows what there is of it, and is kept with that.
     Promised(Option<Partial>),
-    /// Nothing: its digest is not taken, because where it is not compressed it would be hashed twice.
+    /// Nothing, and it is not compressed: its digest is that of the archive, even of one that cannot be unpacked.
+    Plain,
+    /// Nothing, and nobody asks for its digest.
     Unknown,
 }
 
@@ -52,15 +54,24 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The blob's digest: that which was taken, or that of the archive where it was not compressed.
+    /// Another like it, if the archive was unpacked.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        let archive = self.archive.as_ref().ok()?.clone();
+        Some(Self {
+            blob: self.blob.clone(),
+            size: self.size,
+            archive: Ok(archive),
+        })
+    }
+
+    /// The blob's digest, where it is known.
     pub(crate) fn digest(&self) -> Option<conex_reference::Digest> {
-        let archive = self.archive.as_ref().ok().map(|archive| &archive.diff_id);
-        let digest = self.blob.as_ref().or(archive)?;
-        conex_reference::Digest::parse(digest).ok()
+        conex_reference::Digest::parse(self.blob.as_ref()?).ok()
     }
 }
 
 /// An archive that was unpacked.
+#[derive(Clone)]
 pub(crate) struct Archive {
     /// What it held.
     pub(crate) extracted: Extracted,
@@ -82,14 +93,20 @@ pub(crate) struct Pipeline {
 pub(crate) fn start(root: OwnedFd, skeleton: File, blob: Arriving, limits: Limits, unpacked: Unpacked) -> Pipeline {
     let (chunks, arriving) = ChunkReader::new();
     let (blocks, decompressed) = blocking::sync_channel(BLOCKS);
+    let is_plain = matches!(blob, Arriving::Plain);
     let first = tokio::task::spawn_blocking(move || decompress(blob, arriving, limits, &blocks, &unpacked));
-    let second = tokio::task::spawn_blocking(move || extract(decompressed, &root, skeleton, limits));
+    let second = tokio::task::spawn_blocking(move || {
+        let mut archive = Blocks::new(decompressed);
+        let extracted = extract(&mut archive, &root, skeleton, limits);
+        let digest = is_plain.then(|| archive.digest());
+        (extracted, digest.flatten())
+    });
     let outcome = tokio::spawn(async move {
-        let second = second.await.map_err(|_| LayerError::CutOff)?;
+        let (second, digest) = second.await.map_err(|_| LayerError::CutOff)?;
         let blob = first.await.map_err(|_| LayerError::CutOff)?;
         let blob = blob?;
         Ok(Outcome {
-            blob: blob.digest,
+            blob: blob.digest.or(digest),
             size: blob.size,
             // Compression that is wrong explains an archive that could not be read.
             archive: blob.fault.map_or(second, |fault| Err(unreadable(fault))),
@@ -116,7 +133,7 @@ pub(crate) async fn run_written(root: OwnedFd, skeleton: File, write: WriteArchi
         }
         outcome
     });
-    let second = tokio::task::spawn_blocking(move || extract(written, &root, skeleton, Limits::NONE));
+    let second = tokio::task::spawn_blocking(move || extract(&mut Blocks::new(written), &root, skeleton, Limits::NONE));
     let (first, second) = (first.await, second.await.map_err(|_| LayerError::CutOff)?);
     match first.map_err(|_| LayerError::CutOff)? {
         Ok(()) => second,
@@ -176,7 +193,7 @@ fn decompress(
 ) -> Result<Blob, LayerError> {
     let (partial, hash) = match blob {
         Arriving::Promised(partial) => (partial, Some(Sha256::new())),
-        Arriving::Unknown => (None, None),
+        Arriving::Plain | Arriving::Unknown => (None, None),
     };
     let inner = Kept::new(partial, arriving).map_err(unreadable)?;
     let source = Hashed {
@@ -246,24 +263,13 @@ fn drain<R: Read>(source: &mut BufReader<Hashed<R>>) -> io::Result<()> {
 }
 
 /// Unpacks the archive; returns its digest.
-fn extract(
-    blocks: blocking::Receiver<Block>,
-    root: &OwnedFd,
-    skeleton: File,
-    limits: Limits,
-) -> Result<Archive, LayerError> {
-    let mut archive = Blocks {
-        blocks,
-        current: Vec::new(),
-        position: 0,
-        hash: Sha256::new(),
-    };
+fn extract(archive: &mut Blocks, root: &OwnedFd, skeleton: File, limits: Limits) -> Result<Archive, LayerError> {
     let mut skeleton = SkeletonWriter::new(skeleton).map_err(LayerError::Skeleton)?;
-    let extracted = extract_layer(&mut archive, root.as_fd(), Some(&mut skeleton), limits)?;
+    let extracted = extract_layer(&mut *archive, root.as_fd(), Some(&mut skeleton), limits)?;
     Ok(Archive {
         extracted,
         has_skeleton: skeleton.finish().map_err(LayerError::Skeleton)?,
-        diff_id: render(archive.hash),
+        diff_id: render(archive.hash.clone()),
     })
 }
 
@@ -310,6 +316,23 @@ struct Blocks {
     current: Vec<u8>,
     position: usize,
     hash: Sha256,
+}
+
+impl Blocks {
+    fn new(blocks: blocking::Receiver<Block>) -> Self {
+        Self {
+            blocks,
+            current: Vec::new(),
+            position: 0,
+            hash: Sha256::new(),
+        }
+    }
+
+    /// The digest of all blocks, those that are left included; nothing where they break off.
+    fn digest(mut self) -> Option<String> {
+        io::copy(&mut self, &mut io::sink()).ok()?;
+        Some(render(self.hash))
+    }
 }
 
 impl BufRead for Blocks {

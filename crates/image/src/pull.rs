@@ -20,7 +20,7 @@ use crate::held::Held;
 use crate::images::{Images, Keep};
 use crate::index::Stored;
 use crate::judge::{check_type, parse_manifest};
-use crate::layers::Wanted;
+use crate::layers::{Source, Wanted};
 use crate::lease::BlobLease;
 use crate::names;
 use crate::progress::{Progress, ProgressSink, Status};
@@ -456,14 +456,13 @@ fn wanted(request: &PullRequest, layer: Descriptor, diff_id: String) -> Wanted {
         blob: Some(layer.digest),
         size: layer.size,
         diff_id,
-        ready: None,
         local: false,
-        open: Box::new(move |offset| {
+        source: Source::Blob(Box::new(move |offset| {
             let (registry, repository, layer) = (registry.clone(), repository.clone(), layer.clone());
             Box::pin(async move {
                 let blob = registry.blob(&repository, &layer, offset).await?;
                 Ok(blob.stream.map_err(LayerError::from).boxed())
             })
-        }),
+        })),
     }
 }

@@ -15,7 +15,7 @@ use crate::error::LayerError;
 use crate::held::Held;
 use crate::images::Images;
 use crate::index::{Stored, layer};
-use crate::layers::Wanted;
+use crate::layers::{self, Wanted};
 use crate::layout::{layers_of, uncompressed};
 use crate::lease::BlobLease;
 use crate::load::file_stream;
@@ -342,9 +342,8 @@ impl Images {
             blob: Some(blob.digest),
             size: blob.size,
             diff_id: diff_id.to_owned(),
-            ready: None,
             local: false,
-            open: Box::new(move |offset| {
+            source: layers::Source::Blob(Box::new(move |offset| {
                 let (blob, registry, content) = (blob.clone(), registry.clone(), content.clone());
                 let repository = repository.clone();
                 Box::pin(async move {
@@ -357,7 +356,7 @@ impl Images {
                     let blob = registry.blob(&repository, &blob, offset).await?;
                     Ok(blob.stream.map_err(LayerError::from).boxed())
                 })
-            }),
+            })),
         }
     }
 
@@ -484,9 +483,8 @@ fn untouched(diff_id: &str) -> Wanted {
         blob: None,
         size: 0,
         diff_id: diff_id.to_owned(),
-        ready: None,
         local: false,
-        open: Box::new(|_| Box::pin(async { Err(LayerError::CutOff) })),
+        source: layers::Source::Nowhere,
     }
 }
 

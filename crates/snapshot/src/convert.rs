@@ -1,6 +1,7 @@
 //! From one driver to another: what a container has changed, and layers whose archives do not come back.
 
 use std::fs;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
@@ -65,6 +66,16 @@ impl Snapshots {
 }
 
 impl Staging {
+    /// Another that is the same: files, marks and skeleton.
+    pub fn copy(&self) -> Result<Self, SnapshotError> {
+        let other = self.store.stage()?;
+        copy_marks(self.path(), other.path())?;
+        match fs::copy(self.skeleton(), other.skeleton()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(other),
+            copied => copied.map(|_| other).map_err(file("copy", self.skeleton())),
+        }
+    }
+
     /// Fills the directory with what a layer of another driver changes in those below it (top-most first).
     pub fn copy_of(&self, other: &Snapshots, layer: &Layer, below: &[Layer]) -> Result<(), SnapshotError> {
         let source = other.path(&layer.name);

@@ -241,6 +241,11 @@ impl Staging {
         self.path.as_deref().unwrap_or(Path::new(""))
     }
 
+    /// Where its skeleton is, if it has one.
+    pub(crate) fn skeleton(&self) -> &Path {
+        &self.skeleton
+    }
+
     /// Puts what was made of it in its place; the rest of it is discarded.
     pub(crate) fn replace(&mut self, made: PathBuf) -> Result<(), SnapshotError> {
         let dir = File::open(&made).map_err(file("open", &made))?;

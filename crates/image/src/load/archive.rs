@@ -1,105 +1,35 @@
-//! The files of an archive, kept aside.
+//! An archive of images on its way in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use conex_archive::{ArchiveError, Compression, Kind, Limits, TarReader, read_error};
-use conex_content::{Aside, Spool};
+use conex_content::Spool;
 use conex_reference::Digest;
 use conex_snapshot::Staging;
 use conex_stream::ChunkReader;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::error::{LayerError, LoadError, PullError};
-use crate::index::Shared;
-use crate::layers::{Ready, stage};
-use crate::pipeline::{self, Arriving, Outcome};
+use sha2::{Digest as _, Sha256};
 
-/// Largest JSON file of an archive that is parsed.
-const LARGEST_JSON: u64 = 8 << 20;
+use crate::arrived::{Arrived, Unpacked};
+use crate::error::{LayerError, LoadError, PullError};
+use crate::held::Held;
+use crate::images::{Images, Keep};
+use crate::layers::stage;
+use crate::load::files::{Files, Member, promised};
+use crate::pipeline::{self, Arriving, Outcome};
 
 /// Files and links of an archive, and bytes of a name of one with what it links to: they are held in memory.
 const MOST_FILES: usize = 1 << 17;
 const LONGEST_NAME: usize = 1024;
 
-/// The files of an archive.
-#[derive(Default)]
-pub(super) struct Files {
-    by_path: HashMap<String, Arc<Aside>>,
-    /// What of them was unpacked.
-    unpacked: HashMap<String, Unpacked>,
-    /// Symbolic links: old archives share layers by them.
-    links: HashMap<String, String>,
-}
-
-/// A layer that was unpacked while it arrived, for the first that asks.
-pub(super) type Unpacked = Arc<Mutex<Option<Ready>>>;
-
-impl Files {
-    /// Whether there is a file of this path.
-    pub(super) fn contains(&self, path: &str) -> bool {
-        self.by_path.contains_key(self.followed(path))
-    }
-
-    /// A file, which has to be what its name says where that is a digest.
-    pub(super) fn find(&self, path: &str) -> Result<&Arc<Aside>, LoadError> {
-        let path = self.followed(path);
-        let missing = || LoadError::Missing { path: path.to_owned() };
-        let file = self.by_path.get(path).ok_or_else(missing)?;
-        match promised(path) {
-            Some(digest) if digest != *file.digest() => Err(LoadError::Digest {
-                path: path.to_owned(),
-                actual: *file.digest(),
-            }),
-            _ => Ok(file),
-        }
-    }
-
-    /// What was unpacked of a layer.
-    pub(super) fn ready(&self, path: &str) -> Option<Unpacked> {
-        self.unpacked.get(self.followed(path)).cloned()
-    }
-
-    fn followed<'a>(&'a self, path: &'a str) -> &'a str {
-        self.links.get(path).map_or(path, String::as_str)
-    }
-
-    /// The bytes of a file that is parsed.
-    pub(super) fn read(&self, path: &str) -> Result<Vec<u8>, LoadError> {
-        let file = self.find(path)?;
-        if file.size() > LARGEST_JSON {
-            return Err(LoadError::TooLarge {
-                path: path.to_owned(),
-                limit: LARGEST_JSON,
-            });
-        }
-        Ok(file.read().map_err(PullError::from)?)
-    }
-
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, LoadError> {
-        serde_json::from_slice(&self.read(path)?).map_err(|source| LoadError::Format {
-            path: path.to_owned(),
-            source,
-        })
-    }
-}
-
-/// The digest that a file of this name must have: that of a blob of an OCI layout, and of a configuration as `docker save`
-/// writes it.
-fn promised(path: &str) -> Option<Digest> {
-    let hex = match path.strip_prefix("blobs/sha256/") {
-        Some(hex) => hex,
-        None => path.strip_suffix(".json")?,
-    };
-    Digest::parse(&format!("sha256:{hex}")).ok()
-}
-
 /// Reads an archive of images to its end.
-pub(super) fn read_archive(chunks: ChunkReader, shared: &Shared) -> Result<Files, LoadError> {
-    let limits = shared.settings.limits;
+pub(super) fn read_archive(chunks: ChunkReader, images: &Images) -> Result<Files, LoadError> {
+    let limits = images.shared.settings.limits;
     let source = BufReader::with_capacity(BLOCK, chunks);
     // A layer is bounded, not how many there are.
     let within = Limits {
@@ -108,7 +38,7 @@ pub(super) fn read_archive(chunks: ChunkReader, shared: &Shared) -> Result<Files
     };
     let archive = conex_archive::decompressed(source, within).map_err(read_error)?;
     let mut reading = Reading {
-        shared,
+        images,
         files: Files::default(),
         begun: VecDeque::new(),
     };
@@ -127,7 +57,7 @@ const BESIDE: usize = 2;
 
 /// An archive on its way.
 struct Reading<'a> {
-    shared: &'a Shared,
+    images: &'a Images,
     files: Files,
     /// Layers that are still being unpacked, the first to have come first.
     begun: VecDeque<Begun>,
@@ -136,14 +66,16 @@ struct Reading<'a> {
 /// A layer that has come and is being unpacked.
 struct Begun {
     path: String,
-    spool: Spool,
+    size: u64,
+    /// Its bytes, where they are kept.
+    spool: Option<Spool>,
     staging: Staging,
     outcome: JoinHandle<Result<Outcome, LayerError>>,
 }
 
 impl Reading<'_> {
     fn members(&mut self, source: impl BufRead) -> Result<(), LoadError> {
-        let largest = self.shared.settings.limits.size;
+        let largest = self.images.shared.settings.limits.size;
         let mut archive = TarReader::new(source);
         let mut member = 0;
         while let Some(entry) = archive.next_entry()? {
@@ -153,7 +85,7 @@ impl Reading<'_> {
             if length > LONGEST_NAME {
                 return Err(LoadError::LongName { member, length });
             }
-            if self.files.by_path.len() + self.begun.len() + self.files.links.len() >= MOST_FILES {
+            if self.files.len() + self.begun.len() >= MOST_FILES {
                 return Err(LoadError::TooMany {
                     path,
                     limit: MOST_FILES,
@@ -168,7 +100,7 @@ impl Reading<'_> {
                 Kind::File => self.file(path, &mut archive)?,
                 Kind::Symlink | Kind::HardLink => {
                     let target = String::from_utf8_lossy(&entry.link).into_owned();
-                    self.files.links.insert(path.clone(), resolve(&path, &target));
+                    self.files.link(path.clone(), resolve(&path, &target));
                 }
                 _ => {}
             }
@@ -178,30 +110,73 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Keeps a file, and unpacks it where it looks like a layer that is not here.
+    /// Keeps a document; unpacks what looks like a layer, unless it is here.
     fn file(&mut self, path: String, archive: &mut TarReader<impl BufRead>) -> Result<(), LoadError> {
         let first = block(archive)?;
         let is_compressed = Compression::of(&first) != Compression::None;
-        if (is_compressed || is_archive(&first)) && !self.is_here(&path) {
-            return self.layer(path, first, is_compressed, archive);
+        if !is_compressed && !is_archive(&first) {
+            return self.document(path, first, archive);
         }
-        let mut ingest = self.shared.content.ingest().map_err(PullError::from)?;
-        let mut next = first;
-        while !next.is_empty() {
-            ingest.append(&next).map_err(PullError::from)?;
-            next = block(archive)?;
+        match self.held(&path) {
+            Some(layer) => self.known_layer(path, layer, first, archive),
+            None => self.layer(path, first, is_compressed, archive),
         }
-        self.files.by_path.insert(path, Arc::new(ingest.keep_aside()));
+    }
+
+    /// Keeps a file aside.
+    fn document(
+        &mut self,
+        path: String,
+        first: Vec<u8>,
+        archive: &mut TarReader<impl BufRead>,
+    ) -> Result<(), LoadError> {
+        let mut ingest = self.images.shared.content.ingest().map_err(PullError::from)?;
+        blocks(first, archive, |bytes| {
+            Ok(ingest.append(bytes).map_err(PullError::from)?)
+        })?;
+        self.files.insert(path, Member::aside(ingest.keep_aside()));
         Ok(())
     }
 
-    /// Whether the name promises a layer that need not be unpacked.
-    fn is_here(&self, path: &str) -> bool {
-        let is_known = |digest: Digest| self.shared.index().layers.contains_key(&digest.to_string());
-        !self.shared.snapshots.binds_layers() && promised(path).is_some_and(is_known)
+    /// The layer that the name promises, where it is here and need not be unpacked.
+    fn held(&self, path: &str) -> Option<Held> {
+        let shared = &self.images.shared;
+        if shared.snapshots.binds_layers() {
+            return None;
+        }
+        let key = promised(path)?.to_string();
+        Handle::current().block_on(self.images.hold_layer(&[&key]))
     }
 
-    /// Keeps a layer and unpacks it meanwhile.
+    /// Compares a layer that is here with what its name promises.
+    fn known_layer(
+        &mut self,
+        path: String,
+        layer: Held,
+        first: Vec<u8>,
+        archive: &mut TarReader<impl BufRead>,
+    ) -> Result<(), LoadError> {
+        self.files.hold(layer);
+        if self.images.shared.settings.keep == Keep::Always {
+            return self.document(path, first, archive);
+        }
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        blocks(first, archive, |bytes| {
+            size += bytes.len() as u64;
+            hash.update(bytes);
+            Ok(())
+        })?;
+        let member = Member {
+            digest: Some(Digest::from_bytes(hash.finalize().into())),
+            size,
+            aside: None,
+            layer: None,
+        };
+        self.files.insert(path, member);
+        Ok(())
+    }
+
+    /// Unpacks a layer while it comes.
     fn layer(
         &mut self,
         path: String,
@@ -210,33 +185,31 @@ impl Reading<'_> {
         archive: &mut TarReader<impl BufRead>,
     ) -> Result<(), LoadError> {
         self.settle(BESIDE - 1)?;
-        let mut spool = self.shared.content.spool().map_err(PullError::from)?;
-        let (staging, root, skeleton) = stage(&self.shared.snapshots).map_err(PullError::from)?;
-        // What is not compressed has its diff id as digest.
+        let shared = &self.images.shared;
+        let keeps = shared.settings.keep == Keep::Always;
+        let spool = keeps.then(|| shared.content.spool()).transpose();
+        let mut spool = spool.map_err(PullError::from)?;
+        let (staging, root, skeleton) = stage(&shared.snapshots).map_err(PullError::from)?;
         let arriving = if is_compressed {
             Arriving::Promised(None)
         } else {
-            Arriving::Unknown
+            Arriving::Plain
         };
-        let pipeline = pipeline::start(root, skeleton, arriving, self.shared.settings.limits, Arc::new(|_| ()));
-        let mut next = first;
-        let mut fed = Ok(());
-        while !next.is_empty() && fed.is_ok() {
-            let chunk = Bytes::from(next);
-            fed = spool.append(&chunk).map_err(|error| PullError::from(error).into());
+        let pipeline = pipeline::start(root, skeleton, arriving, shared.settings.limits, Arc::new(|_| ()));
+        let mut size = 0;
+        let fed = blocks(first, archive, |bytes| {
+            size += bytes.len() as u64;
+            if let Some(spool) = &mut spool {
+                spool.append(bytes).map_err(PullError::from)?;
+            }
             // One that has ended for a reason of its own tells it to whoever asks for the layer.
-            let _ = pipeline.chunks.blocking_send(Ok(chunk));
-            next = match block(archive) {
-                Ok(next) => next,
-                Err(error) => {
-                    fed = Err(error);
-                    Vec::new()
-                }
-            };
-        }
+            let _ = pipeline.chunks.blocking_send(Ok(bytes.clone()));
+            Ok(())
+        });
         drop(pipeline.chunks);
         self.begun.push_back(Begun {
             path,
+            size,
             spool,
             staging,
             outcome: pipeline.outcome,
@@ -251,19 +224,40 @@ impl Reading<'_> {
             let Some(begun) = self.begun.pop_front() else { break };
             let outcome = Handle::current().block_on(begun.outcome);
             let outcome = outcome.unwrap_or(Err(LayerError::CutOff));
-            let digest = outcome.as_ref().ok().and_then(Outcome::digest);
-            match begun.spool.finish(digest) {
-                Ok(aside) => {
-                    let staging = begun.staging;
-                    let unpacked = Arc::new(Mutex::new(Some(Ready { staging, outcome })));
-                    self.files.by_path.insert(begun.path.clone(), Arc::new(aside));
-                    self.files.unpacked.insert(begun.path, unpacked);
+            let mut digest = outcome.as_ref().ok().and_then(Outcome::digest);
+            let aside = match begun.spool.map(|spool| spool.finish(digest)).transpose() {
+                Ok(aside) => aside.map(Arc::new),
+                Err(error) => {
+                    settled = Err(PullError::from(error).into());
+                    continue;
                 }
-                Err(error) => settled = Err(PullError::from(error).into()),
-            }
+            };
+            digest = digest.or(aside.as_ref().map(|aside| *aside.digest()));
+            let staging = begun.staging;
+            let member = Member {
+                digest,
+                size: begun.size,
+                aside,
+                layer: Some(Arc::new(Arrived::new(Unpacked { staging, outcome }))),
+            };
+            self.files.insert(begun.path, member);
         }
         settled
     }
+}
+
+/// Passes the contents of a member on, the first of which were read.
+fn blocks(
+    first: Vec<u8>,
+    archive: &mut TarReader<impl BufRead>,
+    mut take: impl FnMut(&Bytes) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    let mut next = first;
+    while !next.is_empty() {
+        take(&Bytes::from(next))?;
+        next = block(archive)?;
+    }
+    Ok(())
 }
 
 /// The next bytes of a member; none at its end.
@@ -304,9 +298,4 @@ fn resolve(path: &str, target: &str) -> String {
         }
     }
     parts.join("/")
-}
-
-/// Where an OCI layout has a blob.
-pub(super) fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }

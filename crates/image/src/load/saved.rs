@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::error::{LoadError, PullError};
 use crate::judge::parse_manifest;
-use crate::load::archive::{Files, blob_path};
+use crate::load::files::{Files, blob_path};
 use crate::pull::check_size;
 
 /// Indexes within indexes that are followed.
@@ -92,8 +92,8 @@ pub(super) fn saved_images(files: &Files) -> Result<Vec<Saved>, LoadError> {
         // Beside Docker's list it says what else names mean.
         let told = layout(files)?;
         for image in &mut images {
-            let config = files.find(&image.config)?.digest();
-            let same = |other: &&Saved| files.find(&other.config).is_ok_and(|file| file.digest() == config);
+            let config = files.find(&image.config)?.digest;
+            let same = |other: &&Saved| files.find(&other.config).is_ok_and(|file| file.digest == config);
             for other in told.iter().filter(same) {
                 image.manifest = image.manifest.or(other.manifest);
                 if let Some(index) = other.index {
@@ -153,7 +153,7 @@ fn found(
         Manifest::Image { config, layers } => {
             for promised in layers.iter().chain([&config]) {
                 match files.find(&blob_path(&promised.digest)) {
-                    Ok(file) => check_size(promised, file.size())?,
+                    Ok(file) => check_size(promised, file.size)?,
                     // A layer may be here already.
                     Err(LoadError::Missing { .. }) if promised != &config => {}
                     Err(error) => return Err(error),
