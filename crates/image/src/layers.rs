@@ -59,6 +59,9 @@ pub(crate) enum Source {
 /// How often a blob is fetched whose bytes are not what its digest says: they may have been changed on the way.
 const ATTEMPTS: usize = 2;
 
+/// Bytes of a layer that are worth a sync of their own.
+const WRITTEN_BACK_EARLY: u64 = 16 << 20;
+
 /// The record of a layer, once it is in place.
 type Placed = Option<LayerRecord>;
 
@@ -105,6 +108,19 @@ impl Images {
             Some(error) => Err(error.into()),
             None => Ok(held),
         }
+    }
+
+    /// Has a layer of so many bytes go to the disk while others come. Nobody waits for it: the image's own sync does, at the end.
+    pub(crate) fn write_back(&self, size: u64) {
+        if size < WRITTEN_BACK_EARLY {
+            return;
+        }
+        let snapshots = self.shared.snapshots.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = snapshots.sync() {
+                tracing::warn!(%error, "write back a layer");
+            }
+        });
     }
 
     /// Refuses more layers than a root file system can be made of.
@@ -281,6 +297,7 @@ impl Task {
         drop(slot);
         let named = |error: LayerError| error.of(&wanted);
         let (staging, extracted) = unpacked.map_err(named)?;
+        self.images.write_back(extracted.size);
         if is_kept_while_it_comes {
             self.note_arrival(&wanted);
         }

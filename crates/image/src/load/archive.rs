@@ -232,6 +232,7 @@ impl Reading<'_> {
                     continue;
                 }
             };
+            self.images.write_back(begun.size);
             digest = digest.or(aside.as_ref().map(|aside| *aside.digest()));
             let staging = begun.staging;
             let member = Member {
