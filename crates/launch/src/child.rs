@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use conex_cgroup::Cgroup;
-use conex_spec::plan::{Capabilities, FdSlot, Namespace, Propagation, Stdio, Step, UserSpec};
+use conex_spec::plan::{Capabilities, FdSlot, MountSource, Namespace, Propagation, Stdio, Step, UserSpec};
 use conex_sys::process::ExecStrings;
 use conex_sys::seqpacket::Socket;
 use conex_sys::{capability, mount, process, pty, seccomp};
@@ -150,11 +150,15 @@ impl Child<'_> {
             }
             Step::Mount(wanted) => {
                 self.maker.forget();
-                let bound = match wanted.source {
-                    conex_spec::plan::MountSource::Detached { fd } => Some(
-                        self.fd(fd)?
+                let bound = match &wanted.source {
+                    MountSource::Detached { fd } => Some(
+                        self.fd(*fd)?
                             .try_clone_to_owned()
                             .map_err(Failure::on("duplicate a descriptor"))?,
+                    ),
+                    MountSource::Elsewhere { namespace, path } => Some(
+                        mounts::clone_from(self.fd(*namespace)?, path)
+                            .map_err(Failure::on(format!("open {} of the other container", path.display())))?,
                     ),
                     _ => None,
                 };

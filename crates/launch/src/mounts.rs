@@ -10,6 +10,7 @@ use conex_spec::plan::{Device, Mount, MountAttributes, MountSource, Root};
 use conex_sys::mount::{self, Attributes};
 use conex_sys::path::{self, DeviceNode, Maker};
 use rustix::fs::{FileType, OFlags};
+use rustix::thread::LinkNameSpaceType;
 
 use crate::child::{Failure, propagation_flags};
 
@@ -72,7 +73,7 @@ pub(crate) fn mount(
             let source = path::open_place(source).map_err(on())?;
             bind(root, wanted, source.as_fd(), *recursive).map_err(on())
         }
-        MountSource::Detached { .. } => {
+        MountSource::Detached { .. } | MountSource::Elsewhere { .. } => {
             let Some(tree) = bound else {
                 return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
             };
@@ -87,8 +88,29 @@ fn describe(source: &MountSource) -> String {
         MountSource::FileSystem { kind, .. } => kind.clone(),
         MountSource::Bind { path, .. } => path.display().to_string(),
         MountSource::Detached { fd } => format!("descriptor {}", fd.0),
+        MountSource::Elsewhere { path, .. } => format!("{} of another container", path.display()),
         MountSource::Cgroup => "cgroup".to_owned(),
     }
+}
+
+/// A copy of a directory of another container, with nothing of what is mounted below it. The kernel copies mounts of the
+/// caller's own namespace only (`open_tree(2)`), so the process goes there and comes back.
+pub(crate) fn clone_from(namespace: BorrowedFd<'_>, directory: &Path) -> io::Result<OwnedFd> {
+    let enter = |namespace: BorrowedFd<'_>| {
+        rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Mount)).map_err(io::Error::from)
+    };
+    let own = fs::File::open("/proc/self/ns/mnt")?;
+    let own_root = path::open_dir(Path::new("/"))?;
+    enter(namespace)?;
+    // Whatever links there are in the other container lead nowhere else.
+    let tree = path::open_dir(Path::new("/"))
+        .and_then(|root| path::open_in(root.as_fd(), directory, OFlags::PATH | OFlags::DIRECTORY))
+        .and_then(|place| mount::clone_tree(place.as_fd(), false));
+    enter(own.as_fd())?;
+    // Entering a mount namespace makes its root that of the process, which need not be what it was (setns(2)).
+    rustix::process::fchdir(&own_root)?;
+    rustix::process::chroot(".")?;
+    tree
 }
 
 fn bind(root: BorrowedFd<'_>, wanted: &Mount, source: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use conex_cgroup::{Cgroup, Layout};
-use conex_spec::plan::{InitPlan, Namespace, Step};
+use conex_spec::plan::{FdSlot, InitPlan, Namespace, Step};
 use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::{self, Socket};
+use rustix::thread::LinkNameSpaceType;
 
 use crate::child::{self, Child};
 use crate::error::StartError;
@@ -104,7 +105,8 @@ fn launch(
         cgroup: cgroup.and_then(Cgroup::clone_into),
         sibling: false,
     };
-    match process::clone(&proof, &request).map_err(parent("clone"))? {
+    let cloned = clone_there(&proof, &request, plan.pid_namespace, fds)?;
+    match cloned {
         Cloned::Child => {
             drop(ours);
             let child = Child {
@@ -134,6 +136,41 @@ fn launch(
             }
         }
     }
+}
+
+/// Clones into the pid namespace that the plan names, if it names one; the caller's later children are made in its own again.
+fn clone_there(
+    proof: &SingleThreaded,
+    request: &CloneRequest<'_>,
+    namespace: Option<FdSlot>,
+    fds: &[OwnedFd],
+) -> Result<Cloned, StartError> {
+    let parent = |operation: &'static str| move |error: io::Error| StartError::of_parent(operation, &error);
+    let Some(slot) = namespace else {
+        return process::clone(proof, request).map_err(parent("clone"));
+    };
+    let enter = |namespace: BorrowedFd<'_>| {
+        rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::ProcessID))
+            .map_err(io::Error::from)
+    };
+    let own = File::open("/proc/self/ns/pid").map_err(parent("open the own pid namespace"))?;
+    let there = fds
+        .get(usize::from(slot.0))
+        .ok_or_else(|| parent("find the pid namespace")(io::Error::from(io::ErrorKind::NotFound)))?;
+    enter(there.as_fd()).map_err(parent("enter the pid namespace"))?;
+    let cloned = process::clone(proof, request);
+    if matches!(cloned, Ok(Cloned::Child)) {
+        return cloned.map_err(parent("clone"));
+    }
+    let back = enter(own.as_fd());
+    let cloned = cloned.map_err(parent("clone"))?;
+    if let (Err(error), Cloned::Parent { pidfd, .. }) = (&back, &cloned) {
+        end(pidfd);
+        return Err(parent("come back from the pid namespace")(io::Error::from(
+            error.kind(),
+        )));
+    }
+    Ok(cloned)
 }
 
 /// The cgroup as steps see it. On v2 the child was born in it, but `MountSource::Cgroup` still asks for its version.

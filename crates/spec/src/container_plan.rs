@@ -19,11 +19,6 @@ use crate::request::{ContainerPlanRequest, IpcChoice, MountRequest, NamespaceCho
 pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
     let set = capabilities::adjust(&request.cap_add, &request.cap_drop, request.privileged)?;
     let namespaces = request.namespaces;
-    if matches!(namespaces.pid, NamespaceChoice::Enter(_)) {
-        return Err(Error::Unsupported {
-            feature: "joining the pid namespace of another container".to_string(),
-        });
-    }
     let mounts = all_mounts(request)?;
 
     let mut steps = Vec::new();
@@ -58,6 +53,10 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
 
     Ok(InitPlan {
         namespaces: new_namespaces(request),
+        pid_namespace: match namespaces.pid {
+            NamespaceChoice::Enter(fd) => Some(fd),
+            NamespaceChoice::New | NamespaceChoice::Host => None,
+        },
         cgroup: Some(cgroup(request)?),
         stdio: request.process.stdio,
         steps,

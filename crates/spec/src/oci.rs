@@ -133,6 +133,8 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
         resources: resources::plan(linux)?,
     };
     let plan = InitPlan {
+        // The runtime enters it itself, by its path.
+        pid_namespace: None,
         namespaces: namespaces.new,
         cgroup: Some(cgroup),
         stdio: process::stdio(process),

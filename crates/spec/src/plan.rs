@@ -52,6 +52,10 @@ pub enum Namespace {
 pub struct InitPlan {
     /// Namespaces that `clone3` makes. `Cgroup` never stands here: it is unshared by a step, after the cgroup was joined.
     pub namespaces: Vec<Namespace>,
+    /// The existing pid namespace that the process is made in. A process enters one only by its children (setns(2)), so this
+    /// is the parent's part and no step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<FdSlot>,
     /// The cgroup that the parent makes before, and removes after, the process; `None` leaves it where its parent is.
     pub cgroup: Option<CgroupPlan>,
     /// Standard input, output and error.
@@ -288,6 +292,13 @@ pub enum MountSource {
     Detached {
         /// The descriptor.
         fd: FdSlot,
+    },
+    /// A directory of another container, as it is seen there.
+    Elsewhere {
+        /// The other container's mount namespace.
+        namespace: FdSlot,
+        /// The path there.
+        path: PathBuf,
     },
     /// The container's view of its cgroups: one `cgroup2` mount on v2, one read-only mount per controller on v1.
     Cgroup,

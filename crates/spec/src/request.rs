@@ -114,7 +114,7 @@ pub struct NamespaceChoices {
     pub network: NamespaceChoice,
     /// System V IPC and POSIX message queues, and with them `/dev/shm`.
     pub ipc: IpcChoice,
-    /// Processes; `Enter` is refused.
+    /// Processes.
     pub pid: NamespaceChoice,
     /// Host name.
     pub uts: NamespaceChoice,

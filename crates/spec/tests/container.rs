@@ -188,6 +188,11 @@ fn namespaces_are_made_entered_or_left_alone() {
         }
     );
     assert!(!plan.namespaces.contains(&Namespace::Network));
+    // A process enters a pid namespace only by its children, so that is no step of its own.
+    request.namespaces.pid = NamespaceChoice::Enter(FdSlot(8));
+    let plan = container_plan(&request).unwrap();
+    assert_eq!(plan.pid_namespace, Some(FdSlot(8)));
+    assert!(!plan.namespaces.contains(&Namespace::Pid));
 }
 
 #[test]
