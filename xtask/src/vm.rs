@@ -32,8 +32,9 @@ pub(crate) enum Extent {
 const CLOCK: (&str, &[&str]) = ("failures", &["--ignored", "a_clock_that_jumps_holds_nothing_up"]);
 
 /// Test programs with the names that are run; no name runs all.
-const ALL: [(&str, &[&str]); 6] = [
+const ALL: [(&str, &[&str]); 7] = [
     ("isolation", &[]),
+    ("namespaces", &[]),
     ("network", &[]),
     ("containers", &[]),
     ("crash", &[]),

@@ -224,7 +224,6 @@ fn fill_defaults(host: &mut HostConfig, network: &NetworkChoice) {
     if host.network_mode.is_empty() || host.network_mode == "default" {
         network.name().unwrap_or_default().clone_into(&mut host.network_mode);
     }
-    default(&mut host.ipc_mode, "private");
     default(&mut host.restart_policy.name, "no");
     default(&mut host.runtime, "conex");
     if host.shm_size == 0 {

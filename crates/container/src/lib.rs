@@ -14,6 +14,7 @@ pub mod logging;
 mod merge;
 mod mounts;
 pub mod names;
+pub mod namespaces;
 mod networking;
 pub mod restart;
 pub mod signals;

@@ -3,7 +3,7 @@
 use conex_api_types::{ContainerCreateRequest, HostConfig};
 
 use crate::invalid::Invalid;
-use crate::{health, restart};
+use crate::{health, namespaces, restart};
 
 /// Refuses what would otherwise be ignored.
 pub(crate) fn refuse(request: &ContainerCreateRequest) -> Result<(), Invalid> {
@@ -104,20 +104,10 @@ pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
             "a limit of Windows",
         ),
         (host.kernel_memory_tcp != 0, "KernelMemoryTCP", "a limit of TCP memory"),
-        (
-            host.ipc_mode.starts_with("container:"),
-            "IpcMode",
-            "another container's namespace",
-        ),
-        (
-            host.pid_mode.starts_with("container:"),
-            "PidMode",
-            "another container's namespace",
-        ),
     ];
     match refusals.into_iter().find(|(asked, _, _)| *asked) {
         Some((_, field, what)) => Err(unsupported(field, what)),
-        None => check_modes(host),
+        None => namespaces::check(host),
     }
 }
 
@@ -134,22 +124,4 @@ fn impossible(host: &HostConfig) -> Result<(), Invalid> {
             .then(|| "cpu real-time runtime cannot be higher than cpu real-time period".to_owned())
     });
     refusal.map_or(Ok(()), |words| Err(Invalid::Field(words)))
-}
-
-fn check_modes(host: &HostConfig) -> Result<(), Invalid> {
-    for (mode, known, name) in [
-        (
-            &host.ipc_mode,
-            ["", "private", "shareable", "host", "none"].as_slice(),
-            "IPC",
-        ),
-        (&host.pid_mode, &["", "host"], "PID"),
-        (&host.uts_mode, &["", "host"], "UTS"),
-        (&host.cgroupns_mode, &["", "host", "private"], "cgroup namespace"),
-    ] {
-        if !known.contains(&mode.as_str()) {
-            return Err(Invalid::Field(format!("invalid {name} mode: {mode}")));
-        }
-    }
-    Ok(())
 }

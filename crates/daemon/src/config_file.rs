@@ -26,10 +26,8 @@ const NOT_YET: &[&str] = &[
     "cpu-rt-period",
     "cpu-rt-runtime",
     "default-address-pools",
-    "default-cgroupns-mode",
     "default-gateway",
     "default-gateway-v6",
-    "default-ipc-mode",
     "default-network-opts",
     "default-runtime",
     "default-shm-size",
@@ -76,7 +74,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 25] = [
+const HONOURED: [&str; 27] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -84,6 +82,8 @@ const HONOURED: [&str; 25] = [
     "debug",
     "group",
     "cgroup-parent",
+    "default-ipc-mode",
+    "default-cgroupns-mode",
     "bridge",
     "bip",
     "insecure-registries",
@@ -114,6 +114,8 @@ struct File {
     debug: Option<bool>,
     group: Option<String>,
     cgroup_parent: Option<String>,
+    default_ipc_mode: Option<String>,
+    default_cgroupns_mode: Option<String>,
     bridge: Option<String>,
     bip: Option<String>,
     insecure_registries: Vec<String>,
@@ -197,6 +199,8 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("debug", options.debug),
         ("group", options.group.is_some()),
         ("cgroup-parent", options.cgroup_parent.is_some()),
+        ("default-ipc-mode", options.default_ipc_mode.is_some()),
+        ("default-cgroupns-mode", options.default_cgroupns_mode.is_some()),
         ("bridge", options.bridge.is_some()),
         ("bip", options.bip.is_some()),
         ("max-concurrent-downloads", options.max_concurrent_downloads.is_some()),
@@ -234,6 +238,8 @@ fn fill(options: &mut Options, file: File) {
     options.pidfile = options.pidfile.take().or(file.pidfile);
     options.group = options.group.take().or(file.group);
     options.cgroup_parent = options.cgroup_parent.take().or(file.cgroup_parent);
+    options.default_ipc_mode = options.default_ipc_mode.take().or(file.default_ipc_mode);
+    options.default_cgroupns_mode = options.default_cgroupns_mode.take().or(file.default_cgroupns_mode);
     options.storage_driver = options.storage_driver.take().or(file.storage_driver);
     options.storage_opts.extend(file.storage_opts);
     options.bridge = options.bridge.take().or(file.bridge);

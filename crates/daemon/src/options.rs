@@ -53,6 +53,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_parent: Option<String>,
 
+    /// IPC namespace of containers that do not say: "private" or "shareable"
+    #[arg(long, value_name = "MODE")]
+    pub(crate) default_ipc_mode: Option<String>,
+
+    /// Cgroup namespace of containers that do not say: "host" or "private"
+    #[arg(long, value_name = "MODE")]
+    pub(crate) default_cgroupns_mode: Option<String>,
+
     /// Bridge that containers are connected to; "none" makes none
     #[arg(short, long, value_name = "NAME")]
     pub(crate) bridge: Option<String>,

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, Keep, Limits, LogConfig, OnFailure, Settings, Storage};
+use conex_engine::{Build, Engine, Keep, Limits, LogConfig, NamespaceDefaults, OnFailure, Settings, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -87,6 +87,10 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         live_restore: options.live_restore.unwrap_or(true),
         log: logging(options)?,
         health_on_failure: on_failure(options.health_on_failure.as_deref())?,
+        namespaces: NamespaceDefaults::of(
+            options.default_ipc_mode.as_deref(),
+            options.default_cgroupns_mode.as_deref(),
+        )?,
         shim: find_shim()?,
         hosts,
         debug: options.debug,

@@ -18,6 +18,7 @@ pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod list;
 pub(crate) mod logs;
+mod namespaces;
 pub(crate) mod networks;
 pub(crate) mod pause;
 pub(crate) mod plan;

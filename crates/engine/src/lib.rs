@@ -54,5 +54,6 @@ pub use crate::settings::{Build, Settings, Storage};
 pub use crate::storage::migrate::{Migration, migrate};
 pub use conex_api_types::LogConfig;
 pub use conex_container::health::OnFailure;
+pub use conex_container::namespaces::Defaults as NamespaceDefaults;
 pub use conex_image::{Keep, Limits};
 pub use conex_stream::ByteStream;

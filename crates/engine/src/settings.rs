@@ -6,6 +6,7 @@ use conex_api_types::LogConfig;
 use conex_container::Invalid;
 use conex_container::health::OnFailure;
 use conex_container::logging::Logging;
+use conex_container::namespaces::Defaults;
 use conex_image::{Keep, Limits};
 
 /// Settings of one engine; they do not change while it lives.
@@ -43,6 +44,8 @@ pub struct Settings {
     pub log: LogConfig,
     /// What is done with containers that become unhealthy, where their label does not say.
     pub health_on_failure: OnFailure,
+    /// Namespaces of containers that do not say.
+    pub namespaces: Defaults,
     /// The `conex-shim` program.
     pub shim: PathBuf,
     /// Where the daemon listens, as `info` and clients see it.

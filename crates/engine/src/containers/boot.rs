@@ -1,5 +1,5 @@
 //! The order in which containers are started with the daemon: what Compose says of its services (`depends_on`) holds here,
-//! too.
+//! too. Who shares namespaces of another container comes after that one.
 //!
 //! A container that waits for others is started when each of them is as its condition wants it, or when that cannot come
 //! about any more, or after a while: a service that comes up without another is better than none, and the log says so.
@@ -11,8 +11,8 @@ use conex_container::depends_on::{Condition, Dependency, dependencies, service};
 use conex_container::health::{Check, Status};
 use conex_container::state::State;
 
-use crate::containers::Container;
 use crate::containers::task::{Order, View};
+use crate::containers::{Container, namespaces};
 use crate::engine::Inner;
 
 /// How long a container waits for those that it depends on.
@@ -35,6 +35,9 @@ pub(crate) fn start(engine: &Arc<Inner>, waiting: Vec<Arc<Container>>) {
                 for dependency in &dependencies {
                     wait_for(&engine, &container, dependency).await;
                 }
+                for other in namespaces::others(&engine, &container.config) {
+                    wait_until(&container, &other, Condition::Started).await;
+                }
             };
             if tokio::time::timeout(PATIENCE, all).await.is_err() {
                 tracing::warn!(container = %container.id, "start a container without what it depends on: it waited for long");
@@ -52,17 +55,22 @@ async fn wait_for(engine: &Inner, container: &Container, dependency: &Dependency
         is_it && other.id != container.id
     });
     for other in others.collect::<Vec<_>>() {
-        let has_check = Check::of(&other.config).is_some();
-        let mut view = other.watch();
-        let judge = |view: &View| answer(view, dependency.condition, has_check);
-        let settled = view.wait_for(|view| judge(view) != Answer::NotYet).await;
-        if !settled.is_ok_and(|view| judge(&view) == Answer::Met) {
-            tracing::warn!(
-                container = %container.id,
-                service = dependency.service,
-                "start a container without what it depends on: that does not come up"
-            );
-        }
+        wait_until(container, &other, dependency.condition).await;
+    }
+}
+
+/// Waits until another container is as the condition wants it, or cannot be.
+async fn wait_until(container: &Container, other: &Container, condition: Condition) {
+    let has_check = Check::of(&other.config).is_some();
+    let mut view = other.watch();
+    let judge = |view: &View| answer(view, condition, has_check);
+    let settled = view.wait_for(|view| judge(view) != Answer::NotYet).await;
+    if !settled.is_ok_and(|view| judge(&view) == Answer::Met) {
+        tracing::warn!(
+            container = %container.id,
+            other = other.name,
+            "start a container without what it depends on: that does not come up"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ use conex_spec::capabilities;
 
 use crate::containers::records::ContainerRecord;
 use crate::containers::task::{Again, Task, View};
-use crate::containers::{Container, links, plan};
+use crate::containers::{Container, links, namespaces, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
@@ -125,6 +125,8 @@ impl Engine {
         Logging::of(&config.host.log_config)
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
         check_host(inner, &config.host)?;
+        inner.settings.namespaces.fill_in(&mut config.host);
+        namespaces::resolve(inner, &mut config)?;
         resolve_network(inner, &mut config)?;
         plan::check(inner, &config)?;
         let warnings = warnings(&config);

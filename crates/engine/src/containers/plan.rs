@@ -7,13 +7,13 @@ use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkC
 use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Resources, Stdio};
 use conex_spec::security::{self, SecurityOptions};
 use conex_spec::{
-    ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
+    ContainerPlanRequest, DeviceRequest, ExecPlanRequest, MountRequest, NamespaceChoice, NamespaceChoices,
     ProcessRequest, Submounts, Ulimit, container_plan, exec_plan,
 };
 use rustix::fs::{FileType, Stat};
 
 use crate::containers::launch::{OwnedRoot, Slots};
-use crate::containers::{Container, links, resolution};
+use crate::containers::{Container, links, namespaces, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::Connection;
@@ -35,6 +35,10 @@ pub(crate) fn init_plan(
     };
     let network = network(connection, slots)?;
     let seccomp = engine.seccomp.filter(&options, config)?.map(|filter| slots.add(filter));
+    let (ipc, memory) = namespaces::ipc(engine, config, slots)?;
+    let pid = namespaces::pid(engine, config, slots)?;
+    let mut mounts = planned_mounts(engine, container, slots)?;
+    mounts.extend(memory);
     let paths = |paths: &Option<Vec<String>>| paths.as_ref().map(|paths| paths.iter().map(PathBuf::from).collect());
     let request = ContainerPlanRequest {
         facts: engine.host.facts.clone(),
@@ -45,7 +49,13 @@ pub(crate) fn init_plan(
         root_mount_point: engine.root_mount_point.clone(),
         namespaces: NamespaceChoices {
             network,
-            ..namespaces(config)
+            ipc,
+            pid,
+            // A container on the host's network has the host's name unless it is given one, in a namespace of its own.
+            uts: namespace(&host.uts_mode),
+            cgroup: Some(host.cgroupns_mode.as_str())
+                .filter(|mode| !mode.is_empty())
+                .map(namespace),
         },
         process: ProcessRequest {
             user: config.user.clone(),
@@ -70,7 +80,7 @@ pub(crate) fn init_plan(
         readonly_paths: paths(&host.readonly_paths),
         devices: devices(config)?,
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
-        mounts: planned_mounts(engine, container, slots)?,
+        mounts,
         resources: resources(config),
         cgroup_path: engine.cgroup_path(container),
         oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|score| *score != 0),
@@ -190,29 +200,12 @@ fn invalid(error: conex_spec::Error) -> Error {
     Error::new(ErrorKind::InvalidParameter, error.to_string())
 }
 
-fn namespaces(config: &Config) -> NamespaceChoices {
-    let host = &config.host;
-    let choice = |mode: &str| {
-        if mode == "host" {
-            NamespaceChoice::Host
-        } else {
-            NamespaceChoice::New
-        }
-    };
-    NamespaceChoices {
-        network: NamespaceChoice::New,
-        ipc: match host.ipc_mode.as_str() {
-            "host" => IpcChoice::Host,
-            "none" => IpcChoice::None,
-            "shareable" => IpcChoice::Shareable,
-            _ => IpcChoice::Private,
-        },
-        pid: choice(&host.pid_mode),
-        // A container on the host's network has the host's name unless it is given one, in a namespace of its own.
-        uts: choice(&host.uts_mode),
-        cgroup: Some(host.cgroupns_mode.as_str())
-            .filter(|mode| !mode.is_empty())
-            .map(choice),
+/// A namespace that no other container's can be.
+fn namespace(mode: &str) -> NamespaceChoice {
+    if mode == "host" {
+        NamespaceChoice::Host
+    } else {
+        NamespaceChoice::New
     }
 }
 
