@@ -559,8 +559,8 @@ fn not_yet() -> Vec<Request> {
             "blkio-device",
             r#""BlkioDeviceReadBps":[{"Path":"/dev/null","Rate":1000}]"#,
         ),
-        later("ipc", r#""IpcMode":"container:one""#),
-        later("pid", r#""PidMode":"container:one""#),
+        host("ipc-container", r#""IpcMode":"container:one""#),
+        host("pid-container", r#""PidMode":"container:one""#),
         create(
             "later-health",
             r#""Healthcheck":{"Test":["CMD","true"],"Interval":1000000000}"#,
