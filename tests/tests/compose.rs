@@ -277,3 +277,30 @@ fn services_wait_for_each_others_health_and_are_restarted_for_their_own() {
     assert_eq!(project.compose(&["exec", "-T", "weak", "wc", "-l", "/runs"]), "3 /runs");
     project.compose(&["down"]);
 }
+
+#[test]
+fn a_service_shares_namespaces_of_another() {
+    let project = Project::of(
+        r#"
+name: small
+services:
+  store: { image: busybox, command: sleep 600, ipc: shareable }
+  front:
+    image: busybox
+    command: sleep 600
+    pid: "service:store"
+    ipc: "service:store"
+    network_mode: "service:store"
+"#,
+    );
+    project.compose(&["up", "--detach"]);
+    let link = |service: &str, kind: &str| {
+        let path = format!("/proc/self/ns/{kind}");
+        project.compose(&["exec", "-T", service, "readlink", &path])
+    };
+    for kind in ["pid", "ipc", "net"] {
+        assert_eq!(link("front", kind), link("store", kind), "{kind}");
+    }
+    assert_ne!(link("front", "mnt"), link("store", "mnt"));
+    project.compose(&["down", "--timeout", "0"]);
+}
