@@ -418,6 +418,8 @@ fn refusals() -> Vec<Request> {
             r#""LogConfig":{"Type":"json-file","Config":{"nosuch":"1"}}"#,
         ),
         host("refused-28", r#""NetworkMode":"container:nosuch""#),
+        host("refused-ipc", r#""IpcMode":"container:nosuch""#),
+        host("refused-pid", r#""PidMode":"container:nosuch""#),
         create(
             "refused-29",
             r#""Hostname":"x","HostConfig":{"NetworkMode":"container:one"}"#,

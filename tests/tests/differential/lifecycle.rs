@@ -119,6 +119,21 @@ fn starts() -> Vec<Request> {
             r#""Cmd":["true"],"HostConfig":{"NetworkMode":"container:directory"}"#,
         ),
         act("no-bind", "start"),
+        create(
+            "no-pid",
+            r#""Cmd":["true"],"HostConfig":{"PidMode":"container:directory"}"#,
+        ),
+        act("no-pid", "start"),
+        create(
+            "no-ipc",
+            r#""Cmd":["true"],"HostConfig":{"IpcMode":"container:directory"}"#,
+        ),
+        act("no-ipc", "start"),
+        create(
+            "not-shared",
+            r#""Cmd":["true"],"HostConfig":{"IpcMode":"container:plain"}"#,
+        ),
+        act("not-shared", "start"),
     ]
 }
 

@@ -47,7 +47,13 @@ pub(crate) fn ipc(engine: &Inner, config: &Config, slots: &mut Slots) -> Result<
         "shareable" => IpcChoice::Shareable,
         mode => match joined(mode) {
             Some(other) => {
-                return join_ipc(engine, config, other, slots).map_err(|error| refused("IPC", &error));
+                return join_ipc(engine, config, other, slots).map_err(|error| {
+                    let class = match error.kind() {
+                        ErrorKind::NotFound => ErrorKind::InvalidParameter,
+                        class => class,
+                    };
+                    refused(class, "IPC", &error)
+                });
             }
             None => IpcChoice::Private,
         },
@@ -71,14 +77,15 @@ pub(crate) fn pid(engine: &Inner, config: &Config, slots: &mut Slots) -> Result<
         }
         Ok(NamespaceChoice::Enter(slots.add(namespace)))
     };
-    join().map_err(|error| refused("PID", &error))
+    // Docker's class, whatever the reason is.
+    join().map_err(|error| refused(ErrorKind::System, "PID", &error))
 }
 
-/// Docker's words, and its class.
-fn refused(kind: &str, error: &Error) -> Error {
+/// Docker's words.
+fn refused(class: ErrorKind, namespace: &str, error: &Error) -> Error {
     Error::new(
-        ErrorKind::System,
-        format!("failed to join {kind} namespace: {}", error.message()),
+        class,
+        format!("failed to join {namespace} namespace: {}", error.message()),
     )
 }
 
