@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod bytes;
 mod counting;
 mod engine;
 mod http;
@@ -13,6 +14,7 @@ mod sandbox;
 mod storage;
 mod usage;
 
+pub use crate::bytes::{compressed, noise, through};
 pub use crate::counting::{COUNTER, assert_no_gap};
 pub use crate::engine::{Engine, dist};
 pub use crate::http::{Answer, Question, Reply, frames};

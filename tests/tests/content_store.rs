@@ -7,13 +7,12 @@ mod registries;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use conex_protocol::fail_points;
 use conex_reference::Digest;
-use conex_tests::{Engine, Sandbox, archive_from, busybox_layer, config_of, eventually, layer_of};
+use conex_tests::{Engine, Sandbox, archive_from, busybox_layer, compressed, config_of, eventually, layer_of};
 use registries::image::{
     Content, DOCKER_CONFIG, DOCKER_LAYER, Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST,
     index,
@@ -23,21 +22,6 @@ use serde_json::Value;
 
 fn open_registry(sandbox: &Sandbox) -> RealRegistry {
     RealRegistry::start(&sandbox.dir().join("registry"), &Access::Open, &Protocol::Http)
-}
-
-fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .arg("-c")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap().stdout;
-    writer.join().unwrap();
-    output
 }
 
 /// An image of two layers, compressed in two ways.

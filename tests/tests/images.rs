@@ -5,11 +5,12 @@
 #[path = "../../crates/registry/tests/support/registries.rs"]
 mod registries;
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use conex_tests::{Sandbox, archive_of, busybox_archive, busybox_layer, config_of, dist, eventually, layer_of};
+use conex_tests::{
+    Sandbox, archive_of, busybox_archive, busybox_layer, compressed, config_of, dist, eventually, layer_of, noise,
+};
 use registries::faulty::{Fault, Faulty};
 use registries::http::{Gate, Reply};
 use registries::image::{
@@ -17,21 +18,6 @@ use registries::image::{
 };
 use registries::real::{Access, Protocol, RealRegistry};
 use registries::tokens::{Policy, TokenServer};
-
-fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .arg("-c")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap().stdout;
-    writer.join().unwrap();
-    output
-}
 
 fn image(config_type: &str, layers: &[(&str, &str, &[u8])]) -> Image {
     let plain: Vec<&[u8]> = layers.iter().map(|(_, _, bytes)| *bytes).collect();
@@ -236,7 +222,7 @@ fn the_first_files_of_a_layer_are_on_disk_while_it_stalls() {
     let sandbox = Sandbox::beside_registries();
     let registry = Faulty::start();
     // Random enough that half of the blob is half of the archive.
-    let noise = noise(4_000_000);
+    let noise = noise(4_000_000, 0);
     let large = image(
         OCI_CONFIG,
         &[(
@@ -615,13 +601,6 @@ fn a_pull_that_dies_with_the_daemon_leaves_nothing_and_begins_again() {
     }
 }
 
-/// Bytes that no compression makes fewer.
-fn noise(length: u64) -> Vec<u8> {
-    (0..length)
-        .map(|n| (n.wrapping_mul(6_364_136_223_846_793_005) >> 33) as u8 ^ (n * n % 251) as u8)
-        .collect()
-}
-
 /// What came of pulls that broke off: bytes, by the blobs' digests.
 fn partials(sandbox: &Sandbox) -> Vec<(String, u64)> {
     let files = std::fs::read_dir(sandbox.dir().join("data/content/partial")).unwrap();
@@ -643,7 +622,7 @@ struct Broken {
 impl Broken {
     fn new() -> Self {
         let registry = Faulty::start();
-        let noise = noise(4_000_000);
+        let noise = noise(4_000_000, 0);
         let parts = image(
             OCI_CONFIG,
             &[

@@ -6,12 +6,10 @@
 mod registries;
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use conex_reference::Digest;
-use conex_tests::{Sandbox, archive_from, busybox_layer, config_of, layer_of};
+use conex_tests::{Sandbox, archive_from, busybox_layer, compressed, config_of, layer_of, noise};
 use registries::encoding::{base64, field, x_registry_auth};
 use registries::http::{Reply, Request, Server, breaking_off, send};
 use registries::image::{
@@ -41,16 +39,8 @@ fn load(sandbox: &Sandbox, names: &[&str], layers: &[&[u8]]) {
 }
 
 /// A layer that does not get smaller by compression.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7_u64;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    let bytes: Vec<u8> = (0..length).map(|_| next()).collect();
-    layer_of(&[("noise", &bytes)])
+fn large_layer(length: usize) -> Vec<u8> {
+    layer_of(&[("noise", &noise(length, 0))])
 }
 
 fn id(sandbox: &Sandbox, name: &str) -> String {
@@ -413,7 +403,7 @@ fn a_push_that_breaks_off_goes_on() {
     let registry = open_registry(&sandbox);
     let proxy = breaking_off(registry.address, 1_000_000, 1);
     let name = format!("{proxy}/broken");
-    load(&sandbox, &[&name], &[&noise(3_000_000)]);
+    load(&sandbox, &[&name], &[&large_layer(3_000_000)]);
     let said = sandbox.ok(&["push", &name]);
     assert!(
         said.contains(": Retrying in ") && said.contains("latest: digest: sha256:"),
@@ -432,7 +422,7 @@ fn a_registry_that_dies_halfway_is_told_and_takes_the_image_when_it_is_back() {
     let proxy = breaking_off(registry.address, 500_000, usize::MAX);
     let small = layer_of(&[("small", b"x")]);
     let name = format!("{proxy}/dying");
-    load(&sandbox, &[&name], &[&small, &noise(2_000_000)]);
+    load(&sandbox, &[&name], &[&small, &large_layer(2_000_000)]);
     let said = sandbox.docker(&["push", &name]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(!said.err.is_empty() && !said.out.contains("digest:"), "{said:?}");
@@ -449,7 +439,7 @@ fn a_client_that_goes_away_ends_its_push() {
     let sandbox = Sandbox::beside_registries();
     let registry = open_registry(&sandbox);
     let name = format!("{}/left", registry.domain());
-    load(&sandbox, &[&name], &[&noise(30_000_000)]);
+    load(&sandbox, &[&name], &[&large_layer(30_000_000)]);
     let mut push = sandbox.background(&["push", &name]);
     std::thread::sleep(std::time::Duration::from_millis(150));
     push.kill().unwrap();
@@ -458,21 +448,6 @@ fn a_client_that_goes_away_ends_its_push() {
     assert!(sandbox.ok(&["push", &name]).contains("latest: digest: sha256:"));
     sandbox.ok(&["rmi", &name]);
     assert_eq!(sandbox.ok(&["images", "-aq"]), "");
-}
-
-fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .arg("-c")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap().stdout;
-    writer.join().unwrap();
-    output
 }
 
 fn two_layers() -> Image {

@@ -5,43 +5,14 @@
 #[path = "../../crates/registry/tests/support/registries.rs"]
 mod registries;
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use conex_tests::{Sandbox, archive_of, busybox_layer, config_of, eventually, layer_of};
+use conex_tests::{Sandbox, archive_of, busybox_layer, compressed, config_of, eventually, layer_of, noise};
 use registries::faulty::{Fault, Faulty};
 use registries::http::Reply;
 use registries::image::{Content, Image, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST};
 use registries::proxy::{Ill, Proxy};
 use registries::real::{Access, Protocol, RealRegistry};
-
-fn compressed(bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("gzip")
-        .args(["-1", "-c"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap().stdout;
-    writer.join().unwrap();
-    output
-}
-
-/// Bytes that no compression makes fewer.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7_u64;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
 
 fn image(layers: &[Vec<u8>]) -> Image {
     let plain: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
@@ -49,7 +20,7 @@ fn image(layers: &[Vec<u8>]) -> Image {
         config: Content::new(OCI_CONFIG, config_of(&plain)),
         layers: layers
             .iter()
-            .map(|layer| Content::new(OCI_LAYER_GZIP, compressed(layer)))
+            .map(|layer| Content::new(OCI_LAYER_GZIP, compressed("gzip -1", layer)))
             .collect(),
     }
 }
@@ -64,7 +35,7 @@ fn count(sandbox: &Sandbox, directory: &str) -> usize {
 fn a_pull_comes_right_through_every_fault() {
     let sandbox = Sandbox::beside_registries();
     let registry = Faulty::start();
-    let layers = [busybox_layer(), layer_of(&[("large", &noise(3_000_000))])];
+    let layers = [busybox_layer(), layer_of(&[("large", &noise(3_000_000, 0))])];
     let whole = image(&layers);
     registry.add("whole", "latest", &whole);
     let (large, config) = (whole.layers[1].digest().to_string(), whole.config.digest().to_string());
@@ -106,7 +77,7 @@ fn what_is_corrupt_for_good_is_told_by_its_digest_and_leaves_the_store_as_it_was
     let other = image(&[layer_of(&[("other", b"x")])]);
     registry.add("other", "latest", &other);
     sandbox.ok(&["pull", "-q", &format!("{}/other", registry.domain())]);
-    let whole = image(&[layer_of(&[("large", &noise(1_000_000))])]);
+    let whole = image(&[layer_of(&[("large", &noise(1_000_000, 0))])]);
     registry.add("whole", "latest", &whole);
     let listed = || sandbox.ok(&["images", "--digests", "--no-trunc"]);
     let before = (
@@ -159,7 +130,7 @@ fn a_push_comes_right_through_every_fault() {
     {
         let proxy = Proxy::before(registry.address);
         let name = format!("{}/pushed{number}", proxy.domain());
-        let layer = layer_of(&[("large", &noise(2_000_000 + number))]);
+        let layer = layer_of(&[("large", &noise(2_000_000 + number, 0))]);
         let archive = archive_of(&name, &layer);
         let loaded = sandbox.with_input(&["load"], &archive);
         assert_eq!(loaded.code, 0, "{loaded:?}");
@@ -177,7 +148,7 @@ fn a_push_comes_right_through_every_fault() {
 fn a_large_layer_comes_by_several_connections_and_is_gone_on_with() {
     let mut sandbox = Sandbox::beside_registries();
     let registry = Faulty::start();
-    let large = image(&[layer_of(&[("large", &noise(48 << 20))])]);
+    let large = image(&[layer_of(&[("large", &noise(48 << 20, 0))])]);
     registry.add("large", "latest", &large);
     let size = large.layers[0].bytes.len() as u64;
     let proxy = Proxy::throttled(registry.server.address, 8 << 20);
@@ -222,7 +193,7 @@ fn what_is_no_image_is_refused_in_dockers_words() {
         config: Content::new(helm, "{}"),
         layers: vec![Content::new(
             "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
-            compressed(&layer),
+            compressed("gzip -1", &layer),
         )],
     };
     registry.add("chart", "latest", &chart);

@@ -1,11 +1,9 @@
 //! Pulls from registries on loopback, some through a proxy that is slow.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use conex_tests::{Engine, Sandbox, config_of, layer_of};
+use conex_tests::{Engine, Sandbox, compressed, config_of, layer_of, noise};
 
 use crate::median;
 use crate::registries::image::{Content, Image, OCI_CONFIG, OCI_LAYER_GZIP};
@@ -20,42 +18,13 @@ const PRESENT_BYTES: usize = 4 << 20;
 const LARGE: usize = 128 << 20;
 const SLOW: u64 = 16 << 20;
 
-/// Bytes that no compression makes fewer; others for each seed.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(7);
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33).to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..length.div_ceil(3)).flat_map(|_| next()[..3].to_vec()).collect();
-    bytes.truncate(length);
-    bytes
-}
-
-fn compressed(bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("gzip")
-        .args(["-1", "-c"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap().stdout;
-    writer.join().unwrap();
-    output
-}
-
 fn image(layers: &[Vec<u8>]) -> Image {
     let plain: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
     Image {
         config: Content::new(OCI_CONFIG, config_of(&plain)),
         layers: layers
             .iter()
-            .map(|layer| Content::new(OCI_LAYER_GZIP, compressed(layer)))
+            .map(|layer| Content::new(OCI_LAYER_GZIP, compressed("gzip -1", layer)))
             .collect(),
     }
 }

@@ -1,11 +1,7 @@
 //! Archives of images, whole and broken, as `load` takes them.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-use conex_tests::layer_of;
+use conex_tests::{hex, layer_of};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// An image as an archive has it.
 #[derive(Clone)]
@@ -74,24 +70,4 @@ pub(crate) fn with_manifest(images: &[&Saved], manifest: &[u8]) -> Vec<u8> {
 /// A layer of one file.
 pub(crate) fn layer(name: &str, content: &str) -> Vec<u8> {
     layer_of(&[(name, content.as_bytes())])
-}
-
-/// What a program that compresses makes of these bytes.
-pub(crate) fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .arg("-c")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program} is needed: {error}"));
-    let (mut stdin, input) = (child.stdin.take().unwrap(), bytes.to_vec());
-    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap().stdout;
-    writer.join().unwrap();
-    output
-}
-
-/// Hexadecimal digits of the digest of some bytes.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use conex_tests::{Engine, Question, Reply, Sandbox};
+use conex_tests::{Engine, Question, Reply, Sandbox, hex};
 use serde_json::Value;
 
-use crate::archives::hex;
 use crate::decode::{Reading, decoded};
 use crate::normal::{Normal, differences};
 use crate::tally::{Operation, Tally, Unreached};

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use conex_tests::{Engine, Sandbox, busybox_layer, layer_of};
+use conex_tests::{Engine, Sandbox, busybox_layer, compressed, layer_of};
 use serde_json::json;
 
-use crate::archives::{Saved, archive, compressed, layer, with_manifest};
+use crate::archives::{Saved, archive, layer, with_manifest};
 use crate::decode::Reading;
 use crate::harness::{Difference, Pair, Request, get, post, with};
 use crate::images::load;

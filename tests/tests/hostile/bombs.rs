@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use conex_tests::{Engine, Said, Sandbox, archive_from};
+use conex_tests::{Engine, Said, Sandbox, archive_from, compressed, through};
 use tar::EntryType;
 
-use crate::making::{compressed, member, through};
+use crate::making::member;
 use crate::state::{State, refused, state};
 
 /// Most memory that the daemon may have had, KiB: two windows of 128 MiB, and what it has anyway.

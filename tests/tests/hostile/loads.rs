@@ -1,9 +1,9 @@
 //! What an archive for `docker load` or `docker import` may have wrong.
 
-use conex_tests::{Said, Sandbox, archive_of, busybox_archive, config_of, layer_of};
+use conex_tests::{Said, Sandbox, archive_of, busybox_archive, compressed, config_of, layer_of, noise};
 use sha2::{Digest, Sha256};
 
-use crate::making::{bits, compressed, flipped, member, noise};
+use crate::making::{bits, flipped, member};
 use crate::state::{State, refused, state};
 
 fn hex(bytes: &[u8]) -> String {
@@ -41,7 +41,7 @@ impl Loads {
 }
 
 fn layer() -> Vec<u8> {
-    layer_of(&[("first", &noise(20_000)), ("second", b"x")])
+    layer_of(&[("first", &noise(20_000, 0)), ("second", b"x")])
 }
 
 /// The parts of an archive as `docker save` writes it: layer, configuration and manifest, with their names.

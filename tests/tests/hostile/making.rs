@@ -1,44 +1,12 @@
 //! Images, archives and their compression, made for the tests.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-use conex_tests::{config_of, layer_of};
+use conex_tests::{compressed, config_of, layer_of, noise};
 
 use crate::registries::image::{Content, Image, OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 
-/// Compressed by a program.
-pub(crate) fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
-    through(&format!("{program} -c"), bytes)
-}
-
-/// What a pipeline of the shell makes of its input.
-pub(crate) fn through(script: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("sh")
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{script}: {output:?}");
-    writer.join().unwrap().unwrap();
-    output.stdout
-}
-
-/// Bytes that no compression makes much smaller.
-pub(crate) fn noise(length: u32) -> Vec<u8> {
-    (0..length)
-        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect()
-}
-
 /// An image of two layers, one by gzip and one by zstd.
 pub(crate) fn image() -> Image {
-    let noise = noise(20_000);
+    let noise = noise(20_000, 0);
     let first = layer_of(&[("first", &noise), ("second", b"x")]);
     let second = layer_of(&[("third", &noise[1..])]);
     Image {

@@ -1,8 +1,8 @@
 //! What a registry may have wrong.
 
-use conex_tests::{Said, Sandbox, busybox_archive, config_of, layer_of};
+use conex_tests::{Said, Sandbox, busybox_archive, compressed, config_of, layer_of, noise};
 
-use crate::making::{bits, compressed, flipped, image, image_of, noise};
+use crate::making::{bits, flipped, image, image_of};
 use crate::registries::faulty::{Fault, Faulty};
 use crate::registries::http::Reply;
 use crate::registries::image::{
@@ -119,7 +119,7 @@ fn a_bit_that_is_wrong_anywhere_is_told_with_the_blob() {
 #[test]
 fn layers_that_break_off_or_are_wrong_although_their_digests_are_right_are_told_with_the_place() {
     let pulls = Pulls::new();
-    let contents = noise(200_000);
+    let contents = noise(200_000, 0);
     let archive = layer_of(&[("first", &contents), ("second", b"x")]);
     let (gzip, zstd) = (compressed("gzip", &archive), compressed("zstd", &archive));
     // The sum of a gzip stream is in its last eight bytes.
@@ -330,7 +330,7 @@ fn types_that_lie_are_told() {
     let one = image_of(
         OCI_LAYER_ZSTD,
         right.layers[0].bytes.clone(),
-        &layer_of(&[("first", &noise(20_000)), ("second", b"x")]),
+        &layer_of(&[("first", &noise(20_000, 0)), ("second", b"x")]),
     );
     pulls.registry.add("compression", "latest", &one);
     let said = pulls.pull("compression");

@@ -1,11 +1,9 @@
 //! What the suites pull from Docker Hub, made of this machine's own programs.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use conex_tests::busybox_layer;
+use conex_tests::{busybox_layer, compressed};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -107,7 +105,7 @@ impl Layer {
             .collect();
         Self {
             diff_id: format!("sha256:{hex}"),
-            compressed: compressed(archive),
+            compressed: compressed("gzip -1 -n", &archive),
         }
     }
 }
@@ -133,18 +131,4 @@ fn image(config: &Value, layers: &[&Layer]) -> Image {
         config: Content::new(DOCKER_CONFIG, config.to_string()),
         layers: layers.collect(),
     }
-}
-
-fn compressed(archive: Vec<u8>) -> Vec<u8> {
-    let mut gzip = Command::new("gzip")
-        .args(["-1", "-n", "-c"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = gzip.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(&archive).unwrap());
-    let output = gzip.wait_with_output().unwrap().stdout;
-    writer.join().unwrap();
-    output
 }

@@ -1,6 +1,6 @@
 //! Archives of every kind that there is.
 
-use crate::archives::compressed;
+use conex_tests::compressed;
 
 const BLOCK: usize = 512;
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::archives::hex;
+use conex_tests::hex;
 
 /// What is known of each path; the root is `.`.
 pub(crate) type Tree = BTreeMap<String, String>;
