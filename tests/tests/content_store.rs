@@ -13,12 +13,14 @@ use std::process::Command;
 use conex_protocol::fail_points;
 use conex_reference::Digest;
 use conex_tests::{Engine, Sandbox, archive_from, busybox_layer, compressed, config_of, eventually, layer_of};
+use registries::encoding::{base64, basic};
 use registries::image::{
     Content, DOCKER_CONFIG, DOCKER_LAYER, Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST,
     index,
 };
+use registries::proxy::{Ill, Proxy};
 use registries::real::{Access, Protocol, RealRegistry};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn open_registry(sandbox: &Sandbox) -> RealRegistry {
     RealRegistry::start(&sandbox.dir().join("registry"), &Access::Open, &Protocol::Http)
@@ -387,6 +389,37 @@ fn a_layer_goes_on_to_another_registry_as_it_came() {
         assert!(said.contains(&format!("digest: {}", manifest.digest())), "{said}");
         assert!(!said.contains("compressed anew"), "{said}");
     }
+}
+
+#[test]
+fn a_layer_is_asked_of_the_registry_that_is_pushed_to_by_who_pushes() {
+    let sandbox = Sandbox::beside_registries();
+    let access = Access::Basic {
+        username: "me",
+        password: "pass",
+    };
+    let registry = RealRegistry::start(&sandbox.dir().join("private"), &access, &Protocol::Http);
+    let proxy = Proxy::before(registry.address);
+    let authorization = basic("me", "pass");
+    let manifest = registry
+        .pusher("team/app", Some(&authorization))
+        .image(&two_layers(), "v1");
+    let (app, copy) = (
+        format!("{}/team/app:v1", proxy.domain()),
+        format!("{}/mine:v1", proxy.domain()),
+    );
+    let config = sandbox.dir().join("client");
+    fs::create_dir_all(&config).unwrap();
+    let login = json!({"auths": {proxy.domain(): {"auth": base64(b"me:pass")}}});
+    fs::write(config.join("config.json"), login.to_string()).unwrap();
+    let as_me = |arguments: &[&str]| sandbox.ok(&[&["--config", config.to_str().unwrap()], arguments].concat());
+    as_me(&["pull", "-q", &app]);
+    sandbox.ok(&["tag", &app, &copy]);
+    // A registry that lets nothing be mounted.
+    proxy.order("mount=", Ill::CutHead, 1000);
+    let said = as_me(&["push", &copy]);
+    assert!(!said.contains("Mounted from"), "{said}");
+    assert!(said.contains(&format!("digest: {}", manifest.digest())), "{said}");
 }
 
 #[test]

@@ -69,6 +69,8 @@ struct Tagged {
 struct Push {
     images: Images,
     registries: Client,
+    /// For the registry that is pushed to, and no other.
+    credentials: Credentials,
     destination: Destination,
     sink: ProgressSink,
     slots: Semaphore,
@@ -97,10 +99,12 @@ impl Images {
         let status = Status::PushingTo(repository.name());
         sink(Progress { id: None, status });
         let tags = tags(&self.shared.index(), &request)?;
-        let destination = request.registries.destination(request.credentials, &repository).await?;
+        let credentials = request.credentials;
+        let destination = request.registries.destination(credentials.clone(), &repository).await?;
         let push = Push {
             images: self.clone(),
             registries: request.registries,
+            credentials,
             destination,
             sink,
             slots: Semaphore::new(self.shared.settings.concurrent_uploads),

@@ -60,7 +60,11 @@ impl Push {
         {
             return None;
         }
-        let registry = self.registries.registry(Credentials::default());
+        let credentials = match domain == self.destination.repository().domain() {
+            true => self.credentials.clone(),
+            false => Credentials::default(),
+        };
+        let registry = self.registries.registry(credentials);
         let first = match timeout(PATIENCE, registry.blob(&repository, &own, 0)).await {
             Ok(Ok(first)) => first,
             Ok(Err(error)) if error.kind() == ErrorKind::NotFound => return None,
