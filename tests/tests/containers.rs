@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conex_tests::{Sandbox, eventually};
 
@@ -87,6 +87,35 @@ fn a_detached_container_is_listed_inspected_stopped_and_removed() {
     assert_eq!(sandbox.ok(&["wait", "web"]), "137");
     assert_eq!(sandbox.ok(&["rm", "web"]), "web");
     assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_process_that_drops_the_stop_signal_is_not_waited_for_unless_asked() {
+    let sandbox = Sandbox::new();
+    let took = |arguments: &[&str]| {
+        let before = Instant::now();
+        sandbox.ok(arguments);
+        before.elapsed()
+    };
+    sandbox.ok(&["run", "-d", "--name", "deaf", "busybox", "sleep", "1000"]);
+    // The grace period would be ten seconds.
+    let at_once = took(&["stop", "deaf"]);
+    assert!(at_once < Duration::from_secs(5), "{at_once:?}");
+    assert_eq!(
+        sandbox.ok(&["inspect", "--format", "{{.State.ExitCode}}", "deaf"]),
+        "137"
+    );
+    sandbox.ok(&["start", "deaf"]);
+    let at_once = took(&["restart", "deaf"]);
+    assert!(at_once < Duration::from_secs(5), "{at_once:?}");
+    let asked = took(&["stop", "-t", "2", "deaf"]);
+    assert!(asked >= Duration::from_secs(2), "{asked:?}");
+    // A handler that takes its time is waited for.
+    let script = "trap 'sleep 2; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    sandbox.ok(&["run", "-d", "--name", "slow", "busybox", "sh", "-c", script]);
+    eventually("the trap", || sandbox.ok(&["logs", "slow"]) == "ready");
+    sandbox.ok(&["stop", "slow"]);
+    assert_eq!(sandbox.ok(&["inspect", "--format", "{{.State.ExitCode}}", "slow"]), "3");
 }
 
 #[test]

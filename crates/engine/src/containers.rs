@@ -8,6 +8,7 @@ pub(crate) mod boot;
 mod changes;
 mod commit;
 pub(crate) mod create;
+mod deaf;
 pub(crate) mod execs;
 pub(crate) mod files;
 pub(crate) mod health;

@@ -7,9 +7,9 @@ use conex_container::signals;
 use conex_container::state::State;
 use tokio::sync::watch;
 
-use crate::containers::Container;
 use crate::containers::removal::Unnamed;
 use crate::containers::task::{After, Order, View};
+use crate::containers::{Container, deaf};
 use crate::engine::{Engine, Waiting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::requests::{RemoveRequest, StopRequest, WaitCondition};
@@ -182,7 +182,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a container by its stop signal, or by SIGKILL after the grace period.
+    /// Ends a container by its stop signal, or by SIGKILL after the grace period. Where the signal has no effect and nobody asks for a
+    /// time to wait, SIGKILL comes at once.
     pub(crate) async fn stop_running(&self, container: &Container, request: &StopRequest, after: After) -> Result<()> {
         let config = &container.config;
         let signal = parse_signal(
@@ -201,10 +202,19 @@ impl Engine {
             wait_for_exit(&mut view, exits).await;
             return Ok(());
         };
-        if tokio::time::timeout(Duration::from_secs(grace), wait_for_exit(&mut view, exits))
-            .await
-            .is_err()
-        {
+        let pid = view.borrow().state.pid().filter(|_| request.timeout.is_none());
+        let in_vain = async {
+            match pid {
+                Some(pid) => deaf::drops(pid, signal).await,
+                None => std::future::pending().await,
+            }
+        };
+        let has_ended = tokio::select! {
+            () = wait_for_exit(&mut view, exits) => true,
+            () = tokio::time::sleep(Duration::from_secs(grace)) => false,
+            () = in_vain => false,
+        };
+        if !has_ended {
             let killed = container
                 .order(|reply| Order::Signal {
                     signal: KILL,
