@@ -185,7 +185,6 @@ fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
         ("StorageOpt", r#"{"size":"1G"}"#),
         ("UsernsMode", r#""container:x""#),
         ("Runtime", r#""crun""#),
-        ("Init", "true"),
         ("Cgroup", r#""container:x""#),
         ("BlkioWeight", "300"),
         ("BlkioWeightDevice", r#"[{"Path":"/dev/null","Weight":300}]"#),

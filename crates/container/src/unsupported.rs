@@ -37,7 +37,6 @@ pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
             "UsernsMode",
             "a user namespace mode",
         ),
-        (host.init == Some(true), "Init", "an init process"),
         (
             !matches!(host.runtime.as_str(), "" | "conex" | "runc"),
             "Runtime",

@@ -46,7 +46,6 @@ const NOT_YET: &[&str] = &[
     "http-proxy",
     "https-proxy",
     "icc",
-    "init",
     "init-path",
     "ip",
     "ip-forward",
@@ -74,7 +73,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 27] = [
+const HONOURED: [&str; 28] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -98,6 +97,7 @@ const HONOURED: [&str; 27] = [
     "health-on-failure",
     "log-driver",
     "log-opts",
+    "init",
     "live-restore",
     "shutdown-timeout",
     "storage-driver",
@@ -130,6 +130,7 @@ struct File {
     health_on_failure: Option<String>,
     log_driver: Option<String>,
     log_opts: BTreeMap<String, String>,
+    init: Option<bool>,
     live_restore: Option<bool>,
     shutdown_timeout: Option<i64>,
     storage_driver: Option<String>,
@@ -211,6 +212,7 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("max-layer-ratio", options.max_layer_ratio.is_some()),
         ("content-keep", options.content_keep.is_some()),
         ("health-on-failure", options.health_on_failure.is_some()),
+        ("init", options.init),
         ("live-restore", options.live_restore.is_some()),
         ("shutdown-timeout", options.shutdown_timeout.is_some()),
         ("storage-driver", options.storage_driver.is_some()),
@@ -257,6 +259,7 @@ fn fill(options: &mut Options, file: File) {
     options.max_layer_entries = options.max_layer_entries.or(file.max_layer_entries);
     options.max_layer_ratio = options.max_layer_ratio.or(file.max_layer_ratio);
     options.content_keep = options.content_keep.take().or(file.content_keep);
+    options.init |= file.init.unwrap_or(false);
     options.live_restore = options.live_restore.or(file.live_restore);
     options.shutdown_timeout = options.shutdown_timeout.or(file.shutdown_timeout);
     options.log_driver = options.log_driver.take().or(file.log_driver);

@@ -105,6 +105,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOW")]
     pub(crate) content_keep: Option<String>,
 
+    /// Give containers an init that do not say
+    #[arg(long)]
+    pub(crate) init: bool,
+
     /// Whether containers go on when the daemon ends [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) live_restore: Option<bool>,

@@ -137,10 +137,11 @@ impl Engine {
             http_proxy: facts::masked(&proxy("HTTP_PROXY").unwrap_or_default()),
             https_proxy: facts::masked(&proxy("HTTPS_PROXY").unwrap_or_default()),
             no_proxy: proxy("NO_PROXY").unwrap_or_default(),
-            // The runtime is of the engine's commit; neither containerd nor an init is there.
+            // Runtime and init are of the engine's commit; there is no containerd.
             runc_commit: commit(own.unwrap_or(NOT_AVAILABLE)),
             containerd_commit: commit(NOT_AVAILABLE),
-            init_commit: commit(NOT_AVAILABLE),
+            init_binary: "conex-init".to_owned(),
+            init_commit: commit(own.unwrap_or(NOT_AVAILABLE)),
             ..limits(&inner.host.limits)
         }
     }

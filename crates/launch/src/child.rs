@@ -39,6 +39,8 @@ pub(crate) struct Child<'a> {
     pub(crate) is_first: bool,
     /// Home of the user, once it is known.
     pub(crate) home: Option<String>,
+    /// What is to run the program, where it does not run by itself.
+    pub(crate) init: Option<OwnedFd>,
 }
 
 /// Why a step failed.
@@ -208,6 +210,10 @@ impl Child<'_> {
                     conex_sys::memfd::read(self.fd(*filter)?).map_err(Failure::on("read the seccomp filter"))?;
                 seccomp::install(&program, *flags).map_err(Failure::on("install the seccomp filter"))
             }
+            Step::Init => {
+                self.init = Some(conex_sys::init::sealed().map_err(Failure::on("make the init"))?);
+                Ok(())
+            }
             Step::Execute { argv, env } => self.execute(argv, env),
         }
     }
@@ -301,10 +307,16 @@ impl Child<'_> {
             env.push(format!("HOME={home}"));
         }
         let on = || Failure::on(format!("exec {name}"));
-        let (arguments, environment) = (
-            ExecStrings::new(argv).map_err(on())?,
-            ExecStrings::new(&env).map_err(on())?,
-        );
+        let environment = ExecStrings::new(&env).map_err(on())?;
+        if let Some(init) = &self.init {
+            // The init could tell of a missing program only by its status.
+            find(name, &env)?;
+            let words = ["conex-init", "--"].map(str::to_owned);
+            let arguments = ExecStrings::new(&[&words[..], argv].concat()).map_err(on())?;
+            let error = process::execute_fd(init.as_fd(), &arguments, &environment);
+            return Err(Failure::on("exec the init")(error));
+        }
+        let arguments = ExecStrings::new(argv).map_err(on())?;
         let mut outcome = io::Error::from(Errno::NOENT);
         for candidate in candidates(name, &env) {
             let Ok(path) = CString::new(candidate) else { continue };

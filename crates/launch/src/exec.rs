@@ -70,6 +70,7 @@ pub fn exec(
                 maker: conex_sys::path::Maker::default(),
                 is_first: false,
                 home: None,
+                init: None,
             };
             intermediate(&proof, child, (target, namespaces), &child_stdio, plan)
         }

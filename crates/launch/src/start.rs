@@ -118,6 +118,7 @@ fn launch(
                 maker: conex_sys::path::Maker::default(),
                 is_first: true,
                 home: None,
+                init: None,
             };
             child::run(child, &child_stdio, &plan.steps)
         }

@@ -49,6 +49,9 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
     steps.extend(rlimit_steps(&request.ulimits)?);
     steps.extend(oom_step(request.oom_score_adj)?);
     let sets = capability_sets(set, &request.facts);
+    if request.init {
+        steps.push(Step::Init);
+    }
     steps.extend(tail(&request.process, &request.hostname, sets, !request.privileged)?);
 
     Ok(InitPlan {

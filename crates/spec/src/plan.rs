@@ -210,6 +210,9 @@ pub enum Step {
         /// Flags of `SECCOMP_SET_MODE_FILTER`.
         flags: u32,
     },
+    /// Have `Execute` run the program by an init, which hands signals on to it and reaps orphans (`conex_sys::init`). It comes
+    /// before a filter, which may forbid memfd_create(2).
+    Init,
     /// `execve(2)`; the program is searched in the `PATH` of `env` when its name has no slash.
     Execute {
         /// Arguments; the first names the program.

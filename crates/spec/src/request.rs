@@ -25,6 +25,8 @@ pub struct ContainerPlanRequest {
     pub namespaces: NamespaceChoices,
     /// The process.
     pub process: ProcessRequest,
+    /// Whether an init is the first process, and the process its child (`--init`).
+    pub init: bool,
     /// Capabilities to add to Docker's default set, in any spelling (`--cap-add`).
     pub cap_add: Vec<String>,
     /// Capabilities to take away, in any spelling (`--cap-drop`).

@@ -224,6 +224,17 @@ fn the_order_of_the_steps_is_the_one_that_the_kernel_demands() {
 }
 
 #[test]
+fn an_init_is_made_ready_before_anything_may_forbid_it() {
+    let mut request = request();
+    assert!(!container_plan(&request).unwrap().steps.contains(&Step::Init));
+    request.init = true;
+    let steps = container_plan(&request).unwrap().steps;
+    let init = place(&steps, |step| *step == Step::Init);
+    assert!(init < place(&steps, |step| matches!(step, Step::Seccomp { .. })));
+    assert!(init < place(&steps, |step| matches!(step, Step::User(_))));
+}
+
+#[test]
 fn without_no_new_privileges_the_filter_comes_while_there_is_sys_admin() {
     let steps = container_plan(&request()).unwrap().steps;
     let filter = place(&steps, |step| matches!(step, Step::Seccomp { .. }));

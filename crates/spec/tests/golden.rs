@@ -31,6 +31,7 @@ fn container() -> ContainerPlanRequest {
     let file = |name: &str| MountRequest::bind(format!("{files}/{name}"), format!("/etc/{name}"));
     ContainerPlanRequest {
         facts: HostFacts::default(),
+        init: false,
         id: ID.to_string(),
         hostname: ID[..12].to_string(),
         domainname: String::new(),

@@ -8,6 +8,7 @@ pub mod capability;
 pub mod chroot;
 pub mod descriptor;
 pub mod failpoint;
+pub mod init;
 pub mod memfd;
 pub mod mount;
 pub mod mountns;

@@ -555,7 +555,7 @@ fn not_yet() -> Vec<Request> {
             "log-option",
             r#""LogConfig":{"Type":"json-file","Config":{"max-size":"10m"}}"#,
         ),
-        later("init", r#""Init":true"#),
+        host("init", r#""Init":true"#),
         later("blkio", r#""BlkioWeight":300"#),
         later(
             "blkio-device",

@@ -14,7 +14,8 @@ const OF_INFO: &[Difference] = &[
     ("GET /info", "/ID", "each engine has its own"),
     ("GET /info", "/Runtimes", "the runtime is our own"),
     ("GET /info", "/DefaultRuntime", "the runtime is our own"),
-    ("GET /info", "/InitBinary", "there is no init of the engine's yet"),
+    ("GET /info", "/InitBinary", "the init is our own"),
+    ("GET /info", "/InitCommit", "the init is our own"),
     (
         "GET /info",
         "/CDISpecDirs",

@@ -39,7 +39,6 @@ pub(crate) fn init_plan(
     let pid = namespaces::pid(engine, config, slots)?;
     let mut mounts = planned_mounts(engine, container, slots)?;
     mounts.extend(memory);
-    let paths = |paths: &Option<Vec<String>>| paths.as_ref().map(|paths| paths.iter().map(PathBuf::from).collect());
     let request = ContainerPlanRequest {
         facts: engine.host.facts.clone(),
         id: container.id.clone(),
@@ -67,6 +66,7 @@ pub(crate) fn init_plan(
             seccomp,
             no_new_privileges: options.no_new_privileges,
         },
+        init: host.init.unwrap_or(engine.settings.init),
         cap_add: host.cap_add.clone().unwrap_or_default(),
         cap_drop: host.cap_drop.clone().unwrap_or_default(),
         privileged: host.privileged,
@@ -76,8 +76,8 @@ pub(crate) fn init_plan(
         shm_size: u64::try_from(host.shm_size).ok().filter(|size| *size > 0),
         ulimits: ulimits(config),
         sysctls: host.sysctls.clone().unwrap_or_default(),
-        masked_paths: paths(&host.masked_paths),
-        readonly_paths: paths(&host.readonly_paths),
+        masked_paths: paths(host.masked_paths.as_ref()),
+        readonly_paths: paths(host.readonly_paths.as_ref()),
         devices: devices(config)?,
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
         mounts,
@@ -87,6 +87,10 @@ pub(crate) fn init_plan(
         hold: false,
     };
     container_plan(&request).map_err(invalid)
+}
+
+fn paths(paths: Option<&Vec<String>>) -> Option<Vec<PathBuf>> {
+    paths.map(|paths| paths.iter().map(PathBuf::from).collect())
 }
 
 /// What links tell, and what was asked for, which goes before it.

@@ -9,6 +9,7 @@ use conex_spec::{ContainerPlanRequest, HostFacts, NamespaceChoices, ProcessReque
 pub(crate) fn request() -> ContainerPlanRequest {
     ContainerPlanRequest {
         facts: HostFacts::default(),
+        init: false,
         id: "0123".to_string(),
         hostname: "box".to_string(),
         domainname: String::new(),
