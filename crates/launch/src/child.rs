@@ -262,24 +262,28 @@ impl Child<'_> {
     fn become_user(&mut self, user: &UserSpec) -> Result<(), Failure> {
         let account = account::look_up(user).map_err(|detail| Failure { errno: 0, detail })?;
         let failed = |errno: Errno| Failure::on(format!("become user {}:{}", account.uid, account.gid))(errno.into());
+        if !matches!(self.stdio, Stdio::Inherit) && account.uid != 0 {
+            // Whoever is not root any more cannot give anything away.
+            self.own_stdio(account.uid)?;
+        }
         let groups: Vec<Gid> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
         rustix::thread::set_thread_groups(&groups).map_err(failed)?;
         capability::keep_over_user_change().map_err(Failure::on("keep capabilities"))?;
         let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
         rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)?;
-        if !matches!(self.stdio, Stdio::Inherit) && account.uid != 0 {
-            self.own_stdio(account.uid)?;
-        }
         self.home = Some(account.home);
         Ok(())
     }
 
     /// Programs reopen `/dev/stdout` by its link in `/proc`, which asks for permission on the pipe or terminal itself.
     fn own_stdio(&self, uid: u32) -> Result<(), Failure> {
-        for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let own = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        // Without a pipe there it is the host's `/dev/null`.
+        let skipped = usize::from(matches!(self.stdio, Stdio::Pipes { stdin: false }));
+        for fd in own.into_iter().skip(skipped) {
             match rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None) {
-                // `/dev/null` on a read-only or foreign file system stays as it is.
+                // One who is not mapped is told of when he is to be become.
                 Ok(()) | Err(Errno::PERM | Errno::ROFS | Errno::INVAL) => {}
                 Err(errno) => return Err(Failure::on("give the standard descriptors to the user")(errno.into())),
             }
