@@ -31,6 +31,8 @@ pub(crate) struct Child<'a> {
     pub(crate) status: &'a Socket,
     /// What its terminal is like.
     pub(crate) stdio: Stdio,
+    /// Whether the parent has done what needs rights on the host (`UserNamespace`).
+    pub(crate) is_placed: bool,
     /// The new root, once it is attached; until then the root that was inherited.
     pub(crate) root: Option<OwnedFd>,
     /// Makes what the plan asks for below `/dev`.
@@ -45,8 +47,8 @@ pub(crate) struct Child<'a> {
 
 /// Why a step failed.
 pub(crate) struct Failure {
-    errno: i32,
-    detail: String,
+    pub(crate) errno: i32,
+    pub(crate) detail: String,
 }
 
 impl Failure {
@@ -103,7 +105,7 @@ impl Child<'_> {
         process::exit(code)
     }
 
-    fn fd(&self, slot: FdSlot) -> Result<BorrowedFd<'_>, Failure> {
+    pub(crate) fn fd(&self, slot: FdSlot) -> Result<BorrowedFd<'_>, Failure> {
         self.fds
             .get(usize::from(slot.0))
             .map(AsFd::as_fd)
@@ -131,6 +133,7 @@ impl Child<'_> {
                 rustix::thread::move_into_link_name_space(self.fd(*fd)?, Some(kind(*namespace)))
                     .map_err(|errno| Failure::on(format!("enter the {namespace:?} namespace"))(errno.into()))
             }
+            Step::JoinCgroup | Step::Rlimit { .. } | Step::OomScoreAdj(_) if self.is_placed => Ok(()),
             Step::JoinCgroup => self
                 .cgroup
                 .map_or(Ok(()), Cgroup::join)
@@ -185,9 +188,7 @@ impl Child<'_> {
             Step::ReadonlyPath(path) => mounts::readonly_path(self.root()?, path),
             Step::ReadonlyRoot => mounts::readonly_root(self.root()?),
             Step::Sysctl { name, value } => mounts::sysctl(self.root()?, name, value),
-            Step::Rlimit { name, soft, hard } => rlimit(name, *soft, *hard),
-            Step::OomScoreAdj(value) => fs::write("/proc/self/oom_score_adj", value.to_string())
-                .map_err(Failure::on(format!("write {value} to /proc/self/oom_score_adj"))),
+            Step::Rlimit { .. } | Step::OomScoreAdj(_) => limit(step),
             Step::Hold => self.hold(),
             Step::SessionKeyring(name) => session_keyring(name),
             Step::FindProgram { program, env } => find(program, env).map(|_| ()),
@@ -261,7 +262,14 @@ impl Child<'_> {
 
     fn become_user(&mut self, user: &UserSpec) -> Result<(), Failure> {
         let account = account::look_up(user).map_err(|detail| Failure { errno: 0, detail })?;
-        let failed = |errno: Errno| Failure::on(format!("become user {}:{}", account.uid, account.gid))(errno.into());
+        let failed = |errno: Errno| {
+            let why = match errno {
+                // No such id, or an id of all ones (setresuid(2), setgroups(2)).
+                Errno::INVAL => ": not all of its ids are mapped in the user namespace",
+                _ => "",
+            };
+            Failure::on(format!("become user {}:{}{why}", account.uid, account.gid))(errno.into())
+        };
         if !matches!(self.stdio, Stdio::Inherit) && account.uid != 0 {
             // Whoever is not root any more cannot give anything away.
             self.own_stdio(account.uid)?;
@@ -417,6 +425,16 @@ fn session_keyring(name: &str) -> Result<(), Failure> {
     let name = CString::new(name).map_err(|error| on()(error.into()))?;
     match conex_sys::process::join_session_keyring(&name) {
         Err(error) if !matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM)) => Err(on()(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Carries out the steps that set limits of the calling process, which its children have from it.
+pub(crate) fn limit(step: &Step) -> Result<(), Failure> {
+    match step {
+        Step::Rlimit { name, soft, hard } => rlimit(name, *soft, *hard),
+        Step::OomScoreAdj(value) => fs::write("/proc/self/oom_score_adj", value.to_string())
+            .map_err(Failure::on(format!("write {value} to /proc/self/oom_score_adj"))),
         _ => Ok(()),
     }
 }

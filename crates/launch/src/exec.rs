@@ -17,9 +17,11 @@ use conex_cgroup::Cgroup;
 use conex_spec::plan::ExecPlan;
 use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::{self, Socket};
+use conex_sys::userns::{self, IdMap, NEW_USER};
 
-use crate::child::{self, Child};
+use crate::child::{self, Child, Failure};
 use crate::error::StartError;
+use crate::mapped;
 use crate::start::{close, end, failed, settle};
 use crate::status::Report;
 use crate::stdio::{self, ChildStdio, ProcessStdio};
@@ -38,9 +40,6 @@ pub struct Execed {
 /// Mount, pid, network, IPC, UTS and cgroup namespaces; entering the one that one is in already is allowed.
 const NAMESPACES: i32 = 0x0002_0000 | 0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0200_0000;
 
-/// User namespace; entering one's own is an error (setns(2)).
-const USER_NAMESPACE: i32 = 0x1000_0000;
-
 /// Starts a process in the namespaces of `target`, the first process `pid`. On failure nothing is left.
 pub fn exec(
     plan: &ExecPlan,
@@ -53,11 +52,12 @@ pub fn exec(
     let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
     let (ours, theirs) = seqpacket::pair().map_err(parent("make the status socket"))?;
     let proof = SingleThreaded::verify().map_err(parent("clone"))?;
-    let namespaces = if same_user_namespace(pid) {
-        NAMESPACES
-    } else {
-        NAMESPACES | USER_NAMESPACE
-    };
+    let is_mapped = !same_user_namespace(pid);
+    if is_mapped {
+        IdMap::of_process(pid)
+            .and_then(|map| mapped::own(stdio.as_ref(), &map))
+            .map_err(parent("give the standard descriptors to the user"))?;
+    }
     match process::clone(&proof, &CloneRequest::default()).map_err(parent("clone"))? {
         Cloned::Child => {
             drop(ours);
@@ -66,13 +66,14 @@ pub fn exec(
                 cgroup,
                 status: &theirs,
                 stdio: plan.stdio,
+                is_placed: is_mapped,
                 root: None,
                 maker: conex_sys::path::Maker::default(),
                 is_first: false,
                 home: None,
                 init: None,
             };
-            intermediate(&proof, child, (target, namespaces), &child_stdio, plan)
+            intermediate(&proof, child, target, &child_stdio, plan)
         }
         Cloned::Parent { pidfd, .. } => {
             close((theirs, child_stdio));
@@ -95,6 +96,7 @@ pub fn exec(
     }
 }
 
+/// Whether a process is in the caller's user namespace; entering one's own is an error (setns(2)).
 fn same_user_namespace(pid: i32) -> bool {
     let link = |of: &str| fs::read_link(format!("/proc/{of}/ns/user")).ok();
     link("self") == link(&pid.to_string())
@@ -103,41 +105,47 @@ fn same_user_namespace(pid: i32) -> bool {
 fn intermediate(
     proof: &SingleThreaded,
     child: Child<'_>,
-    (target, namespaces): (BorrowedFd<'_>, i32),
+    target: BorrowedFd<'_>,
     stdio: &ChildStdio,
     plan: &ExecPlan,
 ) -> ! {
     let joined = child.cgroup.map_or(Ok(()), Cgroup::join);
-    let made = joined
-        .and_then(|()| process::enter_namespaces(target, namespaces))
-        .and_then(|()| {
-            process::clone(
-                proof,
-                &CloneRequest {
-                    sibling: true,
-                    ..CloneRequest::default()
-                },
-            )
-        });
+    if child.is_placed
+        && let Err((step, failure)) = mapped::outside(&plan.steps)
+    {
+        fail(&child, step, failure);
+    }
+    let made = joined.and_then(|()| enter(target, child.is_placed)).and_then(|()| {
+        process::clone(
+            proof,
+            &CloneRequest {
+                sibling: true,
+                ..CloneRequest::default()
+            },
+        )
+    });
     match made {
         Ok(Cloned::Child) => child::run(child, stdio, &plan.steps),
         Ok(Cloned::Parent { pid, pidfd }) => {
             let told = Report::Process { pid }.send(child.status, Some(&pidfd));
             process::exit(i32::from(told.is_err()))
         }
-        Err(error) => {
-            let errno = error.raw_os_error().unwrap_or(0);
-            let detail = "enter the container".to_owned();
-            // Without a listener the exit code has to do.
-            let _ = Report::Failed {
-                step: None,
-                errno,
-                detail,
-            }
-            .send(child.status, None);
-            process::exit(1)
-        }
+        Err(error) => fail(&child, None, Failure::on("enter the container")(error)),
     }
+}
+
+fn enter(target: BorrowedFd<'_>, is_mapped: bool) -> io::Result<()> {
+    if !is_mapped {
+        return process::enter_namespaces(target, NAMESPACES);
+    }
+    process::enter_namespaces(target, NAMESPACES | NEW_USER)?;
+    userns::become_root()
+}
+
+fn fail(child: &Child<'_>, step: Option<usize>, Failure { errno, detail }: Failure) -> ! {
+    // Without a listener the exit code has to do.
+    let _ = Report::Failed { step, errno, detail }.send(child.status, None);
+    process::exit(1)
 }
 
 type Process = (i32, OwnedFd);

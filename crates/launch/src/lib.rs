@@ -13,6 +13,7 @@ mod account;
 mod child;
 mod error;
 mod exec;
+mod mapped;
 mod mounts;
 mod start;
 mod status;

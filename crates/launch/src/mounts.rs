@@ -23,6 +23,8 @@ pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Pa
                 return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
             };
             mount::attach_at(detached, at).map_err(on())?;
+            // A working directory stays below what is mounted on it.
+            return path::open_in(detached, Path::new("."), OFlags::PATH | OFlags::DIRECTORY).map_err(on());
         }
         Root::Overlay {
             base,
@@ -221,7 +223,8 @@ pub(crate) fn device(root: BorrowedFd<'_>, maker: &mut Maker, device: &Device) -
     };
     match maker.device(root, &device.target, &node) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let source = path::open_place(&device.target).map_err(on())?;
+            let source = device.source.as_deref().unwrap_or(&device.target);
+            let source = path::open_place(source).map_err(on())?;
             let place = path::make_file_in(root, &device.target).map_err(on())?;
             let tree = mount::clone_tree(source.as_fd(), false).map_err(on())?;
             mount::attach(tree.as_fd(), place.as_fd()).map_err(on())

@@ -13,6 +13,7 @@ use rustix::thread::LinkNameSpaceType;
 
 use crate::child::{self, Child};
 use crate::error::StartError;
+use crate::mapped::{self, Making};
 use crate::status::Report;
 use crate::stdio::{self, ChildStdio, ProcessStdio};
 
@@ -100,41 +101,50 @@ fn launch(
     let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
     let (ours, theirs) = seqpacket::pair().map_err(parent("make the status socket"))?;
     let proof = SingleThreaded::verify().map_err(parent("clone"))?;
-    let request = CloneRequest {
-        namespaces: flags(&plan.namespaces),
-        cgroup: cgroup.and_then(Cgroup::clone_into),
-        sibling: false,
+    let child = Child {
+        fds,
+        cgroup: join_by_step(cgroup),
+        status: &theirs,
+        stdio: plan.stdio,
+        is_placed: plan.user_namespace.is_some(),
+        root: None,
+        maker: conex_sys::path::Maker::default(),
+        is_first: true,
+        home: None,
+        init: None,
     };
-    let cloned = clone_there(&proof, &request, plan.pid_namespace, fds)?;
-    match cloned {
-        Cloned::Child => {
-            drop(ours);
-            let child = Child {
-                fds,
-                cgroup: join_by_step(cgroup),
-                status: &theirs,
-                stdio: plan.stdio,
-                root: None,
-                maker: conex_sys::path::Maker::default(),
-                is_first: true,
-                home: None,
-                init: None,
-            };
-            child::run(child, &child_stdio, &plan.steps)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            drop((theirs, child_stdio));
-            match follow(&ours, pid, plan, held) {
-                Ok(master) => Ok(Launched {
-                    pid,
-                    pidfd,
-                    stdio: settle(stdio, master)?,
-                }),
-                Err(error) => {
-                    end(&pidfd);
-                    Err(error)
-                }
+    let (pid, pidfd, ours) = if plan.user_namespace.is_some() {
+        let making = Making {
+            plan,
+            namespaces: flags(&plan.namespaces),
+        };
+        let (pid, pidfd, ours) = mapped::clone(&proof, &making, child, ours, &child_stdio)?;
+        mapped::place((pid, &pidfd), cgroup, stdio.as_ref(), &ours)?;
+        (pid, pidfd, ours)
+    } else {
+        let request = CloneRequest {
+            namespaces: flags(&plan.namespaces),
+            cgroup: cgroup.and_then(Cgroup::clone_into),
+            sibling: false,
+        };
+        match clone_there(&proof, &request, plan.pid_namespace, fds)? {
+            Cloned::Child => {
+                drop(ours);
+                child::run(child, &child_stdio, &plan.steps)
             }
+            Cloned::Parent { pid, pidfd } => (pid, pidfd, ours),
+        }
+    };
+    drop((theirs, child_stdio));
+    match follow(&ours, pid, plan, held) {
+        Ok(master) => Ok(Launched {
+            pid,
+            pidfd,
+            stdio: settle(stdio, master)?,
+        }),
+        Err(error) => {
+            end(&pidfd);
+            Err(error)
         }
     }
 }

@@ -26,6 +26,11 @@ fn main() -> ExitCode {
             let packed = conex_log::pack(Path::new(&path));
             done(packed.map_err(|error| format!("compress {path}: {error}")))
         }
+        // Started by the daemon, which maps ids and takes the namespaces.
+        (Some("namespaces"), user) => {
+            let made = conex_sys::userns::unshare_and_wait(user.as_deref().map(Path::new));
+            done(made.map_err(|error| format!("make a user namespace: {error}")))
+        }
         (Some("--version"), None) => {
             println!("conex-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

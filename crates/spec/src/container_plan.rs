@@ -11,6 +11,7 @@ use crate::limits::{OwnNamespaces, rlimit_steps, validate_sysctls};
 use crate::mount_options;
 use crate::plan::{
     CgroupPlan, DeviceRule, InitPlan, Mount, MountAttributes, MountSource, Namespace, Propagation, Stdio, Step,
+    UserNamespace,
 };
 use crate::process::{capability_sets, oom_step, session_steps, tail};
 use crate::request::{ContainerPlanRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts};
@@ -60,6 +61,10 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
             NamespaceChoice::Enter(fd) => Some(fd),
             NamespaceChoice::New | NamespaceChoice::Host => None,
         },
+        user_namespace: request.user_namespace.map(|fd| UserNamespace {
+            fd,
+            directory: request.root_mount_point.clone(),
+        }),
         cgroup: Some(cgroup(request)?),
         stdio: request.process.stdio,
         steps,
@@ -131,7 +136,11 @@ fn root_steps(request: &ContainerPlanRequest, mounts: &[Mount]) -> [Step; 2] {
         Step::SetPropagation(propagation),
         Step::AttachRoot {
             root: request.root.clone(),
-            at: request.root_mount_point.clone(),
+            // The process of a user namespace stands there and may not know the way.
+            at: match request.user_namespace {
+                Some(_) => PathBuf::from("."),
+                None => request.root_mount_point.clone(),
+            },
         },
     ]
 }
@@ -157,7 +166,9 @@ fn all_mounts(request: &ContainerPlanRequest) -> Result<Vec<Mount>> {
             });
         }
     }
-    if wanted.iter().any(|mount| mount.propagation == Some(Propagation::Slave)) {
+    // What was cloned outside of the container's mount namespace still shares its mounts with the host's.
+    let cloned_outside = request.user_namespace.is_some();
+    if cloned_outside || wanted.iter().any(|mount| mount.propagation == Some(Propagation::Slave)) {
         for mount in wanted.iter_mut().filter(|mount| is_bind(mount)) {
             mount.propagation = mount.propagation.or(Some(Propagation::Private));
         }
@@ -294,7 +305,8 @@ fn hardening_steps(request: &ContainerPlanRequest) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Docker lets every user of a container with its own network bind low ports and send echo requests.
+/// Docker lets every user of a container with its own network bind low ports and send echo requests, but for the latter in a
+/// user namespace: the kernel refuses groups that are not mapped.
 const NETWORK_SYSCTLS: [(&str, &str); 2] = [
     ("net.ipv4.ip_unprivileged_port_start", "0"),
     ("net.ipv4.ping_group_range", "0 2147483647"),
@@ -310,7 +322,8 @@ fn sysctl_steps(request: &ContainerPlanRequest) -> Result<Vec<Step>> {
     validate_sysctls(&request.sysctls, own)?;
     let mut values = request.sysctls.clone();
     if own.network {
-        for (name, value) in NETWORK_SYSCTLS {
+        let given = if request.user_namespace.is_some() { 1 } else { 2 };
+        for (name, value) in NETWORK_SYSCTLS.into_iter().take(given) {
             values.entry(name.to_string()).or_insert_with(|| value.to_string());
         }
     }

@@ -172,6 +172,7 @@ pub(crate) fn devices() -> Vec<Device> {
             mode: 0o666,
             uid: 0,
             gid: 0,
+            source: None,
         })
         .collect()
 }

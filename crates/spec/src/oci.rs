@@ -135,6 +135,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     let plan = InitPlan {
         // The runtime enters it itself, by its path.
         pid_namespace: None,
+        user_namespace: None,
         namespaces: namespaces.new,
         cgroup: Some(cgroup),
         stdio: process::stdio(process),

@@ -56,12 +56,27 @@ pub struct InitPlan {
     /// is the parent's part and no step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid_namespace: Option<FdSlot>,
+    /// The existing user namespace that the process is made in, as its root; `None` leaves it in its parent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_namespace: Option<UserNamespace>,
     /// The cgroup that the parent makes before, and removes after, the process; `None` leaves it where its parent is.
     pub cgroup: Option<CgroupPlan>,
     /// Standard input, output and error.
     pub stdio: Stdio,
     /// What the child does, in order; the last is `Step::Execute`.
     pub steps: Vec<Step>,
+}
+
+/// A user namespace to make a process in. New namespaces of the process belong to it.
+///
+/// What needs rights on the host is the parent's part: it places the process in its cgroup, and `Step::JoinCgroup`,
+/// `Step::Rlimit` and `Step::OomScoreAdj` are done when the steps begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    /// The namespace; it maps an id 0 of users and one of groups.
+    pub fd: FdSlot,
+    /// Directory of the host in which the process begins, whether or not its user could reach it by name.
+    pub directory: PathBuf,
 }
 
 /// Everything that a process started later in a running container does, in order.
@@ -343,6 +358,9 @@ pub struct Device {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// The host's node, which is bound where none can be made; `None` where it is called as in the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
 }
 
 /// Who a process runs as.

@@ -23,6 +23,9 @@ pub struct ContainerPlanRequest {
     pub root_mount_point: PathBuf,
     /// Namespaces.
     pub namespaces: NamespaceChoices,
+    /// The user namespace whose root the container's is, `None` for the host's. Binds of the host are to be detached mounts
+    /// then: the process could not reach their paths.
+    pub user_namespace: Option<FdSlot>,
     /// The process.
     pub process: ProcessRequest,
     /// Whether an init is the first process, and the process its child (`--init`).

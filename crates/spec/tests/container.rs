@@ -271,6 +271,7 @@ fn paths_that_the_kernel_lacks_are_left_out() {
 fn a_device_is_made_and_permitted() {
     let mut request = request();
     let device = Device {
+        source: None,
         target: PathBuf::from("/dev/fuse"),
         kind: 'c',
         major: 10,

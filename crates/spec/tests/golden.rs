@@ -30,6 +30,7 @@ fn container() -> ContainerPlanRequest {
     let files = format!("/var/lib/conex/containers/{ID}");
     let file = |name: &str| MountRequest::bind(format!("{files}/{name}"), format!("/etc/{name}"));
     ContainerPlanRequest {
+        user_namespace: None,
         facts: HostFacts::default(),
         init: false,
         id: ID.to_string(),

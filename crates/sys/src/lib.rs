@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod seqpacket;
 pub mod signal;
 pub mod tree;
+pub mod userns;
 
 /// An error's text as clients know it: in lower case and without Rust's suffix.
 #[must_use]

@@ -94,13 +94,50 @@ pub fn overlay_detached(overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
         rustix::mount::fsconfig_set_string(&context, "upperdir", upper)?;
         rustix::mount::fsconfig_set_string(&context, "workdir", work)?;
     }
+    finish_overlay(
+        &context,
+        if overlay.volatile {
+            Durability::Volatile
+        } else {
+            Durability::Durable
+        },
+    )
+}
+
+/// As `overlay_detached`, of layers that are given as mounts; needs layers by descriptor (kernel 6.13), and `lower` with one
+/// at least.
+pub fn overlay_of_mounts(
+    lower: &[OwnedFd],
+    (upper, work): (&Path, &Path),
+    durability: Durability,
+) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", "overlay")?;
+    for lower in lower {
+        rustix::mount::fsconfig_set_fd(&context, "lowerdir+", lower.as_fd())?;
+    }
+    rustix::mount::fsconfig_set_string(&context, "upperdir", upper)?;
+    rustix::mount::fsconfig_set_string(&context, "workdir", work)?;
+    finish_overlay(&context, durability)
+}
+
+/// What becomes of an overlay's writes at a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// They are synced as any file's are.
+    Durable,
+    /// `volatile`: nothing is synced.
+    Volatile,
+}
+
+fn finish_overlay(context: &OwnedFd, durability: Durability) -> io::Result<OwnedFd> {
     for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] {
-        rustix::mount::fsconfig_set_string(&context, key, value)?;
+        rustix::mount::fsconfig_set_string(context, key, value)?;
     }
-    if overlay.volatile {
-        rustix::mount::fsconfig_set_flag(&context, "volatile")?;
+    if durability == Durability::Volatile {
+        rustix::mount::fsconfig_set_flag(context, "volatile")?;
     }
-    finish(&context, Attributes::default())
+    finish(context, Attributes::default())
 }
 
 /// Mounts an overlay by mount(2). Its names are relative to `base`, which becomes the working directory: that keeps them
@@ -186,6 +223,25 @@ pub fn set_attributes(
         propagation: propagation.map_or(0, |flags| u64::from(flags.bits())),
         userns_fd: 0,
     };
+    set(mount, &attr, recursive)
+}
+
+/// `MOUNT_ATTR_IDMAP` (mount_setattr(2)).
+const ID_MAP: u64 = 0x0010_0000;
+
+/// Lets a detached mount show its files with the ids that a user namespace maps theirs to (mount_setattr(2), "ID-mapped
+/// mounts"). The file system must be able to (`FS_ALLOW_IDMAP`), else it is `InvalidInput`.
+pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        set: ID_MAP,
+        clear: 0,
+        propagation: 0,
+        userns_fd: u64::from(namespace.as_raw_fd().unsigned_abs()),
+    };
+    set(mount, &attr, false)
+}
+
+fn set(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is the empty C string, `attr` is a mount_attr of the size that is passed and lives across the call.
     let result = unsafe {
@@ -194,7 +250,7 @@ pub fn set_attributes(
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };

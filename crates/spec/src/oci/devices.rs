@@ -39,6 +39,7 @@ fn device(device: &LinuxDevice) -> Result<Device> {
         })
     };
     Ok(Device {
+        source: None,
         target: device.path().clone(),
         kind: kind(device.typ()),
         major: number(device.major())?,

@@ -8,6 +8,7 @@ use conex_spec::{ContainerPlanRequest, HostFacts, NamespaceChoices, ProcessReque
 /// A container with all defaults.
 pub(crate) fn request() -> ContainerPlanRequest {
     ContainerPlanRequest {
+        user_namespace: None,
         facts: HostFacts::default(),
         init: false,
         id: "0123".to_string(),

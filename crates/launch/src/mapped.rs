@@ -1,0 +1,158 @@
+//! Making a first process in a user namespace.
+//!
+//! ```text
+//!   caller ---- clone ----> intermediate: limits, directory, user namespace, its root
+//!      |                        |--- clone3(CLONE_PARENT | CLONE_NEW*) ---> process: waits
+//!      | <- {pid} + pidfd ------|  exits                                       |
+//!      | reaps it, places the process in its cgroup, owns its pipes            |
+//!      | -- go --------------------------------------------------------------> steps, execve
+//! ```
+//!
+//! The intermediate is needed because namespaces belong to the user namespace of whoever makes them (namespaces(7)), and
+//! because nobody comes back from one (setns(2)). It has the host's rights until it enters, and nothing of the container's
+//! is executed before its child has given up the rest.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use conex_cgroup::Cgroup;
+use conex_spec::plan::{InitPlan, Step, UserNamespace};
+use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
+use conex_sys::seqpacket::Socket;
+use conex_sys::userns::{self, IdMap};
+use rustix::fs::{Gid, Uid};
+use rustix::thread::LinkNameSpaceType;
+
+use crate::child::{self, Child, Failure};
+use crate::error::StartError;
+use crate::start::{end, failed};
+use crate::status::Report;
+use crate::stdio::{ChildStdio, ProcessStdio};
+
+/// What goes from the caller to the process.
+pub(crate) struct Making<'a> {
+    /// The plan.
+    pub(crate) plan: &'a InitPlan,
+    /// `CLONE_NEW*` bits of the namespaces that are made.
+    pub(crate) namespaces: u64,
+}
+
+/// Makes the process; it waits until `place` lets it go.
+pub(crate) fn clone(
+    proof: &SingleThreaded,
+    making: &Making<'_>,
+    child: Child<'_>,
+    ours: Socket,
+    stdio: &ChildStdio,
+) -> Result<(i32, OwnedFd, Socket), StartError> {
+    let parent = |operation: &'static str| move |error: std::io::Error| StartError::of_parent(operation, &error);
+    match process::clone(proof, &CloneRequest::default()).map_err(parent("clone"))? {
+        Cloned::Child => {
+            // Held here, the end of the caller would not be seen.
+            drop(ours);
+            intermediate(proof, making, child, stdio)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            let told = Report::receive(&ours).map_err(parent("listen to the process"));
+            process::wait(pidfd.as_fd()).map_err(parent("wait for the intermediate process"))?;
+            match told? {
+                Some((Report::Process { pid }, Some(pidfd))) => Ok((pid, pidfd, ours)),
+                Some((Report::Failed { step, errno, detail }, _)) => {
+                    Err(failed(&making.plan.steps, step, errno, &detail))
+                }
+                _ => Err(StartError {
+                    reason: crate::Reason::Other,
+                    errno: 0,
+                    message: "the intermediate process was lost".into(),
+                }),
+            }
+        }
+    }
+}
+
+/// Does what the process has no rights to do itself, and lets it go.
+pub(crate) fn place(
+    (pid, pidfd): (i32, &OwnedFd),
+    cgroup: Option<&Cgroup>,
+    stdio: Option<&ProcessStdio>,
+    ours: &Socket,
+) -> Result<(), StartError> {
+    let parent = |operation: &'static str| move |error: std::io::Error| StartError::of_parent(operation, &error);
+    let placed = cgroup
+        .map_or(Ok(()), |cgroup| cgroup.place(pid))
+        .map_err(parent("join the cgroup"))
+        .and_then(|()| IdMap::of_process(pid).map_err(parent("read the user namespace's ids")))
+        .and_then(|map| own(stdio, &map).map_err(parent("give the standard descriptors to the user")))
+        .and_then(|()| ours.send(b"go", &[]).map_err(parent("let the process go on")));
+    placed.inspect_err(|_| end(pidfd))
+}
+
+/// Gives pipes to root of a user namespace: programs reopen `/dev/stdout` by its link in `/proc`, which asks for permission
+/// on the pipe itself.
+pub(crate) fn own(stdio: Option<&ProcessStdio>, map: &IdMap) -> std::io::Result<()> {
+    let Some(ProcessStdio::Pipes { stdin, stdout, stderr }) = stdio else {
+        return Ok(());
+    };
+    let Some((uid, gid)) = map.outside((0, 0)) else {
+        return Ok(());
+    };
+    for pipe in stdin.iter().chain([stdout, stderr]) {
+        rustix::fs::fchown(pipe, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    Ok(())
+}
+
+fn intermediate(proof: &SingleThreaded, making: &Making<'_>, child: Child<'_>, stdio: &ChildStdio) -> ! {
+    let made = outside(&making.plan.steps)
+        .and_then(|()| enter(making.plan, &child).map_err(|failure| (None, failure)))
+        .and_then(|()| {
+            let request = CloneRequest {
+                namespaces: making.namespaces,
+                sibling: true,
+                ..CloneRequest::default()
+            };
+            process::clone(proof, &request).map_err(|error| (None, Failure::on("clone")(error)))
+        });
+    match made {
+        Ok(Cloned::Child) => match child.status.receive() {
+            Ok(Some(_)) => child::run(child, stdio, &making.plan.steps),
+            // The caller has given it up.
+            _ => process::exit(1),
+        },
+        Ok(Cloned::Parent { pid, pidfd }) => {
+            let told = Report::Process { pid }.send(child.status, Some(&pidfd));
+            process::exit(i32::from(told.is_err()))
+        }
+        Err((step, Failure { errno, detail })) => {
+            // Without a listener the exit code has to do.
+            let _ = Report::Failed { step, errno, detail }.send(child.status, None);
+            process::exit(1)
+        }
+    }
+}
+
+/// Sets the limits of this process and its children, with the host's rights.
+pub(crate) fn outside(steps: &[Step]) -> Result<(), (Option<usize>, Failure)> {
+    for (index, step) in steps.iter().enumerate() {
+        child::limit(step).map_err(|failure| (Some(index), failure))?;
+    }
+    Ok(())
+}
+
+fn enter(plan: &InitPlan, child: &Child<'_>) -> Result<(), Failure> {
+    let Some(UserNamespace { fd, directory }) = &plan.user_namespace else {
+        return Ok(());
+    };
+    rustix::process::chdir(directory)
+        .map_err(|errno| Failure::on(format!("chdir to {}", directory.display()))(errno.into()))?;
+    let join = |fd: BorrowedFd<'_>, kind| {
+        rustix::thread::move_into_link_name_space(fd, Some(kind))
+            .map_err(|errno| Failure::on(format!("enter the {kind:?} namespace"))(errno.into()))
+    };
+    join(child.fd(*fd)?, LinkNameSpaceType::User)?;
+    userns::become_root().map_err(Failure::on("become root of the user namespace"))?;
+    match plan.pid_namespace {
+        // Its children are in it.
+        Some(slot) => join(child.fd(slot)?, LinkNameSpaceType::ProcessID),
+        None => Ok(()),
+    }
+}
