@@ -74,6 +74,16 @@ fn decompression(error: &io::Error) -> String {
 /// A layer cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
+    /// A member's owner has no id in the user namespace that it is unpacked for.
+    #[error("{path}: user {uid} and group {gid} are not both mapped in the user namespace")]
+    Owner {
+        /// Its name.
+        path: String,
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

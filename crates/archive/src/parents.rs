@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use crate::error::{ExtractError, text, write};
@@ -29,6 +29,8 @@ pub(crate) struct Parents<'a> {
     linked: bool,
     /// Directories that were made because a member below them came before they did, or without them.
     implied: Notes<Noted>,
+    /// To whom they belong, where it is not root.
+    owner: Option<(u32, u32)>,
 }
 
 /// Bytes that implied directories' paths may take.
@@ -42,7 +44,13 @@ impl<'a> Parents<'a> {
             deep: None,
             linked: false,
             implied: Notes::new(MOST_IMPLIED),
+            owner: None,
         }
+    }
+
+    /// Gives directories that are implied to somebody.
+    pub(crate) fn owned_by(self, owner: Option<(u32, u32)>) -> Self {
+        Self { owner, ..self }
     }
 
     /// The root itself.
@@ -68,6 +76,11 @@ impl<'a> Parents<'a> {
             let (opened, step) = step(self.root, above, &path[..=depth])?;
             self.linked |= step == Step::Linked;
             if step == Step::Made {
+                if let Some((uid, gid)) = self.owner {
+                    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                    rustix::fs::chownat(&opened, "", uid, gid, AtFlags::EMPTY_PATH)
+                        .map_err(write("set the owner of", &path[..=depth].join(&b'/')))?;
+                }
                 self.implied.put(path[..=depth].join(&b'/'), Noted)?;
             }
             if depth < DEEPEST {

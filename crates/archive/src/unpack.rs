@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use conex_sys::userns::IdMap;
+
 use crate::entry::{Entry, Kind};
 use crate::error::{ExtractError, text, write};
 use crate::name::clean;
@@ -23,6 +25,8 @@ use crate::reader::TarReader;
 pub struct Unpacking {
     /// Everything belongs to this user and group; else to whom the archive says.
     pub owner: Option<(u32, u32)>,
+    /// The user namespace whose ids `owner` and the archive have; else the host's.
+    pub map: Option<IdMap>,
     /// A directory is not replaced by something else, nor something else by a directory.
     pub keep_kinds: bool,
     /// What errors call the directory.
@@ -33,7 +37,7 @@ pub struct Unpacking {
 pub fn unpack(archive: impl BufRead, directory: BorrowedFd<'_>, how: &Unpacking) -> Result<(), ExtractError> {
     let mut unpacker = Unpacker {
         archive: TarReader::new(archive),
-        parents: Parents::new(directory),
+        parents: Parents::new(directory).owned_by(how.map.as_ref().and_then(|map| map.outside((0, 0)))),
         defaults: Defaults::probe(),
         times: Times::new(),
         how,
@@ -41,6 +45,14 @@ pub fn unpack(archive: impl BufRead, directory: BorrowedFd<'_>, how: &Unpacking)
     while let Some(mut entry) = unpacker.archive.next_entry()? {
         if let Some((uid, gid)) = how.owner {
             (entry.uid, entry.gid) = (uid, gid);
+        }
+        if let Some(map) = &how.map {
+            let owner = map.outside((entry.uid, entry.gid));
+            (entry.uid, entry.gid) = owner.ok_or_else(|| ExtractError::Owner {
+                path: text(&entry.path),
+                uid: entry.uid,
+                gid: entry.gid,
+            })?;
         }
         unpacker.member(&entry)?;
     }

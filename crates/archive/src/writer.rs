@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use conex_sys::userns::IdMap;
+
 use crate::entry::{Entry, Kind};
 use crate::header::BLOCK;
 
@@ -19,6 +21,7 @@ const CHUNK: usize = 128 * 1024;
 pub struct TarWriter<W> {
     output: W,
     buffer: Vec<u8>,
+    map: Option<IdMap>,
 }
 
 impl<W: Write> TarWriter<W> {
@@ -27,7 +30,14 @@ impl<W: Write> TarWriter<W> {
         Self {
             output,
             buffer: Vec::new(),
+            map: None,
         }
+    }
+
+    /// Writes owners as they are in a user namespace.
+    #[must_use]
+    pub fn with_map(self, map: Option<IdMap>) -> Self {
+        Self { map, ..self }
     }
 
     /// Writes a member that has no contents.
@@ -86,6 +96,8 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn header(&mut self, entry: &Entry) -> io::Result<()> {
+        let mapped = self.mapped(entry);
+        let entry = mapped.as_ref().unwrap_or(entry);
         let records = records(entry);
         if !records.is_empty() {
             let extension = Entry {
@@ -107,6 +119,16 @@ impl<W: Write> TarWriter<W> {
             self.pad(records.len() as u64)?;
         }
         self.output.write_all(&block(entry, flag(entry.kind)))
+    }
+
+    /// The member with its owner as it is in the user namespace.
+    fn mapped(&self, entry: &Entry) -> Option<Entry> {
+        let (uid, gid) = self.map.as_ref()?.inside((entry.uid, entry.gid));
+        Some(Entry {
+            uid,
+            gid,
+            ..entry.clone()
+        })
     }
 }
 

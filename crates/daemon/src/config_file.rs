@@ -102,6 +102,7 @@ const HONOURED: [&str; 28] = [
     "shutdown-timeout",
     "storage-driver",
     "storage-opts",
+    "userns-remap",
 ];
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,6 +136,7 @@ struct File {
     shutdown_timeout: Option<i64>,
     storage_driver: Option<String>,
     storage_opts: Vec<String>,
+    userns_remap: Option<String>,
 }
 
 /// Reads the file, if there is one, and fills what the flags leave open.
@@ -217,6 +219,7 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("shutdown-timeout", options.shutdown_timeout.is_some()),
         ("storage-driver", options.storage_driver.is_some()),
         ("storage-opts", !options.storage_opts.is_empty()),
+        ("userns-remap", options.userns_remap.is_some()),
         ("log-driver", options.log_driver.is_some()),
         ("log-opts", !options.log_opts.is_empty()),
     ];
@@ -244,6 +247,7 @@ fn fill(options: &mut Options, file: File) {
     options.default_cgroupns_mode = options.default_cgroupns_mode.take().or(file.default_cgroupns_mode);
     options.storage_driver = options.storage_driver.take().or(file.storage_driver);
     options.storage_opts.extend(file.storage_opts);
+    options.userns_remap = options.userns_remap.take().or(file.userns_remap);
     options.bridge = options.bridge.take().or(file.bridge);
     options.bip = options.bip.take().or(file.bip);
     options.debug |= file.debug.unwrap_or(false);

@@ -5,6 +5,7 @@
 mod config_file;
 mod forward;
 mod options;
+mod remap;
 mod shutdown;
 mod sockets;
 mod start;

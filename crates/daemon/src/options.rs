@@ -61,6 +61,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MODE")]
     pub(crate) default_cgroupns_mode: Option<String>,
 
+    /// User, or user:group, whose subordinate ids containers have on the host; "default" is dockremap
+    #[arg(long, value_name = "USER")]
+    pub(crate) userns_remap: Option<String>,
+
     /// Bridge that containers are connected to; "none" makes none
     #[arg(short, long, value_name = "NAME")]
     pub(crate) bridge: Option<String>,

@@ -5,12 +5,13 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, Keep, Limits, LogConfig, NamespaceDefaults, OnFailure, Settings, Storage};
+use conex_engine::{Build, Engine, IdMap, Keep, Limits, LogConfig, NamespaceDefaults, OnFailure, Settings, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config_file;
 use crate::options::{CalledAs, Options};
+use crate::remap::Accounts;
 use crate::shutdown;
 use crate::sockets::{self, Host, Listener};
 
@@ -33,6 +34,9 @@ pub(crate) fn run(options: Options) -> Result<()> {
         rustix::process::setsid().context("leave the caller's session")?;
     }
     start_log(&options, &settings)?;
+    if settings.user_map.is_none() && options.userns_remap.as_deref().is_some_and(|user| !user.is_empty()) {
+        tracing::warn!("User namespaces: root cannot be remapped with itself; user namespaces are OFF");
+    }
     let pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -92,6 +96,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             options.default_ipc_mode.as_deref(),
             options.default_cgroupns_mode.as_deref(),
         )?,
+        user_map: user_map(options.userns_remap.as_deref())?,
         shim: find_shim()?,
         hosts,
         debug: options.debug,
@@ -100,6 +105,14 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             time: BUILD_TIME.unwrap_or_default().to_owned(),
         },
     })
+}
+
+/// The ids that containers have on the host; nobody's where nothing is to be mapped, as in Docker.
+fn user_map(specification: Option<&str>) -> Result<Option<IdMap>> {
+    match specification {
+        None | Some("") => Ok(None),
+        Some(specification) => Accounts::of_host().map_of(specification),
+    }
 }
 
 /// What layers of strangers may come to; zero is no bound.

@@ -19,7 +19,7 @@ pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod list;
 pub(crate) mod logs;
-mod namespaces;
+pub(crate) mod namespaces;
 pub(crate) mod networks;
 pub(crate) mod pause;
 pub(crate) mod plan;
@@ -43,6 +43,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use conex_container::Config;
+use conex_sys::userns::IdMap;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::containers::task::{Order, Reply, View};
@@ -63,6 +64,8 @@ pub(crate) struct Container {
     pub(crate) image: String,
     /// What was asked for, merged with the image.
     pub(crate) config: Config,
+    /// The ids that its user namespace maps; `None` where it is the host's.
+    pub(crate) map: Option<IdMap>,
     view: watch::Receiver<View>,
     orders: mpsc::UnboundedSender<Order>,
     /// Clients that were told that they may attach and whose connections are still on their way.
@@ -100,6 +103,7 @@ impl Container {
             created: record.created,
             image: record.image,
             config: record.config,
+            map: record.map.map(IdMap::from),
             view,
             orders,
             arriving: Count::default(),

@@ -32,6 +32,7 @@ use crate::seccomp::Filters;
 use crate::settings::Settings;
 use crate::storage;
 use crate::template::Template;
+use crate::user_namespaces;
 use crate::volumes::Volumes;
 
 /// A stream of progress lines; what fails after its beginning is its last line.
@@ -169,6 +170,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
     let driver = storage::choose(&settings, &metadata, &host)?;
     let snapshots =
         Snapshots::open(&settings.data_root, driver).map_err(|error| opened("layer store")(error.into()))?;
+    user_namespaces::check(&settings, &snapshots)?;
     storage::migrate::conclude(&metadata, &snapshots, &files)?;
     let images = Images::open(metadata.clone(), content, snapshots.clone(), of_images(&settings))
         .map_err(|error| opened("image store")(error.into()))?;

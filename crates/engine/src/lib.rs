@@ -36,6 +36,7 @@ mod storage;
 mod system;
 mod template;
 mod usage;
+mod user_namespaces;
 mod volumes;
 
 pub use crate::check::{CheckStream, Repair};
@@ -57,3 +58,4 @@ pub use conex_container::health::OnFailure;
 pub use conex_container::namespaces::Defaults as NamespaceDefaults;
 pub use conex_image::{Keep, Limits};
 pub use conex_stream::ByteStream;
+pub use conex_sys::userns::{IdMap, IdRange};

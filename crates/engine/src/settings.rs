@@ -8,6 +8,7 @@ use conex_container::health::OnFailure;
 use conex_container::logging::Logging;
 use conex_container::namespaces::Defaults;
 use conex_image::{Keep, Limits};
+use conex_sys::userns::IdMap;
 
 /// Settings of one engine; they do not change while it lives.
 #[derive(Debug, Clone)]
@@ -48,6 +49,9 @@ pub struct Settings {
     pub init: bool,
     /// Namespaces of containers that do not say.
     pub namespaces: Defaults,
+    /// The ids that containers have on the host where they do not ask for the host's own (`userns-remap`); `None` where all
+    /// have the host's.
+    pub user_map: Option<IdMap>,
     /// The `conex-shim` program.
     pub shim: PathBuf,
     /// Where the daemon listens, as `info` and clients see it.

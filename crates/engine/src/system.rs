@@ -167,8 +167,10 @@ fn limits(limits: &Limits) -> api::SystemInfo {
 
 fn security_options(engine: &Engine) -> Vec<String> {
     let facts = &engine.inner.host.facts;
+    let remaps = engine.inner.settings.user_map.is_some();
     let options = [
         (facts.seccomp, "name=seccomp,profile=builtin"),
+        (remaps, "name=userns"),
         (facts.cgroups == CgroupVersion::V2, "name=cgroupns"),
     ];
     options

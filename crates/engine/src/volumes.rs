@@ -82,8 +82,9 @@ impl Volumes {
         let volumes = records
             .into_iter()
             .map(|record| (record.name.clone(), Volume::new(record)));
+        let owner = settings.user_map.as_ref().and_then(|map| map.outside((0, 0)));
         Ok(Self {
-            store,
+            store: store.owned_by(owner),
             state: Mutex::new(volumes.collect()),
             changing: Arc::default(),
         })

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use conex_sys::userns::IdMap;
 use rustix::fs::Stat;
 
 use crate::compare::Sink;
@@ -36,12 +37,13 @@ impl Snapshots {
 
     /// What the writable layer in a container's directory changes in its layers (top-most first): absolute paths, in order.
     /// A directory has changed where its owner or mode is another or something came or went in it. What is at the paths
-    /// of `except` is not told. Blocks on the disk.
+    /// of `except` is not told. `map` is that of the container's user namespace. Blocks on the disk.
     pub fn changes(
         &self,
         layers: &[Layer],
         container: &Path,
         except: &[&str],
+        map: Option<&IdMap>,
     ) -> Result<BTreeMap<PathBuf, Change>, SnapshotError> {
         let record = Record {
             except,
@@ -59,6 +61,7 @@ impl Snapshots {
         let mut walk = Walk {
             upper: &upper,
             lower: &self.shown_layers(layers),
+            map,
             has_marks: matches!(self.driver, Driver::FuseOverlay(_)),
             record,
         };
@@ -138,6 +141,8 @@ impl Sink for Told<'_> {
 struct Walk<'a> {
     upper: &'a Path,
     lower: &'a [PathBuf],
+    /// The ids that it has, where they are not those of the layers.
+    map: Option<&'a IdMap>,
     /// Whether the driver has files of its own in it.
     has_marks: bool,
     record: Record<'a>,
@@ -174,7 +179,7 @@ impl Walk<'_> {
         match below {
             None => self.record(path, Change::Added),
             // A directory that is there only for what is below it has not changed.
-            Some(below) if metadata.is_dir() && below.is_dir() && same(metadata, below) => {}
+            Some(below) if metadata.is_dir() && below.is_dir() && same(metadata, below, self.map) => {}
             Some(_) => self.record(path, Change::Modified),
         }
         if metadata.is_dir() {
@@ -260,7 +265,8 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 /// Times do not count: what comes and goes in a directory is told by itself.
-fn same(one: &Metadata, other: &Metadata) -> bool {
-    let attributes = |metadata: &Metadata| (metadata.mode(), metadata.uid(), metadata.gid());
-    attributes(one) == attributes(other)
+fn same(own: &Metadata, below: &Metadata, map: Option<&IdMap>) -> bool {
+    let owner = (own.uid(), own.gid());
+    let owner = map.map_or(owner, |map| map.inside(owner));
+    (own.mode(), owner) == (below.mode(), (below.uid(), below.gid()))
 }

@@ -34,6 +34,20 @@ pub enum SnapshotError {
         /// What it links to.
         target: PathBuf,
     },
+    /// An owner that a user namespace does not map.
+    #[error("{path}: its owner has no id in the user namespace")]
+    Owner {
+        /// What it owns.
+        path: PathBuf,
+    },
+    /// Ids cannot be mapped here.
+    #[error("storage driver {driver} cannot map ids: {why}")]
+    Mapping {
+        /// The driver.
+        driver: &'static str,
+        /// What is not there.
+        why: String,
+    },
 }
 
 impl SnapshotError {
@@ -42,7 +56,8 @@ impl SnapshotError {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::File { source, .. } | Self::Overlay { source, .. } => source.kind(),
-            Self::LinkTarget { .. } => io::ErrorKind::InvalidData,
+            Self::LinkTarget { .. } | Self::Owner { .. } => io::ErrorKind::InvalidData,
+            Self::Mapping { .. } => io::ErrorKind::Unsupported,
         }
     }
 }

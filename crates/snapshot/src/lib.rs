@@ -37,5 +37,5 @@ pub use crate::changes::Change;
 pub use crate::difference::Difference;
 pub use crate::driver::{Driver, DriverError, OverlayMethod, StorageOptions};
 pub use crate::error::SnapshotError;
-pub use crate::rootfs::{Rootfs, Writable};
+pub use crate::rootfs::{Mapped, Rootfs, Writable};
 pub use crate::store::{Layer, LayerName, Snapshots, Staging};

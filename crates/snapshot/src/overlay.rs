@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use conex_sys::mount::Overlay;
+use conex_sys::mount::{Durability, Overlay};
+use conex_sys::userns::IdMap;
 
 use crate::driver::{Driver, OverlayMethod};
 use crate::error::{SnapshotError, file};
 use crate::fuse;
-use crate::rootfs::{Rootfs, Writable, make_container, make_dir};
+use crate::rootfs::{MAP, Mapped, Rootfs, Writable, make_container, make_dir};
 use crate::store::{Layer, Snapshots, make_root};
 
 /// Most bytes of the names of layers, which leaves room for the other options in a page (mount(2)).
@@ -54,7 +55,7 @@ impl Snapshots {
     ) -> Result<Rootfs, SnapshotError> {
         let (upper, work) = self.own_layer(container);
         let volatile = writable == Writable::Volatile;
-        self.prepare(layers, container, &upper, &work, volatile)?;
+        self.prepare(layers, container, (&upper, &work), volatile, None)?;
         let lower = self.lower(layers)?;
         if self.driver == Driver::Overlay(OverlayMethod::Attached) {
             let names = self.names(&lower, &container.join("lower"))?;
@@ -73,6 +74,31 @@ impl Snapshots {
             volatile,
         };
         self.mount(&overlay).map(Rootfs::Detached).map_err(failed(container))
+    }
+
+    /// As `stacked`, with the ids of a user namespace.
+    pub(crate) fn stacked_mapped(
+        &self,
+        layers: &[Layer],
+        container: &Path,
+        writable: Writable,
+        mapped: Mapped<'_>,
+    ) -> Result<Rootfs, SnapshotError> {
+        let (upper, work) = self.own_layer(container);
+        let (volatile, durability) = match writable {
+            Writable::Volatile => (true, Durability::Volatile),
+            Writable::Durable => (false, Durability::Durable),
+        };
+        self.prepare(layers, container, (&upper, &work), volatile, Some(mapped.map))?;
+        let mut lower = Vec::new();
+        for path in self.lower(layers)? {
+            let tree = conex_sys::mount::clone_tree_of(&path).map_err(file("mount", &path))?;
+            conex_sys::mount::map_ids(tree.as_fd(), mapped.namespace).map_err(file(MAP, &path))?;
+            lower.push(tree);
+        }
+        conex_sys::mount::overlay_of_mounts(&lower, (&upper, &work), durability)
+            .map(Rootfs::Detached)
+            .map_err(failed(container))
     }
 
     /// A container's writable layer, and the directory that belongs to it.
@@ -152,9 +178,9 @@ impl Snapshots {
         &self,
         layers: &[Layer],
         container: &Path,
-        upper: &Path,
-        work: &Path,
+        (upper, work): (&Path, &Path),
         volatile: bool,
+        map: Option<&IdMap>,
     ) -> Result<(), SnapshotError> {
         if volatile && work.exists() {
             // overlayfs refuses a work directory that a volatile mount has used before.
@@ -175,8 +201,19 @@ impl Snapshots {
         if let Some(root) = self.shown_root(layers)? {
             copy_attributes(&root, &unfinished)?;
         }
+        if let Some(map) = map {
+            take_over(&unfinished, map)?;
+        }
         fs::rename(&unfinished, upper).map_err(file("make", upper))
     }
+}
+
+/// Gives a directory to whom its owner is in a user namespace.
+fn take_over(path: &Path, map: &IdMap) -> Result<(), SnapshotError> {
+    let found = fs::metadata(path).map_err(file("read", path))?;
+    let owner = map.outside((found.uid(), found.gid()));
+    let (uid, gid) = owner.ok_or_else(|| SnapshotError::Owner { path: path.to_owned() })?;
+    std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(file("set the owner of", path))
 }
 
 fn copy_attributes(root: &fs::Metadata, to: &Path) -> Result<(), SnapshotError> {

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use conex_sys::userns::IdMap;
+
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
 use crate::store::{Layer, Snapshots};
@@ -17,6 +19,15 @@ pub enum Writable {
     Durable,
     /// Nothing is ever synced, where the driver can do without: for containers that are removed when they end.
     Volatile,
+}
+
+/// The user namespace of a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Mapped<'a> {
+    /// It.
+    pub namespace: BorrowedFd<'a>,
+    /// The ids that it maps.
+    pub map: &'a IdMap,
 }
 
 /// A container's root file system.
@@ -47,6 +58,44 @@ impl Snapshots {
             Driver::Overlay(_) | Driver::FuseOverlay(_) => self.stacked(layers, container, writable),
             Driver::Btrfs | Driver::Vfs => self.copied(layers, container),
         }
+    }
+
+    /// As `rootfs`, with the ids of a user namespace: the writable layer has them on the disk, the layers are as they are
+    /// for everyone.
+    pub fn rootfs_mapped(
+        &self,
+        layers: &[Layer],
+        container: &Path,
+        writable: Writable,
+        mapped: Mapped<'_>,
+    ) -> Result<Rootfs, SnapshotError> {
+        self.require_stacking()?;
+        self.stacked_mapped(layers, container, writable, mapped)
+    }
+
+    /// Tells whether `rootfs_mapped` works here, by trying what it does.
+    pub fn try_mapping(&self, mapped: Mapped<'_>) -> Result<(), SnapshotError> {
+        self.require_stacking()?;
+        let (_, trial) = self.next_staging();
+        let tried = make_dir(&trial, 0o700)
+            .and_then(|()| self.stacked_mapped(&[], &trial, Writable::Durable, mapped))
+            .map(drop)
+            .map_err(|error| self.cannot_map(words(&error)));
+        tried.and(self.discard(&trial))
+    }
+
+    fn require_stacking(&self) -> Result<(), SnapshotError> {
+        match &self.driver {
+            Driver::Overlay(_) => Ok(()),
+            Driver::FuseOverlay(_) | Driver::Btrfs | Driver::Vfs => {
+                Err(self.cannot_map("only overlay2 does".to_owned()))
+            }
+        }
+    }
+
+    fn cannot_map(&self, why: String) -> SnapshotError {
+        let driver = self.driver.name();
+        SnapshotError::Mapping { driver, why }
     }
 
     /// Runs `act` with the root of an image as its layers (top-most first) show it, without a writable layer.
@@ -86,6 +135,21 @@ impl Snapshots {
         Ok(empty)
     }
 }
+
+/// What the kernel or the file system lacks where a mapped overlay is refused.
+fn words(error: &SnapshotError) -> String {
+    let lack = match error {
+        SnapshotError::File { operation, .. } if *operation == MAP => {
+            "mounts with mapped ids need Linux 5.12 and a file system that has them (mount_setattr(2))"
+        }
+        SnapshotError::Overlay { .. } => "overlays of such mounts need Linux 6.13",
+        _ => return error.to_string(),
+    };
+    format!("{lack}: {error}")
+}
+
+/// The operation, as it is called in errors.
+pub(crate) const MAP: &str = "map the ids of";
 
 /// Makes the directory that has what belongs to a container.
 pub(crate) fn make_container(container: &Path) -> Result<(), SnapshotError> {

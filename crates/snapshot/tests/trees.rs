@@ -79,11 +79,11 @@ fn trees_may_be_deeper_than_a_path_is_long() {
     let container = dir.path().join("containers/c");
     let work = move || {
         store.rootfs(&layers, &container, Writable::Durable).unwrap();
-        assert!(store.changes(&layers, &container, &[]).unwrap().is_empty());
+        assert!(store.changes(&layers, &container, &[], None).unwrap().is_empty());
         let tree = container.join("tree");
         fs::create_dir(tree.join("other")).unwrap();
         deep(&tree.join("other"), DEPTH);
-        let changes = store.changes(&layers, &container, &[]).unwrap();
+        let changes = store.changes(&layers, &container, &[], None).unwrap();
         assert_eq!(
             changes.values().filter(|change| **change == Change::Added).count(),
             DEPTH as usize + 2
@@ -114,7 +114,7 @@ fn a_copy_that_is_older_than_a_change_of_the_same_moment_is_told() {
             .unwrap()
             .set_modified(time)
             .unwrap();
-        let changes = store.changes(&layers, &container, &[]).unwrap();
+        let changes = store.changes(&layers, &container, &[], None).unwrap();
         assert_eq!(changes.get(Path::new("/f")), Some(&Change::Modified));
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread;
 
 use conex_archive::{Naming, TarWriter, Unpacking, pack_directory, unpack};
+use conex_sys::userns::IdMap;
 
 use crate::error::{VolumeError, file};
 
@@ -16,22 +17,27 @@ pub(crate) const COPYING: &str = "_copying";
 pub(crate) const FILLED: &str = "_filled";
 
 /// Fills `data` in the volume's directory `dir` where it is empty. `is_mounted` where it is another file system than `dir`:
-/// then nothing can be moved there, and a crash leaves a part.
-pub(crate) fn fill(dir: &Path, data: &Path, from: BorrowedFd<'_>, is_mounted: bool) -> Result<(), VolumeError> {
+/// then nothing can be moved there, and a crash leaves a part. Owners are those of the user namespace that `map` is of.
+pub(crate) fn fill(
+    dir: &Path,
+    data: &Path,
+    (from, map): (BorrowedFd<'_>, Option<&IdMap>),
+    is_mounted: bool,
+) -> Result<(), VolumeError> {
     if fs::read_dir(data).map_err(file("read", data))?.next().is_some() {
         return Ok(());
     }
     if is_mounted {
-        copy(from, data)?;
-        return copy_root(from, data);
+        copy(from, data, map)?;
+        return copy_root(from, data, map);
     }
     let (copying, filled) = (dir.join(COPYING), dir.join(FILLED));
     match fs::remove_dir_all(&copying) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file("remove", &copying)(error)),
         _ => fs::create_dir(&copying).map_err(file("make", &copying))?,
     }
-    copy(from, &copying)?;
-    copy_root(from, &copying)?;
+    copy(from, &copying, map)?;
+    copy_root(from, &copying, map)?;
     conex_sys::failpoint::hit("volume.copied");
     fs::rename(&copying, &filled).map_err(file("rename", &copying))?;
     conex_sys::failpoint::hit("volume.filled");
@@ -54,11 +60,11 @@ pub(crate) fn finish(dir: &Path, data: &Path) -> Result<(), VolumeError> {
         }
     }
     let root = File::open(&filled).map_err(file("open", &filled))?;
-    copy_root(root.as_fd(), data)?;
+    copy_root(root.as_fd(), data, None)?;
     fs::remove_dir_all(&filled).map_err(file("remove", &filled))
 }
 
-fn copy(from: BorrowedFd<'_>, to: &Path) -> Result<(), VolumeError> {
+fn copy(from: BorrowedFd<'_>, to: &Path, map: Option<&IdMap>) -> Result<(), VolumeError> {
     let target = File::open(to).map_err(file("open", to))?;
     let (reader, writer) = io::pipe().map_err(file("copy to", to))?;
     let copied = thread::scope(|scope| {
@@ -70,7 +76,10 @@ fn copy(from: BorrowedFd<'_>, to: &Path) -> Result<(), VolumeError> {
         let unpacked = unpack(
             BufReader::with_capacity(1 << 16, reader),
             target.as_fd(),
-            &Unpacking::default(),
+            &Unpacking {
+                map: map.cloned(),
+                ..Unpacking::default()
+            },
         );
         let packed = packing.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         unpacked.map_err(io::Error::other).and(packed)
@@ -79,9 +88,12 @@ fn copy(from: BorrowedFd<'_>, to: &Path) -> Result<(), VolumeError> {
 }
 
 /// Owner and mode of the directory itself.
-fn copy_root(from: BorrowedFd<'_>, to: &Path) -> Result<(), VolumeError> {
+fn copy_root(from: BorrowedFd<'_>, to: &Path, map: Option<&IdMap>) -> Result<(), VolumeError> {
     let found = rustix::fs::fstat(from).map_err(|error| file("read the source of", to)(error.into()))?;
-    chown(to, Some(found.st_uid), Some(found.st_gid)).map_err(file("set the owner of", to))?;
+    let owner = (found.st_uid, found.st_gid);
+    let owner = map.map_or(Some(owner), |map| map.outside(owner));
+    let (uid, gid) = owner.ok_or_else(|| file("find the owner of", to)(io::ErrorKind::InvalidData.into()))?;
+    chown(to, Some(uid), Some(gid)).map_err(file("set the owner of", to))?;
     let mode = Permissions::from_mode(found.st_mode & 0o7777);
     fs::set_permissions(to, mode).map_err(file("set the mode of", to))
 }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use conex_metadata::{Changes, Metadata, Table};
 use conex_snapshot::Snapshots;
+use conex_sys::userns::IdMap;
 use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags};
 
 use crate::error::{VolumeError, file, store};
@@ -26,6 +27,7 @@ pub struct Volumes {
     dir: PathBuf,
     metadata: Metadata,
     snapshots: Snapshots,
+    owner: Option<(u32, u32)>,
 }
 
 impl Volumes {
@@ -47,6 +49,7 @@ impl Volumes {
             dir,
             metadata,
             snapshots,
+            owner: None,
         };
         let mut records = Vec::new();
         for (name, bytes) in volumes.load()? {
@@ -76,7 +79,7 @@ impl Volumes {
                 fs::rename(&staged, &dir).map_err(file("rename", &staged))?;
             } else {
                 tracing::warn!(volume = %record.name, "its directory is gone; it is made anew, and empty");
-                make(&dir)?;
+                make(&dir, self.owner)?;
             }
         }
         let copying = dir.join(fill::COPYING);
@@ -115,6 +118,12 @@ impl Volumes {
             .commit(changes)
             .wait()
             .map_err(|error| store(operation, error))
+    }
+
+    /// The same volumes, of which those that are made from now on belong to a user and a group of the host, and not to root.
+    #[must_use]
+    pub fn owned_by(self, owner: Option<(u32, u32)>) -> Self {
+        Self { owner, ..self }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -156,7 +165,7 @@ impl Volumes {
         let path = self.dir.join(format!("{NEW}{name}"));
         // A failed attempt may have left one.
         self.trash(&path)?;
-        make(&path)?;
+        make(&path, self.owner)?;
         Ok(Staged {
             volumes: self.clone(),
             target: self.path(name),
@@ -210,13 +219,14 @@ impl Volumes {
         self.commit("forget a volume", changes)
     }
 
-    /// Fills an empty volume with a directory's contents. One that has anything in it stays as it is.
+    /// Fills an empty volume with a directory's contents. One that has anything in it stays as it is. Owners become those
+    /// that they are in the user namespace of `map`.
     ///
     /// # Errors
     /// Files that cannot be read or written.
-    pub fn fill(&self, name: &str, from: BorrowedFd<'_>) -> Result<(), VolumeError> {
+    pub fn fill(&self, name: &str, from: BorrowedFd<'_>, map: Option<&IdMap>) -> Result<(), VolumeError> {
         let data = self.data(name);
-        fill::fill(&self.path(name), &data, from, is_mounted(&data)?)
+        fill::fill(&self.path(name), &data, (from, map), is_mounted(&data)?)
     }
 
     /// Mounts a volume's device where it is not mounted yet.
@@ -262,13 +272,13 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Fills it with a directory's contents.
+    /// Fills it with a directory's contents, as `Volumes::fill` does.
     ///
     /// # Errors
     /// Files that cannot be read or written.
-    pub fn fill(&self, from: BorrowedFd<'_>) -> Result<(), VolumeError> {
+    pub fn fill(&self, from: BorrowedFd<'_>, map: Option<&IdMap>) -> Result<(), VolumeError> {
         match &self.path {
-            Some(path) => fill::fill(path, &path.join("_data"), from, false),
+            Some(path) => fill::fill(path, &path.join("_data"), (from, map), false),
             None => Ok(()),
         }
     }
@@ -295,7 +305,7 @@ impl Drop for Staged {
     }
 }
 
-fn make(dir: &Path) -> Result<(), VolumeError> {
+fn make(dir: &Path, owner: Option<(u32, u32)>) -> Result<(), VolumeError> {
     DirBuilder::new().mode(0o701).create(dir).map_err(file("make", dir))?;
     let data = dir.join("_data");
     DirBuilder::new()
@@ -304,7 +314,13 @@ fn make(dir: &Path) -> Result<(), VolumeError> {
         .map_err(file("make", &data))?;
     // Whatever the mask is.
     fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .map_err(file("set the mode of", &data))
+        .map_err(file("set the mode of", &data))?;
+    match owner {
+        Some((uid, gid)) => {
+            std::os::unix::fs::chown(&data, Some(uid), Some(gid)).map_err(file("set the owner of", &data))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether something is mounted on a directory (`STATX_ATTR_MOUNT_ROOT`, statx(2)).
@@ -409,14 +425,14 @@ mod tests {
         symlink("dir/a", source.path().join("link")).unwrap();
         fs::set_permissions(source.path(), fs::Permissions::from_mode(0o1750)).unwrap();
         let from = fs::File::open(source.path()).unwrap();
-        volumes.fill("one", from.as_fd()).unwrap();
+        volumes.fill("one", from.as_fd(), None).unwrap();
         let data = volumes.data("one");
         assert_eq!(fs::read_to_string(data.join("link")).unwrap(), "a");
         assert_eq!(fs::metadata(data.join("b")).unwrap().nlink(), 2);
         assert_eq!(fs::metadata(&data).unwrap().mode() & 0o7777, 0o1750);
         // Only once.
         fs::remove_file(data.join("b")).unwrap();
-        volumes.fill("one", from.as_fd()).unwrap();
+        volumes.fill("one", from.as_fd(), None).unwrap();
         assert!(!data.join("b").exists());
         assert_eq!(volumes.usage("one").unwrap(), 1 + 5);
     }

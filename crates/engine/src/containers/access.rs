@@ -18,6 +18,7 @@ use std::sync::Arc;
 use conex_spec::plan::{MountSource, Root as RootPlan};
 use conex_sys::mount::{self, Attributes, Overlay};
 use conex_sys::{mountns, path};
+use rustix::fs::{AtFlags, Gid, OFlags, Uid};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::containers::launch::{self, OwnedRoot, system};
@@ -25,6 +26,7 @@ use crate::containers::plan::HostMount;
 use crate::containers::{Container, no_such_container, plan};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
+use crate::user_namespaces;
 
 /// Where a container's files are to be found.
 enum Place {
@@ -61,7 +63,8 @@ pub(crate) async fn with_root<T: Send + 'static>(
     blocking(move || match place {
         Place::Process(pid) => act(process_root(&engine, &container, pid)?),
         Place::Unmounted(guard) => {
-            let own = launch::mount_root(&engine, &container)?;
+            let user = user_namespaces::of_files(&engine, &container)?;
+            let own = launch::mount_root(&engine, &container, user.as_ref().map(AsFd::as_fd))?;
             let done = mountns::private(|| {
                 let root = attach_root(&engine, &container, own)?;
                 mount_binds(&engine, &container, &root)?;
@@ -85,7 +88,8 @@ pub(crate) async fn with_bare_root<T: Send + 'static>(
     blocking(move || match place {
         Place::Process(pid) => act(bare_process_root(&engine, &container, pid)?),
         Place::Unmounted(guard) => {
-            let own = launch::mount_root(&engine, &container)?;
+            let user = user_namespaces::of_files(&engine, &container)?;
+            let own = launch::mount_root(&engine, &container, user.as_ref().map(AsFd::as_fd))?;
             let done = mountns::private(|| act(attach_root(&engine, &container, own)?));
             drop(guard);
             done.map_err(system("enter a mount namespace"))?
@@ -198,12 +202,32 @@ fn mount_binds(engine: &Inner, container: &Container, root: &OwnedFd) -> Result<
             let below = mount.submounts != conex_spec::Submounts::Unchanged;
             mount::set_attributes(tree.as_fd(), Attributes::READ_ONLY, None, below).map_err(failed())?;
         }
-        let place = if path::is_dir(tree.as_fd()).map_err(failed())? {
-            path::make_dirs_in(root.as_fd(), target)
-        } else {
-            path::make_file_in(root.as_fd(), target)
-        };
-        mount::attach(tree.as_fd(), place.map_err(failed())?.as_fd()).map_err(failed())?;
+        let place = place_in(root, target, &tree, container).map_err(failed())?;
+        mount::attach(tree.as_fd(), place.as_fd()).map_err(failed())?;
     }
     Ok(())
+}
+
+/// Makes what something is mounted on; it belongs to root of the container's user namespace.
+fn place_in(root: &OwnedFd, target: &Path, tree: &OwnedFd, container: &Container) -> io::Result<OwnedFd> {
+    let owner = container.map.as_ref().and_then(|map| map.outside((0, 0)));
+    let is_absent = |path: &&Path| {
+        let found = path::open_in(root.as_fd(), path, OFlags::PATH);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let made: Vec<&Path> = match owner {
+        Some(_) => target.ancestors().take_while(is_absent).collect(),
+        None => Vec::new(),
+    };
+    let place = if path::is_dir(tree.as_fd())? {
+        path::make_dirs_in(root.as_fd(), target)?
+    } else {
+        path::make_file_in(root.as_fd(), target)?
+    };
+    for (path, (uid, gid)) in made.into_iter().zip(std::iter::repeat(owner.unwrap_or_default())) {
+        let made = path::open_in(root.as_fd(), path, OFlags::PATH)?;
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        rustix::fs::chownat(&made, "", uid, gid, AtFlags::EMPTY_PATH)?;
+    }
+    Ok(place)
 }

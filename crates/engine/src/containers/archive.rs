@@ -13,6 +13,7 @@ use conex_spec::account;
 use conex_spec::plan::UserSpec;
 use conex_stream::{ByteStream, ChunkReader, ChunkWriter};
 use conex_sys::path::open_in;
+use conex_sys::userns::IdMap;
 use rustix::fs::{AtFlags, OFlags, StatVfsMountFlags, StatxFlags};
 use tokio::sync::oneshot;
 
@@ -76,12 +77,13 @@ impl Engine {
         let (writer, body) = conex_stream::writer();
         let (inner, of) = (self.inner.clone(), container.clone());
         let packing = tokio::spawn(async move {
+            let map = of.map.clone();
             access::with_root(&inner, &of, move |root| {
                 let path = normalize(&asked.path);
                 let stat = stat(root.as_fd(), &path).map_err(|error| asked.failed(error))?;
                 // A client that went away meanwhile takes nothing.
                 if head.send(stat).is_ok() {
-                    write_archive(writer, |archive| pack(root.as_fd(), &path, archive));
+                    write_archive(writer, map, |archive| pack(root.as_fd(), &path, archive));
                 }
                 Ok(())
             })
@@ -116,9 +118,10 @@ impl Engine {
         let (writer, body) = conex_stream::writer();
         let (inner, of) = (self.inner.clone(), container.clone());
         let packing = tokio::spawn(async move {
+            let map = of.map.clone();
             access::with_bare_root(&inner, &of, move |root| {
                 if head.send(()).is_ok() {
-                    write_archive(writer, |archive| {
+                    write_archive(writer, map, |archive| {
                         pack_directory(root.as_fd(), Naming::Contents, archive)
                     });
                 }
@@ -142,9 +145,14 @@ async fn error_of(work: tokio::task::JoinHandle<Result<()>>) -> Error {
     }
 }
 
-fn write_archive(writer: ChunkWriter, write: impl FnOnce(&mut TarWriter<&mut ChunkWriter>) -> io::Result<()>) {
+/// Writes an archive with the ids of the container's user namespace.
+fn write_archive(
+    writer: ChunkWriter,
+    map: Option<IdMap>,
+    write: impl FnOnce(&mut TarWriter<&mut ChunkWriter>) -> io::Result<()>,
+) {
     let mut writer = writer;
-    let mut archive = TarWriter::new(&mut writer);
+    let mut archive = TarWriter::new(&mut writer).with_map(map);
     let written = write(&mut archive).and_then(|()| archive.finish().map(|_| ()));
     if let Err(error) = written
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -190,6 +198,7 @@ fn put(root: &OwnedFd, container: &Container, asked: &Asked, request: &CopyReque
         } else {
             None
         },
+        map: container.map.clone(),
         keep_kinds: request.keep_kinds,
         name: path,
     };

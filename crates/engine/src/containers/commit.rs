@@ -22,6 +22,7 @@ use conex_archive::{Omitted, TarWriter, pack_layer};
 use conex_image::{Base, Creation, Healthcheck, History, Image, ImageConfig, MadeLayer, RunConfig, WriteArchive};
 use conex_reference::Reference;
 use conex_snapshot::{Layer, Snapshots};
+use conex_sys::userns::IdMap;
 use serde_json::json;
 
 use crate::containers::access;
@@ -228,9 +229,10 @@ async fn capture_layer(inner: &Arc<Inner>, container: &Container, base: &Base) -
     let readable = access::readable(container).await?;
     let (snapshots, layers) = (inner.snapshots.clone(), base.image.layers.clone());
     let dir = inner.files.dir(&container.id);
+    let map = container.map.clone();
     let write: WriteArchive = Box::new(move |output| {
         let _readable = readable;
-        write(&snapshots, &layers, &dir, output)
+        write(&snapshots, &layers, (&dir, map), output)
     });
     let layer = inner.images.write_layer(base, write).await.map_err(failed)?;
     still_there(inner, container, layer)
@@ -240,8 +242,9 @@ async fn capture_layer(inner: &Arc<Inner>, container: &Container, base: &Base) -
 async fn capture_all(inner: &Arc<Inner>, container: &Arc<Container>, base: &Base) -> Result<MadeLayer> {
     let (snapshots, layers) = (inner.snapshots.clone(), base.image.layers.clone());
     let (mut writer, body) = conex_stream::writer();
+    let map = container.map.clone();
     let packing = access::with_bare_root(inner, container, move |root| {
-        if let Err(error) = write_all(&snapshots, &layers, root.as_fd(), &mut writer) {
+        if let Err(error) = write_all(&snapshots, &layers, (root.as_fd(), map), &mut writer) {
             writer.fail(error);
         }
         Ok(())
@@ -259,13 +262,19 @@ fn still_there(inner: &Inner, container: &Container, layer: MadeLayer) -> Result
     }
 }
 
-fn write(snapshots: &Snapshots, layers: &[Layer], container: &Path, output: &mut dyn io::Write) -> io::Result<()> {
-    let mut archive = TarWriter::new(output);
+/// Writes what a container has changed, with the ids of its user namespace.
+fn write(
+    snapshots: &Snapshots,
+    layers: &[Layer],
+    (container, map): (&Path, Option<IdMap>),
+    output: &mut dyn io::Write,
+) -> io::Result<()> {
+    let mut archive = TarWriter::new(output).with_map(map.clone());
     let difference = snapshots.difference(layers, container).map_err(io::Error::other)?;
     // A container that was never started has none.
     if let Some(difference) = difference {
         let changed = File::open(difference.path())?;
-        let omitted = omitted(snapshots, layers, difference.path())?;
+        let omitted = omitted(snapshots, layers, difference.path(), map.as_ref())?;
         pack_layer(changed.as_fd(), &omitted, &mut archive)?;
     }
     archive.finish().map(|_| ())
@@ -275,11 +284,11 @@ fn write(snapshots: &Snapshots, layers: &[Layer], container: &Path, output: &mut
 fn write_all(
     snapshots: &Snapshots,
     layers: &[Layer],
-    root: BorrowedFd<'_>,
+    (root, map): (BorrowedFd<'_>, Option<IdMap>),
     output: &mut dyn io::Write,
 ) -> io::Result<()> {
     let shown = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
-    let mut omitted = omitted(snapshots, layers, &shown)?;
+    let mut omitted = omitted(snapshots, layers, &shown, map.as_ref())?;
     omitted.root = false;
     let mut own = HashSet::new();
     for path in omitted.hollow {
@@ -293,13 +302,13 @@ fn write_all(
         }
     }
     omitted.hollow = own;
-    let mut archive = TarWriter::new(output);
+    let mut archive = TarWriter::new(output).with_map(map);
     pack_layer(root, &omitted, &mut archive)?;
     archive.finish().map(|_| ())
 }
 
 /// What in a writable layer is the engine's and not the container's, as far as it is as the engine made it.
-fn omitted(snapshots: &Snapshots, layers: &[Layer], upper: &Path) -> io::Result<Omitted> {
+fn omitted(snapshots: &Snapshots, layers: &[Layer], upper: &Path, map: Option<&IdMap>) -> io::Result<Omitted> {
     let below = |path: &str| snapshots.shown(layers, Path::new(path)).map_err(io::Error::other);
     let (mut objects, mut hollow) = (HashSet::new(), HashSet::new());
     for path in FILES {
@@ -311,7 +320,7 @@ fn omitted(snapshots: &Snapshots, layers: &[Layer], upper: &Path) -> io::Result<
     for path in DIRECTORIES {
         if let Some(found) = look(&upper.join(path))?
             && found.is_dir()
-            && is_like(&found, below(path)?.as_ref())
+            && is_like(&found, below(path)?.as_ref(), map)
         {
             hollow.insert(path.as_bytes().to_vec());
         }
@@ -320,7 +329,7 @@ fn omitted(snapshots: &Snapshots, layers: &[Layer], upper: &Path) -> io::Result<
     Ok(Omitted {
         objects,
         hollow,
-        root: is_like(&fs::metadata(upper)?, root.as_ref()),
+        root: is_like(&fs::metadata(upper)?, root.as_ref(), map),
     })
 }
 
@@ -332,7 +341,9 @@ fn look(path: &Path) -> io::Result<Option<fs::Metadata>> {
 }
 
 /// Whether a directory has owner and mode of the layers' own, or those that the engine gives where they have none.
-fn is_like(found: &fs::Metadata, below: Option<&fs::Metadata>) -> bool {
-    let attributes = |found: &fs::Metadata| (found.mode() & 0o7777, found.uid(), found.gid());
-    attributes(found) == below.map_or((DIRECTORY_MODE, 0, 0), attributes)
+fn is_like(found: &fs::Metadata, below: Option<&fs::Metadata>, map: Option<&IdMap>) -> bool {
+    let attributes = |found: &fs::Metadata| (found.mode() & 0o7777, (found.uid(), found.gid()));
+    let (mode, owner) = attributes(found);
+    let owner = map.map_or(owner, |map| map.inside(owner));
+    (mode, owner) == below.map_or((DIRECTORY_MODE, (0, 0)), attributes)
 }

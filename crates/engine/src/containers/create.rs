@@ -10,6 +10,7 @@ use conex_image::Image;
 use conex_metadata::Changes;
 use conex_network::hosts::ExtraHost;
 use conex_spec::capabilities;
+use conex_sys::userns::IdMap;
 
 use crate::containers::records::ContainerRecord;
 use crate::containers::task::{Again, Task, View};
@@ -17,6 +18,7 @@ use crate::containers::{Container, links, namespaces, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
+use crate::user_namespaces;
 use crate::volumes::Claim;
 
 /// How many made-up names are tried before digits are added for good.
@@ -67,7 +69,7 @@ async fn claim_volumes(
     inner: &Arc<Inner>,
     id: &str,
     image: &Arc<Image>,
-    mut config: Config,
+    (mut config, map): (Config, Option<IdMap>),
 ) -> Result<(Config, Option<Claim>)> {
     if config.mounted_volumes().next().is_none() {
         return Ok((config, None));
@@ -75,7 +77,7 @@ async fn claim_volumes(
     let (inner, id, image) = (inner.clone(), id.to_owned(), image.clone());
     let claimed = tokio::task::spawn_blocking(move || {
         let claim = Claim::new(&inner, &id, &mut config)?;
-        claim.fill(&image, &config)?;
+        claim.fill(&image, &config, map.as_ref())?;
         Ok((config, Some(claim)))
     });
     claimed
@@ -128,6 +130,7 @@ impl Engine {
         inner.settings.namespaces.fill_in(&mut config.host);
         namespaces::resolve(inner, &mut config)?;
         resolve_network(inner, &mut config)?;
+        let map = user_namespaces::choose(&inner.settings, &config.host)?;
         plan::check(inner, &config)?;
         let warnings = warnings(&config);
         let id = random_id()?;
@@ -140,9 +143,9 @@ impl Engine {
             }
             None => self.make_up_name(&id)?,
         };
-        let claimed = claim_volumes(inner, &id, image, config).await;
+        let claimed = claim_volumes(inner, &id, image, (config, map.clone())).await;
         let recorded = match claimed {
-            Ok((config, claim)) => self.commit(&id, &name, image, config, claim).await,
+            Ok((config, claim)) => self.commit((&id, &name), image, config, map.as_ref(), claim).await,
             Err(error) => Err(error),
         };
         let record = match recorded {
@@ -170,15 +173,16 @@ impl Engine {
     /// Records a container together with its volumes.
     async fn commit(
         &self,
-        id: &str,
-        name: &str,
+        (id, name): (&str, &str),
         image: &Image,
         config: Config,
+        map: Option<&IdMap>,
         claim: Option<Claim>,
     ) -> Result<ContainerRecord> {
         conex_sys::failpoint::hit("create.before-record");
         let created = jiff::Timestamp::now().to_string();
-        let record = ContainerRecord::new(id.to_owned(), name.to_owned(), created, image.id.clone(), config);
+        let names = (id.to_owned(), name.to_owned());
+        let record = ContainerRecord::new(names, created, image.id.clone(), config, map);
         let with = claim.as_ref().map_or_else(Changes::new, Claim::changes);
         self.inner.records.add(&record, with).await?;
         conex_sys::failpoint::hit("create.after-record");

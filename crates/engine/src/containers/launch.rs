@@ -12,7 +12,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use conex_container::NetworkChoice;
 use conex_container::state::{Exit, State};
 use conex_protocol::daemon::{self, Event, News, NotStarted};
 use conex_protocol::message::{Attachment, Failure, FailureReason, FromMonitor, MonitorOrder, NO_ANSWER, ToMonitor};
-use conex_snapshot::{Rootfs, Writable};
+use conex_snapshot::{Mapped, Rootfs, Writable};
 use conex_spec::plan::{FdSlot, Root};
 use conex_sys::{memfd, seqpacket};
 use serde::Serialize;
@@ -35,6 +35,7 @@ use crate::networks::connect::namespace_of;
 use crate::networks::dns;
 use crate::networks::{Connection, Endpoint};
 use crate::template::Forked;
+use crate::user_namespaces;
 
 /// A container that runs.
 pub(crate) struct Launched {
@@ -210,8 +211,10 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts
     let id = container.id.as_str();
     let run_dir = create_run_dir(engine, container)?;
     engine.volumes.begin(container)?;
-    let root = mount_root(engine, container)?;
-    let connection = connect(engine, container)?;
+    let own = user_namespaces::of_start(engine, container)?;
+    let root = mount_root(engine, container, own.as_ref().map(|own| own.user.as_fd()))?;
+    let (user, network) = own.map_or((None, None), |own| (Some(own.user), own.network));
+    let connection = connect(engine, container, network)?;
     let endpoints = connection.endpoints().to_vec();
     let mut undo = Undo {
         engine,
@@ -227,7 +230,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts
     begin_run(engine, id, before, restarts, run).map_err(system(format!("note the start of container {id}")))?;
 
     let mut slots = Slots::default();
-    let plan = plan::init_plan(engine, container, root, &connection, &mut slots)?;
+    let plan = plan::init_plan(engine, container, (root, user), &connection, &mut slots)?;
     let order = MonitorOrder {
         container: id.to_owned(),
         exit_file: files.exit_file(id).display().to_string(),
@@ -260,9 +263,9 @@ impl Drop for Undo<'_> {
 }
 
 /// The container's network: its own connections, or that of the container that it shares.
-fn connect(engine: &Inner, container: &Container) -> Result<Connection> {
+fn connect(engine: &Inner, container: &Container, own: Option<OwnedFd>) -> Result<Connection> {
     let NetworkChoice::Container(other) = &container.config.network else {
-        return engine.networks.connect(container);
+        return engine.networks.connect(container, own);
     };
     let other = engine.containers.find(other).map_err(|error| {
         let words = format!("joining network namespace of container: {}", error.message());
@@ -338,18 +341,23 @@ fn create_run_dir(engine: &Inner, container: &Container) -> Result<OwnedFd> {
         .map_err(system(format!("create {}", dir.display())))
 }
 
-/// Mounts a container's root file system. The caller holds the container's `layer`.
-pub(crate) fn mount_root(engine: &Inner, container: &Container) -> Result<OwnedRoot> {
+/// Mounts a container's root file system, with the ids of its user namespace. The caller holds the container's `layer`.
+pub(crate) fn mount_root(engine: &Inner, container: &Container, user: Option<BorrowedFd<'_>>) -> Result<OwnedRoot> {
     let image = engine.image_of(container)?;
     let writable = if container.config.auto_remove {
         Writable::Volatile
     } else {
         Writable::Durable
     };
-    let rootfs = engine
-        .snapshots
-        .rootfs(&image.layers, &engine.files.dir(&container.id), writable)
-        .map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?;
+    let dir = engine.files.dir(&container.id);
+    let rootfs = match (user, &container.map) {
+        (Some(namespace), Some(map)) => {
+            let mapped = Mapped { namespace, map };
+            engine.snapshots.rootfs_mapped(&image.layers, &dir, writable, mapped)
+        }
+        _ => engine.snapshots.rootfs(&image.layers, &dir, writable),
+    };
+    let rootfs = rootfs.map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?;
     Ok(match rootfs {
         Rootfs::Detached(fd) => OwnedRoot::Mount(fd),
         Rootfs::Attached {

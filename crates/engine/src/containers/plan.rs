@@ -1,18 +1,19 @@
 //! From a container's configuration to its plans.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice};
 use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Resources, Stdio};
 use conex_spec::security::{self, SecurityOptions};
 use conex_spec::{
-    ContainerPlanRequest, DeviceRequest, ExecPlanRequest, MountRequest, NamespaceChoice, NamespaceChoices,
+    ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
     ProcessRequest, Submounts, Ulimit, container_plan, exec_plan,
 };
+use conex_sys::mount::{self, Attributes};
 use rustix::fs::{FileType, Stat};
 
-use crate::containers::launch::{OwnedRoot, Slots};
+use crate::containers::launch::{OwnedRoot, Slots, system};
 use crate::containers::{Container, links, namespaces, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +23,7 @@ use crate::networks::Connection;
 pub(crate) fn init_plan(
     engine: &Inner,
     container: &Container,
-    root: OwnedRoot,
+    (root, user): (OwnedRoot, Option<OwnedFd>),
     connection: &Connection,
     slots: &mut Slots,
 ) -> Result<InitPlan> {
@@ -39,6 +40,9 @@ pub(crate) fn init_plan(
     let pid = namespaces::pid(engine, config, slots)?;
     let mut mounts = planned_mounts(engine, container, slots)?;
     mounts.extend(memory);
+    if user.is_some() && ipc == IpcChoice::Host {
+        mounts.push(host_queues(slots)?);
+    }
     let request = ContainerPlanRequest {
         facts: engine.host.facts.clone(),
         id: container.id.clone(),
@@ -46,6 +50,7 @@ pub(crate) fn init_plan(
         domainname: config.domainname.clone(),
         root,
         root_mount_point: engine.root_mount_point.clone(),
+        user_namespace: user.map(|user| slots.add(user)),
         namespaces: NamespaceChoices {
             network,
             ipc,
@@ -253,12 +258,39 @@ pub(crate) struct HostMount {
 fn planned_mounts(engine: &Inner, container: &Container, slots: &mut Slots) -> Result<Vec<MountRequest>> {
     let mounts = mounts(engine, container)?.into_iter();
     let planned = mounts.map(|HostMount { mut request, tree }| {
+        let tree = match tree {
+            None if container.map.is_some() => clone_bind(&request)?,
+            tree => tree,
+        };
         if let Some(tree) = tree {
             request.source = MountSource::Detached { fd: slots.add(tree) };
         }
-        request
+        Ok(request)
     });
-    Ok(planned.collect())
+    planned.collect()
+}
+
+/// The host's message queues. Only who has rights over an IPC namespace can mount those that are in it (mq_overview(7)).
+fn host_queues(slots: &mut Slots) -> Result<MountRequest> {
+    const AT: &str = "/dev/mqueue";
+    let attributes = Attributes::NO_SUID
+        .with(Attributes::NO_DEV, true)
+        .with(Attributes::NO_EXEC, true);
+    let mounted = mount::new_file_system("mqueue", "mqueue", &[], attributes).map_err(system(format!("mount {AT}")))?;
+    Ok(MountRequest {
+        source: MountSource::Detached { fd: slots.add(mounted) },
+        ..MountRequest::bind(AT, AT)
+    })
+}
+
+/// What a bind shows, as a detached mount: the process of a user namespace may have no way to it.
+fn clone_bind(request: &MountRequest) -> Result<Option<OwnedFd>> {
+    let MountSource::Bind { path, recursive } = &request.source else {
+        return Ok(None);
+    };
+    let cloned = conex_sys::path::open_place(path).and_then(|place| mount::clone_tree(place.as_fd(), *recursive));
+    let words = format!("mount {} on {}", path.display(), request.target.display());
+    cloned.map(Some).map_err(system(words))
 }
 
 /// What is mounted into a container beside its root file system.
@@ -416,7 +448,10 @@ fn devices(config: &Config) -> Result<Vec<DeviceRequest>> {
                 &mapping.cgroup_permissions
             };
             Ok(DeviceRequest {
-                device: device(target, kind, &stat),
+                device: Device {
+                    source: (target != path).then(|| PathBuf::from(path)),
+                    ..device(target, kind, &stat)
+                },
                 access: access.to_owned(),
             })
         })
@@ -432,6 +467,7 @@ fn device(target: &str, kind: char, stat: &Stat) -> Device {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
+        source: None,
     }
 }
 

@@ -2,13 +2,18 @@
 
 use conex_container::Config;
 use conex_metadata::{Changes, CommitError, Metadata, Table};
+use conex_sys::userns::IdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::Container;
 use crate::error::{Error, ErrorKind, Result};
+use crate::user_namespaces::MapRecord;
 
 /// Version of `ContainerRecord`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// Version of records without a `map`, which daemons before it read as well.
+const UNMAPPED: u32 = 1;
 
 /// A container as it was created.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,18 +30,28 @@ pub(crate) struct ContainerRecord {
     pub(crate) image: String,
     /// What was asked for, merged with the image.
     pub(crate) config: Config,
+    /// The ids that its user namespace maps; since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) map: Option<MapRecord>,
 }
 
 impl ContainerRecord {
-    /// A record of the present version.
-    pub(crate) fn new(id: String, name: String, created: String, image: String, config: Config) -> Self {
+    /// A record of the version that it needs.
+    pub(crate) fn new(
+        (id, name): (String, String),
+        created: String,
+        image: String,
+        config: Config,
+        map: Option<&IdMap>,
+    ) -> Self {
         Self {
-            version: VERSION,
+            version: if map.is_some() { VERSION } else { UNMAPPED },
             id,
             name,
             created,
             image,
             config,
+            map: map.map(MapRecord::from),
         }
     }
 }
@@ -72,11 +87,11 @@ impl Records {
     /// Puts a changed container in the place of what it was. It is refused where the new name is taken.
     pub(crate) async fn replace(&self, before: &Container, container: &Container) -> Result<()> {
         let record = ContainerRecord::new(
-            container.id.clone(),
-            container.name.clone(),
+            (container.id.clone(), container.name.clone()),
             container.created.clone(),
             container.image.clone(),
             container.config.clone(),
+            container.map.as_ref(),
         );
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| Error::new(ErrorKind::System, "encode the container's record").caused_by(error))?;

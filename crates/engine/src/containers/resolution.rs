@@ -9,6 +9,7 @@ use conex_network::hosts::{self, ExtraHost, OwnHost};
 use conex_network::resolv_conf::{self, Ipv6, Overrides, ResolvConf};
 use conex_network_driver::RESOLVER_ADDRESS;
 
+use crate::containers::launch::system;
 use crate::containers::{Container, links};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +36,10 @@ pub(crate) fn write(engine: &Inner, container: &Container, endpoints: &[Endpoint
         fs::write(&path, text).map_err(|error| {
             Error::new(ErrorKind::System, format!("write {}: {error}", path.display())).caused_by(error)
         })?;
+        if let Some((uid, gid)) = container.map.as_ref().and_then(|map| map.outside((0, 0))) {
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid))
+                .map_err(system(format!("set the owner of {}", path.display())))?;
+        }
     }
     Ok(())
 }

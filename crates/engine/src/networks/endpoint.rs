@@ -115,11 +115,17 @@ pub(crate) fn dns_names(container: &Container, settings: &api::EndpointSettings)
 }
 
 impl Networks {
-    /// Makes a container's network ready: all its connections, and its published ports. What fails leaves nothing.
-    pub(crate) fn connect(&self, container: &Container) -> Result<Connection> {
-        let mut namespace = match container.config.network {
-            NetworkChoice::Host => None,
-            _ => Some(self.driver.take_namespace().map_err(system)?),
+    /// Makes a container's network ready, in its namespace where one was made for it: all its connections, and its published
+    /// ports. What fails leaves nothing.
+    pub(crate) fn connect(&self, container: &Container, own: Option<OwnedFd>) -> Result<Connection> {
+        let mut namespace = match (&container.config.network, own) {
+            (NetworkChoice::Host, _) => None,
+            (_, None) => Some(self.driver.take_namespace().map_err(system)?),
+            (_, Some(own)) => {
+                let mut own = Netns::from_fd(own);
+                own.loopback_up().map_err(system)?;
+                Some(own)
+            }
         };
         let mut endpoints = Vec::new();
         let connected = self

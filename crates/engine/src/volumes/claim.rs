@@ -9,6 +9,7 @@ use conex_container::{Config, VolumeChoice};
 use conex_image::Image;
 use conex_metadata::Changes;
 use conex_sys::path;
+use conex_sys::userns::IdMap;
 use conex_volume::{Staged, VolumeRecord};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -89,8 +90,8 @@ impl Claim {
         }
     }
 
-    /// Fills the empty ones with what the image has where they are mounted. It blocks.
-    pub(crate) fn fill(&self, image: &Image, config: &Config) -> Result<()> {
+    /// Fills the empty ones with what the image has where they are mounted, with the ids of a user namespace. It blocks.
+    pub(crate) fn fill(&self, image: &Image, config: &Config, map: Option<&IdMap>) -> Result<()> {
         let filled = |volume: &&VolumeChoice| !volume.no_copy && volume.subpath.is_empty();
         let volumes: Vec<&VolumeChoice> = config.mounted_volumes().filter(filled).collect();
         if volumes.is_empty() {
@@ -98,12 +99,12 @@ impl Claim {
         }
         let engine = &self.engine;
         let done = engine.snapshots.read(&image.layers, |root| {
-            volumes.iter().try_for_each(|volume| self.fill_one(root, volume))
+            volumes.iter().try_for_each(|volume| self.fill_one(root, volume, map))
         });
         done.map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?
     }
 
-    fn fill_one(&self, root: BorrowedFd<'_>, volume: &VolumeChoice) -> Result<()> {
+    fn fill_one(&self, root: BorrowedFd<'_>, volume: &VolumeChoice, map: Option<&IdMap>) -> Result<()> {
         let opened = path::open_in(root, Path::new(&volume.target), OFlags::PATH | OFlags::DIRECTORY);
         let source = match opened {
             Ok(source) => source,
@@ -115,21 +116,21 @@ impl Claim {
         };
         let unnamed = self.unnamed.iter().find(|(record, _)| record.name == volume.name);
         match unnamed {
-            Some((record, staged)) if record.options.is_none() => staged.fill(source.as_fd()).map_err(failed),
+            Some((record, staged)) if record.options.is_none() => staged.fill(source.as_fd(), map).map_err(failed),
             // A device is filled by the first that mounts it under a name.
             Some(_) => Ok(()),
-            None => self.fill_named(&volume.name, source.as_fd()),
+            None => self.fill_named(&volume.name, source.as_fd(), map),
         }
     }
 
-    fn fill_named(&self, name: &str, source: BorrowedFd<'_>) -> Result<()> {
+    fn fill_named(&self, name: &str, source: BorrowedFd<'_>, map: Option<&IdMap>) -> Result<()> {
         let volumes = &self.engine.volumes;
         let user = format!("filled by {}", self.container);
         let filled = volumes.wake(name, &user).and_then(|()| {
             let busy = volumes.lock().get(name).map(|volume| volume.busy.clone());
             let busy = busy.ok_or_else(|| no_such_volume(name))?;
             let _busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
-            volumes.store.fill(name, source).map_err(failed)
+            volumes.store.fill(name, source, map).map_err(failed)
         });
         if let Some(volume) = volumes.lock().get_mut(name) {
             volume.running.remove(&user);
