@@ -225,11 +225,17 @@ fn files_have_the_mapped_ids_on_the_disk_and_the_images_in_archives() {
         if state == "stopped" {
             sandbox.ok(&["kill", "one"]);
         }
-        let out = sandbox.dir().join("out");
-        sandbox.ok(&["cp", "-a", "one:/home/a", out.to_str().unwrap()]);
-        assert_eq!(owner(&out), (1000, 29), "{state}");
-        sandbox.ok(&["cp", "-a", out.to_str().unwrap(), &format!("one:/home/{name}")]);
-        assert_eq!(owner(&upper.join("home").join(name)), mapped(0, 0), "{state}");
+        let out = sandbox.dir().join("out.tar");
+        let copied = sandbox
+            .background(&["cp", "one:/home/a", "-"])
+            .wait_with_output()
+            .unwrap();
+        fs::write(&out, copied.stdout).unwrap();
+        assert_eq!(owners_in(&out), [("a".into(), 1000, 29, 0o4755)], "{state}");
+        let renamed = renamed(&out, name);
+        let said = sandbox.with_input(&["cp", "-", "one:/home"], &renamed);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(owner(&upper.join("home").join(name)), mapped(1000, 29), "{state}");
         let listed = sandbox.ok(&["export", "one", "-o", sandbox.dir().join("e.tar").to_str().unwrap()]);
         assert_eq!(listed, "");
         let owners = owners_in(&sandbox.dir().join("e.tar"));
@@ -241,12 +247,11 @@ fn files_have_the_mapped_ids_on_the_disk_and_the_images_in_archives() {
             owners.contains(&("etc/secret".into(), 0, 0, 0o600)),
             "{state}: {owners:?}"
         );
-        fs::remove_file(out).unwrap();
     }
     sandbox.ok(&["start", "one"]);
     assert_eq!(
         sandbox.inside("one", "stat -c %u:%g:%a /home/a /home/c"),
-        "1000:29:4755\n0:0:4755"
+        "1000:29:4755\n1000:29:4755"
     );
     // An image that is made of it is as good for a container with the host's ids.
     for (name, squash) in [("plain", false), ("squashed", true)] {
@@ -271,6 +276,17 @@ fn files_have_the_mapped_ids_on_the_disk_and_the_images_in_archives() {
             assert_eq!(said, "1000:29:4755\n0:0:755\n0:0:600", "{name} {userns}");
         }
     }
+}
+
+/// The archive of one file under another name.
+fn renamed(path: &Path, name: &str) -> Vec<u8> {
+    let mut archive = tar::Archive::new(fs::File::open(path).unwrap());
+    let mut members = archive.entries().unwrap();
+    let mut member = members.next().unwrap().unwrap();
+    let mut header = member.header().clone();
+    let mut made = tar::Builder::new(Vec::new());
+    made.append_data(&mut header, name, &mut member).unwrap();
+    made.into_inner().unwrap()
 }
 
 /// Path, owner and mode of all members of an archive.
@@ -405,20 +421,24 @@ fn later_processes_and_terminals_are_the_containers() {
 fn a_program_with_the_setuid_bit_makes_its_user_root_of_the_container_only() {
     let sandbox = Remapped::new();
     sandbox.sleeper("one", &[]);
-    sandbox.inside("one", "cp /bin/busybox /home/busybox; chmod 4755 /home/busybox");
-    let status = sandbox.ok(&[
-        "exec",
-        "-u",
-        "worker",
+    // Of busybox's programs this is one that goes on as root where it has the bit.
+    sandbox.inside(
         "one",
-        "/home/busybox",
-        "grep",
-        "^Uid",
-        "/proc/self/status",
-    ]);
+        "cd /home; mkdir -p /var/spool/cron/crontabs plain; chmod 700 /var/spool/cron/crontabs
+         echo line > /var/spool/cron/crontabs/worker; cp /bin/busybox busybox; cp busybox plain; chmod 4755 busybox",
+    );
+    let list = |program| sandbox.docker(&["exec", "-u", "worker", "one", program, "crontab", "-l"]);
+    assert_eq!(list("/home/busybox").out, "line");
+    refused(&list("/home/plain/busybox"), "");
+    let (file, volume) = host_file(sandbox.dir());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    refused(
+        &sandbox.docker(&["run", "--rm", "-v", &volume, "busybox", "cat", "/host/file"]),
+        "denied",
+    );
     assert_eq!(
-        status.split_whitespace().collect::<Vec<_>>(),
-        ["Uid:", "1000", "0", "0", "0"]
+        sandbox.run(&["-v", &volume, "--userns", "host"], "cat /host/file"),
+        "of the host"
     );
 }
 
