@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
+use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use conex_tests::{Said, Sandbox, eventually, seeded_archive};
+use conex_tests::{Said, Sandbox, dist, eventually, seeded_archive};
 use tempfile::TempDir;
 
 /// The first subordinate ids of the user of these tests.
@@ -43,7 +44,24 @@ impl Remapped {
     }
 
     fn with(flags: &str) -> Self {
+        Self::in_etc(tempfile::tempdir().unwrap(), flags)
+    }
+
+    /// One with programs of its own, of which `conex-shim` is another build than the present one.
+    fn of_programs() -> Self {
         let etc = tempfile::tempdir().unwrap();
+        let programs = etc.path().join("programs");
+        fs::create_dir(&programs).unwrap();
+        fs::copy(dist().join("conexd"), programs.join("conexd")).unwrap();
+        let shim = programs.join("conex-shim");
+        fs::copy(dist().join("conex-shim"), &shim).unwrap();
+        let mut bytes = fs::OpenOptions::new().append(true).open(&shim).unwrap();
+        bytes.write_all(&[0]).unwrap();
+        drop(bytes);
+        Self::in_etc(etc, "--userns-remap mapped")
+    }
+
+    fn in_etc(etc: TempDir, flags: &str) -> Self {
         for (name, text) in [
             (
                 "passwd",
@@ -59,6 +77,7 @@ impl Remapped {
         let of = etc.path().display();
         let script = format!(
             "for file in passwd group subuid subgid; do mount --bind {of}/$file /etc/$file || exit 1; done
+             if [ -d {of}/programs ]; then shift; set -- {of}/programs/conexd \"$@\"; fi
              exec \"$@\" $(cat {of}/flags)"
         );
         let sandbox = Sandbox::started_by(&["unshare", "--mount", "sh", "-c", &script, "sh"]);
@@ -253,28 +272,18 @@ fn files_have_the_mapped_ids_on_the_disk_and_the_images_in_archives() {
         sandbox.inside("one", "stat -c %u:%g:%a /home/a /home/c"),
         "1000:29:4755\n1000:29:4755"
     );
-    // An image that is made of it is as good for a container with the host's ids.
-    for (name, squash) in [("plain", false), ("squashed", true)] {
-        match squash {
-            false => sandbox.ok(&["commit", "one", name]),
-            true => sandbox.ok(&["commit", "--pause=false", "one", name]),
-        };
-        for userns in ["", "host"] {
-            let said = sandbox.ok(&[
-                "run",
-                "--rm",
-                "--userns",
-                userns,
-                name,
-                "stat",
-                "-c",
-                "%u:%g:%a",
-                "/home/a",
-                "/home",
-                "/etc/secret",
-            ]);
-            assert_eq!(said, "1000:29:4755\n0:0:755\n0:0:600", "{name} {userns}");
-        }
+}
+
+#[test]
+fn an_image_of_a_mapped_container_has_the_ids_that_the_container_sees() {
+    let sandbox = Remapped::new();
+    sandbox.sleeper("one", &[]);
+    sandbox.inside("one", "echo a > /home/a; chown 1000:29 /home/a; chmod 4755 /home/a");
+    assert_eq!(sandbox.ok(&["commit", "one", "plain"]).len(), "sha256:".len() + 64);
+    for userns in ["", "host"] {
+        let show = ["stat", "-c", "%u:%g:%a", "/home/a", "/home", "/etc/secret"];
+        let said = sandbox.ok(&[&["run", "--rm", "--userns", userns, "plain"], &show[..]].concat());
+        assert_eq!(said, "1000:29:4755\n0:0:755\n0:0:600", "{userns}");
     }
 }
 
@@ -652,6 +661,38 @@ fn containers_keep_their_ids_whatever_becomes_of_the_daemon() {
     assert!(options.contains("name=userns"), "{options}");
     sandbox.ok(&["rm", "-f", "one"]);
     eventually("nothing is left", || sandbox.remains().is_empty());
+}
+
+/// What the monitor of a container runs; it is the parent of the container's first process.
+fn program_of_monitor(pid: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"))?;
+    let environment = String::from_utf8(fs::read(format!("/proc/{parent}/environ")).ok()?).ok()?;
+    let mut variables = environment.split('\0');
+    variables.find_map(|variable| Some(variable.strip_prefix("CONEX_SHIM_SEALED=")?.to_owned()))
+}
+
+#[test]
+fn a_monitor_goes_on_with_a_mapped_container_when_it_executes_its_successor() {
+    let mut sandbox = Remapped::of_programs();
+    sandbox.sleeper("one", &[]);
+    let pid = sandbox.ok(&["inspect", "-f", "{{.State.Pid}}", "one"]);
+    let before = program_of_monitor(&pid).unwrap();
+    sandbox.kill();
+    let programs = sandbox.etc.path().join("programs");
+    fs::copy(dist().join("conex-shim"), programs.join("new")).unwrap();
+    fs::rename(programs.join("new"), programs.join("conex-shim")).unwrap();
+    sandbox.start(&[]);
+    eventually("the monitor runs another program", || {
+        program_of_monitor(&pid).is_some_and(|program| program != before)
+    });
+    assert_eq!(
+        sandbox.inside("one", "id -u; echo text > /dev/stdout; stat -c %u /etc/secret"),
+        "0\ntext\n0"
+    );
+    sandbox.ok(&["stop", "-t", "0", "one"]);
+    sandbox.ok(&["start", "one"]);
+    assert_eq!(sandbox.inside("one", "id -u"), "0");
 }
 
 #[test]

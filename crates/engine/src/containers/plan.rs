@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use conex_api_types::HostConfig;
 use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice};
 use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Resources, Stdio};
 use conex_spec::security::{self, SecurityOptions};
@@ -55,11 +56,7 @@ pub(crate) fn init_plan(
             network,
             ipc,
             pid,
-            // A container on the host's network has the host's name unless it is given one, in a namespace of its own.
-            uts: namespace(&host.uts_mode),
-            cgroup: Some(host.cgroupns_mode.as_str())
-                .filter(|mode| !mode.is_empty())
-                .map(namespace),
+            ..unshared(host)
         },
         process: ProcessRequest {
             user: config.user.clone(),
@@ -96,6 +93,17 @@ pub(crate) fn init_plan(
 
 fn paths(paths: Option<&Vec<String>>) -> Option<Vec<PathBuf>> {
     paths.map(|paths| paths.iter().map(PathBuf::from).collect())
+}
+
+/// The namespaces that no other container's can be.
+fn unshared(host: &HostConfig) -> NamespaceChoices {
+    let cgroup = Some(host.cgroupns_mode.as_str()).filter(|mode| !mode.is_empty());
+    NamespaceChoices {
+        // A container on the host's network has the host's name unless it is given one, in a namespace of its own.
+        uts: namespace(&host.uts_mode),
+        cgroup: cgroup.map(namespace),
+        ..NamespaceChoices::default()
+    }
 }
 
 /// What links tell, and what was asked for, which goes before it.
