@@ -170,23 +170,6 @@ impl Cgroup {
         }
     }
 
-    /// Places another process, by its pid.
-    pub fn place(&self, pid: i32) -> io::Result<()> {
-        let pid = pid.to_string();
-        match self.version {
-            Version::V1 => {
-                for door in &self.doors {
-                    rustix::io::write(door, pid.as_bytes())?;
-                }
-                Ok(())
-            }
-            Version::V2 => self
-                .directories
-                .iter()
-                .try_for_each(|dir| fs::write(dir.join("cgroup.procs"), &pid)),
-        }
-    }
-
     /// A handle that another process can join by: for one that was opened from its directories.
     pub fn with_doors(mut self) -> Result<Self, CgroupError> {
         self.doors = self.open_doors(&self.directories)?;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use conex_cgroup::Cgroup;
+use conex_cgroup::{Cgroup, Version};
 use conex_spec::plan::{Capabilities, FdSlot, MountSource, Namespace, Propagation, Stdio, Step, UserSpec};
 use conex_sys::process::ExecStrings;
 use conex_sys::seqpacket::Socket;
@@ -31,8 +31,8 @@ pub(crate) struct Child<'a> {
     pub(crate) status: &'a Socket,
     /// What its terminal is like.
     pub(crate) stdio: Stdio,
-    /// Whether the parent has done what needs rights on the host (`UserNamespace`).
-    pub(crate) is_placed: bool,
+    /// Whether it is in a user namespace, and the parent has done what needs rights on the host (`UserNamespace`).
+    pub(crate) is_mapped: bool,
     /// The new root, once it is attached; until then the root that was inherited.
     pub(crate) root: Option<OwnedFd>,
     /// Makes what the plan asks for below `/dev`.
@@ -90,7 +90,7 @@ pub(crate) fn run(mut child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> !
 
 impl Child<'_> {
     /// Tells the parent and ends. Where the parent does not listen any more, the exit code has to do.
-    fn fail(&self, step: Option<usize>, failure: Failure) -> ! {
+    pub(crate) fn fail(&self, step: Option<usize>, failure: Failure) -> ! {
         let code = if failure.errno == Errno::NOENT.raw_os_error() {
             127
         } else {
@@ -133,7 +133,9 @@ impl Child<'_> {
                 rustix::thread::move_into_link_name_space(self.fd(*fd)?, Some(kind(*namespace)))
                     .map_err(|errno| Failure::on(format!("enter the {namespace:?} namespace"))(errno.into()))
             }
-            Step::JoinCgroup | Step::Rlimit { .. } | Step::OomScoreAdj(_) if self.is_placed => Ok(()),
+            Step::Rlimit { .. } | Step::OomScoreAdj(_) if self.is_mapped => Ok(()),
+            // Born in it, and without a right to come into it.
+            Step::JoinCgroup if self.is_mapped && self.cgroup.is_some_and(|own| own.version() == Version::V2) => Ok(()),
             Step::JoinCgroup => self
                 .cgroup
                 .map_or(Ok(()), Cgroup::join)

@@ -66,7 +66,7 @@ pub fn exec(
                 cgroup,
                 status: &theirs,
                 stdio: plan.stdio,
-                is_placed: is_mapped,
+                is_mapped,
                 root: None,
                 maker: conex_sys::path::Maker::default(),
                 is_first: false,
@@ -110,12 +110,12 @@ fn intermediate(
     plan: &ExecPlan,
 ) -> ! {
     let joined = child.cgroup.map_or(Ok(()), Cgroup::join);
-    if child.is_placed
+    if child.is_mapped
         && let Err((step, failure)) = mapped::outside(&plan.steps)
     {
         fail(&child, step, failure);
     }
-    let made = joined.and_then(|()| enter(target, child.is_placed)).and_then(|()| {
+    let made = joined.and_then(|()| enter(target, child.is_mapped)).and_then(|()| {
         process::clone(
             proof,
             &CloneRequest {

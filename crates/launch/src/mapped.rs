@@ -1,20 +1,19 @@
 //! Making a first process in a user namespace.
 //!
 //! ```text
-//!   caller ---- clone ----> intermediate: limits, directory, user namespace, its root
+//!   caller ---- clone ----> intermediate: limits, directory, user namespace
 //!      |                        |--- clone3(CLONE_PARENT | CLONE_NEW*) ---> process: waits
 //!      | <- {pid} + pidfd ------|  exits                                       |
-//!      | reaps it, places the process in its cgroup, owns its pipes            |
-//!      | -- go --------------------------------------------------------------> steps, execve
+//!      | reaps it, gives the pipes away                                        |
+//!      | -- go --------------------------------------------------------------> root, steps, execve
 //! ```
 //!
 //! The intermediate is needed because namespaces belong to the user namespace of whoever makes them (namespaces(7)), and
-//! because nobody comes back from one (setns(2)). It has the host's rights until it enters, and nothing of the container's
-//! is executed before its child has given up the rest.
+//! because nobody comes back from one (setns(2)). It has the host's rights until it enters. Until it is root of the namespace
+//! the process is still the host's by its id, without a right beyond that: it may be born in a cgroup of the host's root.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use conex_cgroup::Cgroup;
 use conex_spec::plan::{InitPlan, Step, UserNamespace};
 use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::Socket;
@@ -34,9 +33,11 @@ pub(crate) struct Making<'a> {
     pub(crate) plan: &'a InitPlan,
     /// `CLONE_NEW*` bits of the namespaces that are made.
     pub(crate) namespaces: u64,
+    /// Directory of a v2 cgroup that it is born in.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 
-/// Makes the process; it waits until `place` lets it go.
+/// Makes the process; it waits until `release`.
 pub(crate) fn clone(
     proof: &SingleThreaded,
     making: &Making<'_>,
@@ -69,21 +70,18 @@ pub(crate) fn clone(
     }
 }
 
-/// Does what the process has no rights to do itself, and lets it go.
-pub(crate) fn place(
+/// Gives the process its pipes, and lets it go.
+pub(crate) fn release(
     (pid, pidfd): (i32, &OwnedFd),
-    cgroup: Option<&Cgroup>,
     stdio: Option<&ProcessStdio>,
     ours: &Socket,
 ) -> Result<(), StartError> {
     let parent = |operation: &'static str| move |error: std::io::Error| StartError::of_parent(operation, &error);
-    let placed = cgroup
-        .map_or(Ok(()), |cgroup| cgroup.place(pid))
-        .map_err(parent("join the cgroup"))
-        .and_then(|()| IdMap::of_process(pid).map_err(parent("read the user namespace's ids")))
+    let released = IdMap::of_process(pid)
+        .map_err(parent("read the user namespace's ids"))
         .and_then(|map| own(stdio, &map).map_err(parent("give the standard descriptors to the user")))
         .and_then(|()| ours.send(b"go", &[]).map_err(parent("let the process go on")));
-    placed.inspect_err(|_| end(pidfd))
+    released.inspect_err(|_| end(pidfd))
 }
 
 /// Gives pipes to root of a user namespace: programs reopen `/dev/stdout` by its link in `/proc`, which asks for permission
@@ -107,17 +105,13 @@ fn intermediate(proof: &SingleThreaded, making: &Making<'_>, child: Child<'_>, s
         .and_then(|()| {
             let request = CloneRequest {
                 namespaces: making.namespaces,
+                cgroup: making.cgroup,
                 sibling: true,
-                ..CloneRequest::default()
             };
             process::clone(proof, &request).map_err(|error| (None, Failure::on("clone")(error)))
         });
     match made {
-        Ok(Cloned::Child) => match child.status.receive() {
-            Ok(Some(_)) => child::run(child, stdio, &making.plan.steps),
-            // The caller has given it up.
-            _ => process::exit(1),
-        },
+        Ok(Cloned::Child) => begin(child, stdio, &making.plan.steps),
         Ok(Cloned::Parent { pid, pidfd }) => {
             let told = Report::Process { pid }.send(child.status, Some(&pidfd));
             process::exit(i32::from(told.is_err()))
@@ -127,6 +121,17 @@ fn intermediate(proof: &SingleThreaded, making: &Making<'_>, child: Child<'_>, s
             let _ = Report::Failed { step, errno, detail }.send(child.status, None);
             process::exit(1)
         }
+    }
+}
+
+fn begin(child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> ! {
+    let Ok(Some(_)) = child.status.receive() else {
+        // The caller has given it up.
+        process::exit(1)
+    };
+    match userns::become_root() {
+        Ok(()) => child::run(child, stdio, steps),
+        Err(error) => child.fail(None, Failure::on("become root of the user namespace")(error)),
     }
 }
 
@@ -149,7 +154,6 @@ fn enter(plan: &InitPlan, child: &Child<'_>) -> Result<(), Failure> {
             .map_err(|errno| Failure::on(format!("enter the {kind:?} namespace"))(errno.into()))
     };
     join(child.fd(*fd)?, LinkNameSpaceType::User)?;
-    userns::become_root().map_err(Failure::on("become root of the user namespace"))?;
     match plan.pid_namespace {
         // Its children are in it.
         Some(slot) => join(child.fd(slot)?, LinkNameSpaceType::ProcessID),

@@ -106,7 +106,7 @@ fn launch(
         cgroup: join_by_step(cgroup),
         status: &theirs,
         stdio: plan.stdio,
-        is_placed: plan.user_namespace.is_some(),
+        is_mapped: plan.user_namespace.is_some(),
         root: None,
         maker: conex_sys::path::Maker::default(),
         is_first: true,
@@ -117,9 +117,10 @@ fn launch(
         let making = Making {
             plan,
             namespaces: flags(&plan.namespaces),
+            cgroup: cgroup.and_then(Cgroup::clone_into),
         };
         let (pid, pidfd, ours) = mapped::clone(&proof, &making, child, ours, &child_stdio)?;
-        mapped::place((pid, &pidfd), cgroup, stdio.as_ref(), &ours)?;
+        mapped::release((pid, &pidfd), stdio.as_ref(), &ours)?;
         (pid, pidfd, ours)
     } else {
         let request = CloneRequest {

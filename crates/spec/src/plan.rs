@@ -69,8 +69,7 @@ pub struct InitPlan {
 
 /// A user namespace to make a process in. New namespaces of the process belong to it.
 ///
-/// What needs rights on the host is the parent's part: it places the process in its cgroup, and `Step::JoinCgroup`,
-/// `Step::Rlimit` and `Step::OomScoreAdj` are done when the steps begin.
+/// What needs rights on the host is the parent's part: `Step::Rlimit` and `Step::OomScoreAdj` are done when the steps begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserNamespace {
     /// The namespace; it maps an id 0 of users and one of groups.
