@@ -73,7 +73,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 28] = [
+const HONOURED: [&str; 29] = [
     "data-root",
     "exec-root",
     "hosts",
