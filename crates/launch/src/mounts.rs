@@ -163,7 +163,15 @@ fn mount_cgroup(
 ) -> io::Result<()> {
     let Some(cgroup) = cgroup else { return Ok(()) };
     if cgroup.version() == Version::V2 {
-        let tree = mount::new_file_system("cgroup2", "cgroup", &[], attributes)?;
+        let tree = match mount::new_file_system("cgroup2", "cgroup", &[], attributes) {
+            // In a user namespace that the cgroup namespace does not belong to; it is the host's, which is mounted there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let tree = mount::clone_tree_of(Path::new("/sys/fs/cgroup"))?;
+                mount::set_attributes(tree.as_fd(), attributes, None, false)?;
+                tree
+            }
+            made => made?,
+        };
         let place = path::make_dirs_in(root, target)?;
         return mount::attach(tree.as_fd(), place.as_fd());
     }
