@@ -7,8 +7,11 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use conex_spec::plan::{Device, FdSlot, Mount, MountSource, Namespace, Propagation, Step};
-use conex_spec::{DeviceRequest, Error, IpcChoice, MountRequest, NamespaceChoice, Submounts, Ulimit, container_plan};
+use conex_spec::plan::{Device, FdSlot, InitPlan, Mount, MountSource, Namespace, Propagation, Step};
+use conex_spec::{
+    ContainerPlanRequest, DeviceRequest, Error, IpcChoice, MountRequest, NamespaceChoice, Submounts, Ulimit,
+    container_plan,
+};
 use support::request;
 
 fn mounts(steps: &[Step]) -> Vec<&Mount> {
@@ -345,4 +348,45 @@ fn wrong_requests_are_refused_in_the_words_of_docker() {
         }),
         "ulimit soft limit must be less than or equal to hard limit: 2 > 1"
     );
+}
+
+#[test]
+fn a_process_of_a_user_namespace_leaves_to_its_parent_what_needs_the_hosts_rights() {
+    let request = ContainerPlanRequest {
+        user_namespace: Some(FdSlot(5)),
+        mounts: vec![MountRequest {
+            source: MountSource::Detached { fd: FdSlot(6) },
+            ..MountRequest::bind("/data", "/data")
+        }],
+        ..request()
+    };
+    let plan = container_plan(&request).unwrap();
+    let namespace = plan.user_namespace.unwrap();
+    assert_eq!(namespace.fd, FdSlot(5));
+    assert_eq!(namespace.directory, request.root_mount_point);
+    let attached = plan.steps.iter().find_map(|step| match step {
+        Step::AttachRoot { at, .. } => Some(at.as_path()),
+        _ => None,
+    });
+    assert_eq!(attached, Some(Path::new(".")));
+    // What was cloned in the host's mount namespace must not share its mounts with it.
+    let data = plan.steps.iter().find_map(|step| match step {
+        Step::Mount(mount) if mount.target == Path::new("/data") => Some(mount.propagation),
+        _ => None,
+    });
+    assert_eq!(data, Some(Some(Propagation::Private)));
+    // Groups beyond the map would be refused by the kernel.
+    let sets = |plan: &InitPlan, wanted: &str| {
+        let mut steps = plan.steps.iter();
+        steps.any(|step| matches!(step, Step::Sysctl { name, .. } if name == wanted))
+    };
+    let plan = container_plan(&request).unwrap();
+    assert!(!sets(&plan, "net.ipv4.ping_group_range"));
+    assert!(sets(&plan, "net.ipv4.ip_unprivileged_port_start"));
+    let unmapped = ContainerPlanRequest {
+        user_namespace: None,
+        ..request
+    };
+    let plan = container_plan(&unmapped).unwrap();
+    assert!(plan.user_namespace.is_none() && sets(&plan, "net.ipv4.ping_group_range"));
 }
