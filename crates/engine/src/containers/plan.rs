@@ -41,9 +41,7 @@ pub(crate) fn init_plan(
     let pid = namespaces::pid(engine, config, slots)?;
     let mut mounts = planned_mounts(engine, container, slots)?;
     mounts.extend(memory);
-    if user.is_some() && ipc == IpcChoice::Host {
-        mounts.push(host_queues(slots)?);
-    }
+    mounts.extend(host_queues(container, ipc, slots)?);
     let request = ContainerPlanRequest {
         facts: engine.host.facts.clone(),
         id: container.id.clone(),
@@ -278,17 +276,21 @@ fn planned_mounts(engine: &Inner, container: &Container, slots: &mut Slots) -> R
     planned.collect()
 }
 
-/// The host's message queues. Only who has rights over an IPC namespace can mount those that are in it (mq_overview(7)).
-fn host_queues(slots: &mut Slots) -> Result<MountRequest> {
+/// The host's message queues, for a container in a user namespace that shares them. Only who has rights over an IPC namespace
+/// can mount those that are in it (mq_overview(7)).
+fn host_queues(container: &Container, ipc: IpcChoice, slots: &mut Slots) -> Result<Option<MountRequest>> {
     const AT: &str = "/dev/mqueue";
+    if container.map.is_none() || ipc != IpcChoice::Host {
+        return Ok(None);
+    }
     let attributes = Attributes::NO_SUID
         .with(Attributes::NO_DEV, true)
         .with(Attributes::NO_EXEC, true);
     let mounted = mount::new_file_system("mqueue", "mqueue", &[], attributes).map_err(system(format!("mount {AT}")))?;
-    Ok(MountRequest {
+    Ok(Some(MountRequest {
         source: MountSource::Detached { fd: slots.add(mounted) },
         ..MountRequest::bind(AT, AT)
-    })
+    }))
 }
 
 /// What a bind shows, as a detached mount: the process of a user namespace may have no way to it.
