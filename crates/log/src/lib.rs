@@ -17,6 +17,7 @@ mod encode;
 mod files;
 mod pack;
 mod reader;
+mod source;
 mod writer;
 
 pub use crate::decode::Attributes;
