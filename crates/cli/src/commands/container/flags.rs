@@ -79,6 +79,24 @@ pub(crate) struct Flags {
     /// Host name
     #[arg(long, value_name = "NAME", default_value = "")]
     hostname: String,
+    /// Run the command by an init that forwards signals and reaps processes; --init=false where the daemon would
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    init: Option<bool>,
+    /// PID namespace: host, container:<name|id>
+    #[arg(long, value_name = "MODE", default_value = "")]
+    pid: String,
+    /// IPC namespace: private, shareable, none, host, container:<name|id>
+    #[arg(long, value_name = "MODE", default_value = "")]
+    ipc: String,
+    /// UTS namespace: host
+    #[arg(long, value_name = "MODE", default_value = "")]
+    uts: String,
+    /// User namespace: host
+    #[arg(long, value_name = "MODE", default_value = "")]
+    userns: String,
+    /// Cgroup namespace: private, host
+    #[arg(long, value_name = "MODE", default_value = "")]
+    cgroupns: String,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
@@ -271,6 +289,12 @@ impl Flags {
             extra_hosts: some(&self.add_host),
             group_add: some(&self.group_add),
             privileged: self.privileged,
+            init: self.init,
+            pid_mode: self.pid.clone(),
+            ipc_mode: self.ipc.clone(),
+            uts_mode: self.uts.clone(),
+            userns_mode: self.userns.clone(),
+            cgroupns_mode: self.cgroupns.clone(),
             readonly_rootfs: self.read_only,
             security_opt: some(&self.security_opt),
             tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
