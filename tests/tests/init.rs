@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use conex_tests::{Engine, Sandbox, eventually};
+use conex_tests::{Engine, Sandbox, dist, eventually};
 
 #[test]
 fn the_init_is_the_first_process_and_nothing_of_the_engine() {
@@ -16,7 +17,7 @@ fn the_init_is_the_first_process_and_nothing_of_the_engine() {
     let mut next = || lines.next().unwrap();
     assert_ne!(next(), "1", "{said}");
     assert_eq!(next(), "conex-init", "{said}");
-    assert!(next().starts_with("conex-init -- sh -c "), "{said}");
+    assert!(next().starts_with("conex-init /bin/sh sh -c "), "{said}");
     assert_eq!(next(), "/memfd:conex-init (deleted)", "{said}");
     let resident: u32 = next().split_whitespace().nth(1).unwrap().parse().unwrap();
     // A few pages; without an init of its own the engine's would be some hundred.
@@ -148,4 +149,37 @@ fn the_daemon_says_what_containers_get_that_do_not() {
         sandbox.ok(&["inspect", "--format", "{{.HostConfig.Init}}", &name]),
         "<nil>"
     );
+}
+
+#[test]
+fn our_own_command_line_asks_for_an_init_and_for_namespaces() {
+    let sandbox = Sandbox::new();
+    let conex = |options: &[&str], script: &str| {
+        let mut command = Command::new(dist().join("conex"));
+        command.env("DOCKER_HOST", format!("unix://{}", sandbox.socket().display()));
+        command
+            .args(["run", "--rm"])
+            .args(options)
+            .args(["busybox", "sh", "-c", script]);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let first = "cat /proc/1/comm";
+    assert_eq!(conex(&["--init"], first).0, "conex-init");
+    assert_eq!(conex(&["--init=false"], first).0, "cat");
+    for (option, namespace) in [
+        ("--pid", "pid"),
+        ("--ipc", "ipc"),
+        ("--uts", "uts"),
+        ("--cgroupns", "cgroup"),
+    ] {
+        let host = std::fs::read_link(format!("/proc/self/ns/{namespace}")).unwrap();
+        let of = |options: &[&str]| conex(options, &format!("readlink /proc/self/ns/{namespace}")).0;
+        assert_eq!(of(&[&format!("{option}=host")]), host.display().to_string(), "{option}");
+    }
+    let (_, refusal) = conex(&["--userns", "nonsense"], "true");
+    assert!(refusal.contains("UsernsMode"), "{refusal}");
+    let (_, refusal) = conex(&["--pid", "nonsense"], "true");
+    assert!(refusal.contains("invalid PID mode: nonsense"), "{refusal}");
 }

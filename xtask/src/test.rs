@@ -1,6 +1,7 @@
 //! Everything that is checked, in the order of what fails fastest.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::run::{Outcome, cargo, output, run};
 use crate::{build, packages, previous, unstable, vm};
@@ -19,6 +20,8 @@ pub(crate) fn test() -> Outcome {
     unstable::fetch("compose", &["docker-compose"])?;
     packages::unpack("receivers", &packages::RECEIVERS)?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
+    // No target of a package: its build script compiles it.
+    run(Command::new("rustfmt").args(["--edition", "2024", "--check", "crates/sys/init/main.rs"]))?;
     for small in ["conex-shim", "conex-runtime"] {
         let tree = output(cargo().args(["tree", "--locked", "-p", small, "-e", "normal"]))?;
         if tree.contains("tokio") {

@@ -169,8 +169,8 @@ impl Child<'_> {
                     ),
                     _ => None,
                 };
-                let cgroup = self.cgroup;
-                mounts::mount(self.root()?, wanted, bound, cgroup)
+                let (cgroup, is_mapped) = (self.cgroup, self.is_mapped);
+                mounts::mount(self.root()?, wanted, bound, (cgroup, is_mapped))
             }
             Step::Device(device) => {
                 let mut maker = std::mem::take(&mut self.maker);
@@ -324,8 +324,7 @@ impl Child<'_> {
         let environment = ExecStrings::new(&env).map_err(on())?;
         if let Some(init) = &self.init {
             // The init could tell of a missing program only by its status.
-            find(name, &env)?;
-            let words = ["conex-init", "--"].map(str::to_owned);
+            let words = ["conex-init".to_owned(), find(name, &env)?];
             let arguments = ExecStrings::new(&[&words[..], argv].concat()).map_err(on())?;
             let error = process::execute_fd(init.as_fd(), &arguments, &environment);
             return Err(Failure::on("exec the init")(error));

@@ -4,7 +4,7 @@
 //! `build.rs` compiles it, `conex_sys::init` seals it in memory.
 //!
 //! ```text
-//!   conex-init -- PROGRAM [ARGUMENT]...
+//!   conex-init PATH NAME [ARGUMENT]...
 //!
 //!   all signals blocked --- fork ---> group of its own, in the terminal's foreground; signals as they were; execve
 //!      |
@@ -17,7 +17,6 @@
 #![no_builtins]
 
 use core::arch::{asm, global_asm};
-use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 
 #[cfg(target_arch = "x86_64")]
@@ -86,9 +85,6 @@ const PR_SET_NAME: usize = 15;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
 const WNOHANG: usize = 1;
 const ENOENT: isize = -2;
-const ENOTDIR: isize = -20;
-/// Bytes of a path, with its end (`PATH_MAX`).
-const PATH_MAX: usize = 4096;
 
 /// Makes a system call; a negative result is an error's number.
 ///
@@ -155,7 +151,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         let mut before = 0_u64;
         mask(SIG_BLOCK, &raw const all, &raw mut before);
         match call(number::CLONE, SIGCHLD, 0, 0, 0) {
-            0 => begin(arguments.add(2), environment, &raw const before),
+            0 => begin(arguments.add(1), environment, &raw const before),
             child if child > 0 => look_after(child as usize, &raw const all),
             _ => {
                 say(c"conex-init: fork: there is no room for another process\n");
@@ -213,108 +209,11 @@ unsafe fn begin(arguments: *const *const u8, environment: *const *const u8, befo
         let group = call(number::GETPID, 0, 0, 0, 0) as i32;
         call(number::IOCTL, 0, TIOCSPGRP, &raw const group as usize, 0);
         mask(SIG_SETMASK, before, null_mut());
-        let error = execute(arguments, environment);
+        let path = *arguments as usize;
+        let error = call(number::EXECVE, path, arguments.add(1) as usize, environment as usize, 0);
         say(c"conex-init: the program cannot be executed\n");
         exit(if error == ENOENT { 127 } else { 126 })
     }
-}
-
-/// Executes the first argument, searched in `PATH` where it has no slash; returns why not.
-unsafe fn execute(arguments: *const *const u8, environment: *const *const u8) -> isize {
-    // SAFETY: strings and arrays are those of the stack; `path` is filled as far as it is read.
-    unsafe {
-        let name = *arguments;
-        let run = |path: *const u8| {
-            call(
-                number::EXECVE,
-                path as usize,
-                arguments as usize,
-                environment as usize,
-                0,
-            )
-        };
-        if has_slash(name) {
-            return run(name);
-        }
-        let mut directories = search_path(environment);
-        let mut outcome = ENOENT;
-        let mut path = MaybeUninit::<[u8; PATH_MAX]>::uninit();
-        loop {
-            let buffer = path.as_mut_ptr().cast::<u8>();
-            let (mut at, mut from) = (0, directories);
-            while *from != 0 && *from != b':' {
-                at = put(buffer, at, *from);
-                from = from.add(1);
-            }
-            if from == directories {
-                at = put(buffer, at, b'.');
-            }
-            at = put(buffer, at, b'/');
-            let mut letter = name;
-            while *letter != 0 {
-                at = put(buffer, at, *letter);
-                letter = letter.add(1);
-            }
-            // One that does not fit is none that could be found.
-            if at < PATH_MAX {
-                put(buffer, at, 0);
-                let error = run(buffer);
-                if error != ENOENT && error != ENOTDIR {
-                    outcome = error;
-                }
-            }
-            if *from == 0 {
-                return outcome;
-            }
-            directories = from.add(1);
-        }
-    }
-}
-
-/// Puts a byte into a path, as far as there is room; where the next one goes.
-unsafe fn put(buffer: *mut u8, at: usize, byte: u8) -> usize {
-    if at < PATH_MAX {
-        // SAFETY: within the buffer.
-        unsafe { *buffer.add(at) = byte };
-        return at + 1;
-    }
-    at
-}
-
-unsafe fn has_slash(mut name: *const u8) -> bool {
-    // SAFETY: a string with an end.
-    unsafe {
-        while *name != 0 {
-            if *name == b'/' {
-                return true;
-            }
-            name = name.add(1);
-        }
-        false
-    }
-}
-
-/// The last `PATH` of the environment, as the engine takes it; else the engine's own.
-unsafe fn search_path(mut environment: *const *const u8) -> *const u8 {
-    let mut found = c"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        .as_ptr()
-        .cast::<u8>();
-    // SAFETY: an array of strings with an end.
-    unsafe {
-        while !(*environment).is_null() {
-            let variable = *environment;
-            let mut at = 0;
-            let name = b"PATH=";
-            while at < 5 && *variable.add(at) == *name.as_ptr().add(at) {
-                at += 1;
-            }
-            if at == 5 {
-                found = variable.add(5);
-            }
-            environment = environment.add(1);
-        }
-    }
-    found
 }
 
 fn say(words: &core::ffi::CStr) {

@@ -8,7 +8,7 @@ use crate::memfd;
 /// The program.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/conex-init"));
 
-/// The program in memory, sealed, to be executed with `--` and a program's arguments.
+/// The program in memory, sealed, to be executed with a program's path, its name and its arguments.
 ///
 /// # Errors
 /// The kernel has no memory for it.
