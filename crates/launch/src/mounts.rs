@@ -50,12 +50,12 @@ pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Pa
     path::open_dir(at).map_err(on())
 }
 
-/// Carries one mount out.
+/// Carries one mount out. `is_mapped` in a user namespace.
 pub(crate) fn mount(
     root: BorrowedFd<'_>,
     wanted: &Mount,
     bound: Option<OwnedFd>,
-    cgroup: Option<&Cgroup>,
+    (cgroup, is_mapped): (Option<&Cgroup>, bool),
 ) -> Result<(), Failure> {
     let target = wanted.target.as_path();
     let on = || Failure::on(format!("mount {} on {}", describe(&wanted.source), target.display()));
@@ -81,7 +81,7 @@ pub(crate) fn mount(
             };
             attach(root, wanted, tree.as_fd()).map_err(on())
         }
-        MountSource::Cgroup => mount_cgroup(root, target, attributes, cgroup).map_err(on()),
+        MountSource::Cgroup => mount_cgroup(root, target, attributes, (cgroup, is_mapped)).map_err(on()),
     }
 }
 
@@ -159,13 +159,13 @@ fn mount_cgroup(
     root: BorrowedFd<'_>,
     target: &Path,
     attributes: Attributes,
-    cgroup: Option<&Cgroup>,
+    (cgroup, is_mapped): (Option<&Cgroup>, bool),
 ) -> io::Result<()> {
     let Some(cgroup) = cgroup else { return Ok(()) };
     if cgroup.version() == Version::V2 {
         let tree = match mount::new_file_system("cgroup2", "cgroup", &[], attributes) {
-            // In a user namespace that the cgroup namespace does not belong to; it is the host's, which is mounted there.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // The cgroup namespace does not belong to the user namespace: it is the host's, which is mounted there.
+            Err(error) if is_mapped && error.kind() == io::ErrorKind::PermissionDenied => {
                 let tree = mount::clone_tree_of(Path::new("/sys/fs/cgroup"))?;
                 mount::set_attributes(tree.as_fd(), attributes, None, false)?;
                 tree

@@ -76,14 +76,16 @@ impl Snapshots {
         self.mount(&overlay).map(Rootfs::Detached).map_err(failed(container))
     }
 
-    /// As `stacked`, with the ids of a user namespace.
-    pub(crate) fn stacked_mapped(
+    /// As `rootfs`, with the ids of a user namespace: the writable layer has them on the disk, the layers are as they are
+    /// for everyone.
+    pub fn rootfs_mapped(
         &self,
         layers: &[Layer],
         container: &Path,
         writable: Writable,
         mapped: Mapped<'_>,
     ) -> Result<Rootfs, SnapshotError> {
+        self.require_stacking()?;
         let (upper, work) = self.own_layer(container);
         let (volatile, durability) = match writable {
             Writable::Volatile => (true, Durability::Volatile),

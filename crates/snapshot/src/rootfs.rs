@@ -60,31 +60,18 @@ impl Snapshots {
         }
     }
 
-    /// As `rootfs`, with the ids of a user namespace: the writable layer has them on the disk, the layers are as they are
-    /// for everyone.
-    pub fn rootfs_mapped(
-        &self,
-        layers: &[Layer],
-        container: &Path,
-        writable: Writable,
-        mapped: Mapped<'_>,
-    ) -> Result<Rootfs, SnapshotError> {
-        self.require_stacking()?;
-        self.stacked_mapped(layers, container, writable, mapped)
-    }
-
     /// Tells whether `rootfs_mapped` works here, by trying what it does.
     pub fn try_mapping(&self, mapped: Mapped<'_>) -> Result<(), SnapshotError> {
         self.require_stacking()?;
         let (_, trial) = self.next_staging();
         let tried = make_dir(&trial, 0o700)
-            .and_then(|()| self.stacked_mapped(&[], &trial, Writable::Durable, mapped))
+            .and_then(|()| self.rootfs_mapped(&[], &trial, Writable::Durable, mapped))
             .map(drop)
             .map_err(|error| self.cannot_map(words(&error)));
         tried.and(self.discard(&trial))
     }
 
-    fn require_stacking(&self) -> Result<(), SnapshotError> {
+    pub(crate) fn require_stacking(&self) -> Result<(), SnapshotError> {
         match &self.driver {
             Driver::Overlay(_) => Ok(()),
             Driver::FuseOverlay(_) | Driver::Btrfs | Driver::Vfs => {

@@ -309,8 +309,11 @@ fn hardening_steps(request: &ContainerPlanRequest) -> Result<Vec<Step>> {
 /// user namespace: the kernel refuses groups that are not mapped.
 const NETWORK_SYSCTLS: [(&str, &str); 2] = [
     ("net.ipv4.ip_unprivileged_port_start", "0"),
-    ("net.ipv4.ping_group_range", "0 2147483647"),
+    (PING_GROUPS, "0 2147483647"),
 ];
+
+/// Who may send echo requests (icmp(7)).
+const PING_GROUPS: &str = "net.ipv4.ping_group_range";
 
 fn sysctl_steps(request: &ContainerPlanRequest) -> Result<Vec<Step>> {
     let choices = request.namespaces;
@@ -322,8 +325,8 @@ fn sysctl_steps(request: &ContainerPlanRequest) -> Result<Vec<Step>> {
     validate_sysctls(&request.sysctls, own)?;
     let mut values = request.sysctls.clone();
     if own.network {
-        let given = if request.user_namespace.is_some() { 1 } else { 2 };
-        for (name, value) in NETWORK_SYSCTLS.into_iter().take(given) {
+        let given = |(name, _): &(&str, &str)| request.user_namespace.is_none() || *name != PING_GROUPS;
+        for (name, value) in NETWORK_SYSCTLS.into_iter().filter(given) {
             values.entry(name.to_string()).or_insert_with(|| value.to_string());
         }
     }
