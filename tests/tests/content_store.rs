@@ -13,14 +13,14 @@ use std::process::Command;
 use conex_protocol::fail_points;
 use conex_reference::Digest;
 use conex_tests::{Engine, Sandbox, archive_from, busybox_layer, compressed, config_of, eventually, layer_of};
-use registries::encoding::{base64, basic};
+use registries::encoding::basic;
 use registries::image::{
     Content, DOCKER_CONFIG, DOCKER_LAYER, Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST,
     index,
 };
 use registries::proxy::{Ill, Proxy};
 use registries::real::{Access, Protocol, RealRegistry};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 fn open_registry(sandbox: &Sandbox) -> RealRegistry {
     RealRegistry::start(&sandbox.dir().join("registry"), &Access::Open, &Protocol::Http)
@@ -409,10 +409,8 @@ fn a_layer_is_asked_of_the_registry_that_is_pushed_to_by_who_pushes() {
         format!("{}/mine:v1", proxy.domain()),
     );
     let config = sandbox.dir().join("client");
-    fs::create_dir_all(&config).unwrap();
-    let login = json!({"auths": {proxy.domain(): {"auth": base64(b"me:pass")}}});
-    fs::write(config.join("config.json"), login.to_string()).unwrap();
     let as_me = |arguments: &[&str]| sandbox.ok(&[&["--config", config.to_str().unwrap()], arguments].concat());
+    as_me(&["login", "-u", "me", "-p", "pass", &proxy.domain()]);
     as_me(&["pull", "-q", &app]);
     sandbox.ok(&["tag", &app, &copy]);
     // A registry that lets nothing be mounted.
