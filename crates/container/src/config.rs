@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_refused_by_name() {
-        assert!(refusal(r#"{"Image":"x","HostConfig":{"Init":true}}"#).contains("Init"));
+        assert!(refusal(r#"{"Image":"x","HostConfig":{"BlkioWeight":300}}"#).contains("BlkioWeight"));
         assert!(refusal(r#"{"Image":"x","Healthcheck":{"Test":["CMD"]}}"#).contains("Healthcheck"));
     }
 
