@@ -42,6 +42,20 @@ pub enum CgroupError {
         /// Its name.
         controller: &'static str,
     },
+    /// A limit that only version 1 has.
+    #[error("{limit} cannot be set on this host: version 2 of control groups does not offer it")]
+    NotOffered {
+        /// What.
+        limit: &'static str,
+    },
+    /// A memory limit below what is used, which the caller wants to be refused.
+    #[error("unable to set memory limit to {limit} (current usage: {usage})")]
+    MemoryInUse {
+        /// Bytes that were asked for.
+        limit: i64,
+        /// Bytes that are used.
+        usage: i64,
+    },
 }
 
 /// A control group that exists.

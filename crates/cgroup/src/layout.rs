@@ -84,8 +84,9 @@ impl Layout {
 }
 
 /// Controllers of version 1 that containers are put into.
-const CONTROLLERS: [&str; 8] = [
-    "memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer", "blkio",
+const CONTROLLERS: [&str; 12] = [
+    "memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer", "blkio", "hugetlb", "net_cls", "net_prio",
+    "rdma",
 ];
 
 #[cfg(test)]

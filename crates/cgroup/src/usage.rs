@@ -29,6 +29,10 @@ pub struct CpuUsage {
     pub total: u64,
     /// By CPU, version 1 only.
     pub by_cpu: Vec<u64>,
+    /// Of this in the kernel.
+    pub system_by_cpu: Vec<u64>,
+    /// Of this in programs.
+    pub user_by_cpu: Vec<u64>,
     /// In the kernel.
     pub system: u64,
     /// In programs.
@@ -44,16 +48,25 @@ pub struct CpuUsage {
 /// Memory in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryUsage {
-    /// Used, caches included.
+    /// Memory, caches included.
+    pub count: MemoryCount,
+    /// Memory and swap together on version 1, swap alone on version 2.
+    pub swap: MemoryCount,
+    /// Lines of `memory.stat`.
+    pub stat: BTreeMap<String, u64>,
+}
+
+/// What is counted against one limit of memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryCount {
+    /// Used.
     pub usage: Option<u64>,
-    /// The most that was used, version 1 only.
+    /// The most that was used; of memory on version 1 only.
     pub max_usage: Option<u64>,
     /// How often the limit was met, version 1 only.
     pub failures: Option<u64>,
     /// The limit; `None` for none.
     pub limit: Option<u64>,
-    /// Lines of `memory.stat`.
-    pub stat: BTreeMap<String, u64>,
 }
 
 /// Block I/O of one device.
@@ -85,11 +98,12 @@ impl Cgroup {
     fn usage_v1(&self) -> Usage {
         let ticks = self.table("cpuacct.stat");
         let cpu = self.table("cpu.stat");
-        let by_cpu = self.text("cpuacct.usage_percpu");
         Usage {
             cpu: CpuUsage {
                 total: self.number("cpuacct.usage").unwrap_or(0),
-                by_cpu: by_cpu.split_whitespace().filter_map(|cpu| cpu.parse().ok()).collect(),
+                by_cpu: self.list("cpuacct.usage_percpu"),
+                system_by_cpu: self.list("cpuacct.usage_percpu_sys"),
+                user_by_cpu: self.list("cpuacct.usage_percpu_user"),
                 system: of(&ticks, "system").saturating_mul(TICK),
                 user: of(&ticks, "user").saturating_mul(TICK),
                 periods: of(&cpu, "nr_periods"),
@@ -97,10 +111,8 @@ impl Cgroup {
                 throttled: of(&cpu, "throttled_time"),
             },
             memory: MemoryUsage {
-                usage: self.number("memory.usage_in_bytes"),
-                max_usage: self.number("memory.max_usage_in_bytes"),
-                failures: self.number("memory.failcnt"),
-                limit: self.number("memory.limit_in_bytes"),
+                count: self.count_v1("memory"),
+                swap: self.count_v1("memory.memsw"),
                 stat: self.table("memory.stat"),
             },
             pids: self.number("pids.current"),
@@ -116,6 +128,8 @@ impl Cgroup {
             cpu: CpuUsage {
                 total: nanoseconds("usage_usec"),
                 by_cpu: Vec::new(),
+                system_by_cpu: Vec::new(),
+                user_by_cpu: Vec::new(),
                 system: nanoseconds("system_usec"),
                 user: nanoseconds("user_usec"),
                 periods: of(&cpu, "nr_periods"),
@@ -123,10 +137,17 @@ impl Cgroup {
                 throttled: nanoseconds("throttled_usec"),
             },
             memory: MemoryUsage {
-                usage: self.number("memory.current"),
-                max_usage: None,
-                failures: None,
-                limit: self.number("memory.max"),
+                count: MemoryCount {
+                    usage: self.number("memory.current"),
+                    limit: self.number("memory.max"),
+                    ..MemoryCount::default()
+                },
+                swap: MemoryCount {
+                    usage: self.number("memory.swap.current"),
+                    max_usage: self.number("memory.swap.peak"),
+                    limit: self.number("memory.swap.max"),
+                    ..MemoryCount::default()
+                },
                 stat: self.table("memory.stat"),
             },
             pids: self.number("pids.current"),
@@ -142,6 +163,22 @@ impl Cgroup {
             .iter()
             .map(|directory| fs::read_to_string(directory.join(file)));
         texts.find_map(Result::ok).unwrap_or_default()
+    }
+
+    fn count_v1(&self, prefix: &str) -> MemoryCount {
+        MemoryCount {
+            usage: self.number(&format!("{prefix}.usage_in_bytes")),
+            max_usage: self.number(&format!("{prefix}.max_usage_in_bytes")),
+            failures: self.number(&format!("{prefix}.failcnt")),
+            limit: self.number(&format!("{prefix}.limit_in_bytes")),
+        }
+    }
+
+    fn list(&self, file: &str) -> Vec<u64> {
+        let text = self.text(file);
+        text.split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect()
     }
 
     fn number(&self, file: &str) -> Option<u64> {

@@ -4,36 +4,52 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use conex_spec::plan::{CgroupPlan, DeviceRule, Resources};
+use conex_spec::plan::{
+    BlockIo, CgroupPlan, DeviceRule, DeviceWeight, HugePages, Rdma, Resources, Throttle, ThrottleKind,
+};
 
 use crate::cgroup::{CgroupError, Lines, make_directory, processes, write};
 
 /// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
 const ALWAYS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
 
+/// Controllers that limits are written to, and whether any is.
+fn needs(resources: &Resources) -> [(&'static str, bool); 10] {
+    let cpu = [resources.cpu_quota.is_some(), resources.cpu_shares.is_some()];
+    let real_time = resources.cpu_rt_runtime.is_some() || resources.cpu_rt_period.is_some();
+    let rare = real_time || resources.cpu_burst.is_some() || resources.cpu_idle.is_some();
+    let swappiness = resources.memory_swappiness.is_some() || resources.oom_kill_disable;
+    [
+        ("memory", resources.memory.is_some() || swappiness),
+        ("cpu", cpu.contains(&true) || rare),
+        (
+            "cpuset",
+            resources.cpuset_cpus.is_some() || resources.cpuset_mems.is_some(),
+        ),
+        ("pids", resources.pids.is_some_and(|pids| pids > 0)),
+        ("devices", !resources.devices.is_empty()),
+        ("blkio", !resources.block_io.is_empty()),
+        ("hugetlb", !resources.huge_pages.is_empty()),
+        ("rdma", !resources.rdma.is_empty()),
+        ("net_cls", resources.network_class.is_some()),
+        ("net_prio", !resources.network_priorities.is_empty()),
+    ]
+}
+
 /// The directories that a plan needs.
 pub(crate) fn directories(
     controllers: &BTreeMap<String, PathBuf>,
     plan: &CgroupPlan,
 ) -> Result<Vec<PathBuf>, CgroupError> {
-    let resources = &plan.resources;
-    for (controller, needed) in [
-        ("memory", resources.memory.is_some()),
-        ("cpu", resources.cpu_quota.is_some() || resources.cpu_shares.is_some()),
-        ("cpuset", needs_cpuset(resources)),
-        ("pids", resources.pids.is_some_and(|pids| pids > 0)),
-        ("devices", !resources.devices.is_empty()),
-    ] {
-        if needed && !controllers.contains_key(controller) {
+    let mut joined = ALWAYS.to_vec();
+    for (controller, _) in needs(&plan.resources).into_iter().filter(|(_, needed)| *needed) {
+        if !controllers.contains_key(controller) {
             return Err(CgroupError::NoController { controller });
         }
+        joined.push(controller);
     }
-    let mut directories = Vec::new();
-    for (name, point) in controllers {
-        if ALWAYS.contains(&name.as_str()) || (name == "cpuset" && needs_cpuset(resources)) {
-            directories.push(below(point, &plan.path));
-        }
-    }
+    let joined = controllers.iter().filter(|(name, _)| joined.contains(&name.as_str()));
+    let mut directories: Vec<PathBuf> = joined.map(|(_, point)| below(point, &plan.path)).collect();
     directories.sort();
     directories.dedup();
     // The memory controller tells of kills (`oom_killed`), so it is asked first.
@@ -42,25 +58,24 @@ pub(crate) fn directories(
     Ok(directories)
 }
 
-fn needs_cpuset(resources: &Resources) -> bool {
-    resources.cpuset_cpus.is_some() || resources.cpuset_mems.is_some()
-}
-
 fn below(point: &Path, path: &Path) -> PathBuf {
     point.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Writes limits of a cgroup that has processes. They had no cpuset of their own until one is asked for.
+/// Writes limits of a cgroup that has processes. It is not in a hierarchy that nothing was limited by so far.
 pub(crate) fn update(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) -> Result<(), CgroupError> {
-    let cpuset = controllers.get("cpuset").filter(|_| needs_cpuset(&plan.resources));
-    let Some(cpuset) = cpuset.map(|point| below(point, &plan.path)).filter(|dir| !dir.exists()) else {
-        return apply(controllers, plan);
-    };
-    make_directory(&cpuset)?;
-    let moved = apply(controllers, plan).and_then(|()| move_processes(controllers, plan, &cpuset));
+    let mut new = directories(controllers, plan)?;
+    new.retain(|directory| !directory.exists());
+    let made = new.iter().try_for_each(|directory| make_directory(directory));
+    let moved = made.and_then(|()| apply(controllers, plan)).and_then(|()| {
+        let mut new = new.iter();
+        new.try_for_each(|directory| move_processes(controllers, plan, directory))
+    });
     if moved.is_err() {
-        // Empty where nothing was moved; else it goes with the container.
-        let _ = fs::remove_dir(&cpuset);
+        for directory in &new {
+            // Empty where nothing was moved; else it goes with the container.
+            let _ = fs::remove_dir(directory);
+        }
     }
     moved
 }
@@ -104,14 +119,22 @@ pub(crate) fn apply(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) 
     if let Some(cpu) = directory("cpu") {
         apply_cpu(&cpu, resources)?;
     }
-    if let (Some(point), true) = (controllers.get("cpuset"), needs_cpuset(resources)) {
-        apply_cpuset(point, &plan.path, resources)?;
-    }
     if let (Some(pids), Some(limit)) = (directory("pids"), resources.pids) {
         write(&pids, "pids.max", &unlimited(limit))?;
     }
-    if let Some(devices) = directory("devices") {
-        apply_devices(&devices, &resources.devices)?;
+    for (controller, _) in needs(resources).into_iter().filter(|(_, needed)| *needed) {
+        let Some(directory) = directory(controller) else {
+            continue;
+        };
+        match controller {
+            "cpuset" => apply_cpuset(&controllers[controller], &plan.path, resources)?,
+            "devices" => apply_devices(&directory, &resources.devices)?,
+            "blkio" => apply_block_io(&directory, &resources.block_io)?,
+            "hugetlb" => apply_huge_pages(&directory, &resources.huge_pages)?,
+            "rdma" => apply_rdma(&directory, &resources.rdma)?,
+            "net_cls" | "net_prio" => apply_network(&directory, controller, resources)?,
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -138,23 +161,36 @@ fn apply_memory(directory: &Path, resources: &Resources) -> Result<(), CgroupErr
     if lowered.is_err() {
         set(MEMORY, resources.memory)?;
     }
-    if let Some(limit) = resources.memory_reservation {
-        write(directory, "memory.soft_limit_in_bytes", &limit.to_string())?;
+    set("memory.soft_limit_in_bytes", resources.memory_reservation)?;
+    if let Some(swappiness) = resources.memory_swappiness {
+        write(directory, "memory.swappiness", &swappiness.to_string())?;
+    }
+    if resources.oom_kill_disable {
+        write(directory, "memory.oom_control", "1")?;
     }
     Ok(())
 }
 
 fn apply_cpu(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
-    if let Some(shares) = resources.cpu_shares {
-        write(directory, "cpu.shares", &shares.to_string())?;
+    let set = |file: &str, value: Option<String>| value.map_or(Ok(()), |value| write(directory, file, &value));
+    let text = |value: Option<u64>| value.map(|value| value.to_string());
+    let signed = |value: Option<i64>| value.map(|value| value.to_string());
+    set("cpu.shares", text(resources.cpu_shares))?;
+    set("cpu.idle", signed(resources.cpu_idle))?;
+    let period = || set("cpu.cfs_period_us", text(resources.cpu_period));
+    let burst = || set("cpu.cfs_burst_us", text(resources.cpu_burst));
+    // Each is held against the others as they are now: what the kernel refuses at first may fit after the quota.
+    let early = [period(), burst()];
+    set("cpu.cfs_quota_us", signed(resources.cpu_quota))?;
+    let [early_period, early_burst] = early.map(|written| written.is_err());
+    if early_period {
+        period()?;
     }
-    if let Some(period) = resources.cpu_period {
-        write(directory, "cpu.cfs_period_us", &period.to_string())?;
+    if early_burst {
+        burst()?;
     }
-    if let Some(quota) = resources.cpu_quota {
-        write(directory, "cpu.cfs_quota_us", &quota.to_string())?;
-    }
-    Ok(())
+    set("cpu.rt_period_us", text(resources.cpu_rt_period))?;
+    set("cpu.rt_runtime_us", signed(resources.cpu_rt_runtime))
 }
 
 /// A new cpuset is empty and takes no process until it has CPUs and memory nodes; its parents as well.
@@ -181,9 +217,6 @@ fn apply_cpuset(point: &Path, path: &Path, resources: &Resources) -> Result<(), 
 }
 
 fn apply_devices(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
-    if rules.is_empty() {
-        return Ok(());
-    }
     let (mut deny, mut allow) = (
         Lines::open(directory, "devices.deny")?,
         Lines::open(directory, "devices.allow")?,
@@ -195,6 +228,84 @@ fn apply_devices(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupErr
             kind => format!("{kind} {}:{} {}", number(rule.major), number(rule.minor), rule.access),
         };
         if rule.allow { &mut allow } else { &mut deny }.write(&text)?;
+    }
+    Ok(())
+}
+
+/// The scheduler decides how weights are called, and whether there are any (block/bfq-iosched.rst).
+fn apply_block_io(directory: &Path, limits: &BlockIo) -> Result<(), CgroupError> {
+    let [weight, by_device] = if directory.join("blkio.bfq.weight").exists() {
+        ["blkio.bfq.weight", "blkio.bfq.weight_device"]
+    } else {
+        ["blkio.weight", "blkio.weight_device"]
+    };
+    let set = |file: &str, value: Option<u16>| value.map_or(Ok(()), |value| write(directory, file, &value.to_string()));
+    set(weight, limits.weight)?;
+    set("blkio.leaf_weight", limits.leaf_weight)?;
+    for DeviceWeight {
+        device: (major, minor),
+        weight,
+        leaf_weight,
+    } in &limits.devices
+    {
+        for (file, weight) in [(by_device, weight), ("blkio.leaf_weight_device", leaf_weight)] {
+            if let Some(weight) = weight {
+                write(directory, file, &format!("{major}:{minor} {weight}"))?;
+            }
+        }
+    }
+    for Throttle {
+        device: (major, minor),
+        kind,
+        rate,
+    } in &limits.throttles
+    {
+        let file = match kind {
+            ThrottleKind::ReadBytes => "blkio.throttle.read_bps_device",
+            ThrottleKind::WriteBytes => "blkio.throttle.write_bps_device",
+            ThrottleKind::ReadOperations => "blkio.throttle.read_iops_device",
+            ThrottleKind::WriteOperations => "blkio.throttle.write_iops_device",
+        };
+        write(directory, file, &format!("{major}:{minor} {rate}"))?;
+    }
+    Ok(())
+}
+
+/// Pages in use, and those that were reserved, which kernels before 5.7 do not limit.
+fn apply_huge_pages(directory: &Path, limits: &[HugePages]) -> Result<(), CgroupError> {
+    for HugePages { size, limit } in limits {
+        write(directory, &format!("hugetlb.{size}.limit_in_bytes"), &limit.to_string())?;
+        let reserved = format!("hugetlb.{size}.rsvd.limit_in_bytes");
+        if directory.join(&reserved).exists() {
+            write(directory, &reserved, &limit.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// The same file on both versions (cgroup-v1/rdma.rst).
+pub(crate) fn apply_rdma(directory: &Path, limits: &[Rdma]) -> Result<(), CgroupError> {
+    let limit = |limit: Option<u32>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
+    for Rdma {
+        device,
+        handles,
+        objects,
+    } in limits
+    {
+        let line = format!("{device} hca_handle={} hca_object={}", limit(*handles), limit(*objects));
+        write(directory, "rdma.max", &line)?;
+    }
+    Ok(())
+}
+
+fn apply_network(directory: &Path, controller: &str, resources: &Resources) -> Result<(), CgroupError> {
+    if let (Some(class), "net_cls") = (resources.network_class, controller) {
+        write(directory, "net_cls.classid", &class.to_string())?;
+    }
+    if controller == "net_prio" {
+        for (interface, priority) in &resources.network_priorities {
+            write(directory, "net_prio.ifpriomap", &format!("{interface} {priority}"))?;
+        }
     }
     Ok(())
 }

@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use conex_spec::plan::{CgroupPlan, Resources};
+use conex_spec::plan::{BlockIo, CgroupPlan, DeviceWeight, HugePages, Resources, Throttle, ThrottleKind};
 
 use crate::cgroup::{CgroupError, write};
 use crate::devices;
+use crate::v1::apply_rdma;
 
 /// Controllers that are enabled for containers where the kernel has them.
-const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+const CONTROLLERS: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"];
 
 /// Enables the controllers on the way down, and names the directory.
 pub(crate) fn prepare(root: &Path, plan: &CgroupPlan) -> Result<Vec<PathBuf>, CgroupError> {
@@ -52,9 +53,23 @@ fn enable(directory: &Path) -> Result<(), CgroupError> {
 pub(crate) fn apply(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
     let directory = root.join(plan.path.strip_prefix("/").unwrap_or(&plan.path));
     let resources = &plan.resources;
+    refuse_version_1(resources)?;
+    if let Some(limit) = resources.memory.filter(|limit| resources.memory_check && *limit > 0) {
+        check_memory(&directory, limit)?;
+    }
     for (file, value) in values(resources) {
         write(&directory, file, &value)?;
     }
+    apply_burst(&directory, resources)?;
+    apply_block_io(&directory, &resources.block_io)?;
+    for HugePages { size, limit } in &resources.huge_pages {
+        write(&directory, &format!("hugetlb.{size}.max"), &unlimited(*limit))?;
+        let reserved = format!("hugetlb.{size}.rsvd.max");
+        if directory.join(&reserved).exists() {
+            write(&directory, &reserved, &unlimited(*limit))?;
+        }
+    }
+    apply_rdma(&directory, &resources.rdma)?;
     for (file, value) in &resources.unified {
         write(&directory, file, value)?;
     }
@@ -71,10 +86,92 @@ pub(crate) fn apply(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
     Ok(())
 }
 
+/// Limits that are files of version 1 only.
+fn refuse_version_1(resources: &Resources) -> Result<(), CgroupError> {
+    let real_time = resources.cpu_rt_runtime.is_some() || resources.cpu_rt_period.is_some();
+    let devices = &resources.block_io.devices;
+    let leaf = resources.block_io.leaf_weight.is_some() || devices.iter().any(|one| one.leaf_weight.is_some());
+    let given = [
+        ("memory swappiness", resources.memory_swappiness.is_some()),
+        ("disabling the OOM killer", resources.oom_kill_disable),
+        ("real-time CPU time", real_time),
+        ("a leaf weight of block I/O", leaf),
+        ("a class of packets", resources.network_class.is_some()),
+        ("a priority of packets", !resources.network_priorities.is_empty()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((limit, _)) => Err(CgroupError::NotOffered { limit }),
+        None => Ok(()),
+    }
+}
+
+/// Version 1 refuses by itself a limit that cannot be met; here processes would be killed until it is.
+fn check_memory(directory: &Path, limit: i64) -> Result<(), CgroupError> {
+    let text = fs::read_to_string(directory.join("memory.current")).unwrap_or_default();
+    match text.trim().parse::<i64>() {
+        Ok(usage) if usage > limit => Err(CgroupError::MemoryInUse { limit, usage }),
+        _ => Ok(()),
+    }
+}
+
+/// After the quota, which it may not exceed.
+fn apply_burst(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
+    match resources.cpu_burst {
+        Some(burst) => write(directory, "cpu.max.burst", &burst.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Weights are those of the scheduler where it has its own file (block/bfq-iosched.rst).
+fn apply_block_io(directory: &Path, limits: &BlockIo) -> Result<(), CgroupError> {
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let has_own = directory.join("io.bfq.weight").exists();
+    let (file, scale): (_, fn(u16) -> u64) = if has_own {
+        ("io.bfq.weight", u64::from)
+    } else {
+        ("io.weight", io_weight)
+    };
+    if let Some(weight) = limits.weight {
+        write(directory, file, &scale(weight).to_string())?;
+    }
+    for DeviceWeight {
+        device: (major, minor),
+        weight,
+        ..
+    } in &limits.devices
+    {
+        if let Some(weight) = weight {
+            write(directory, file, &format!("{major}:{minor} {}", scale(*weight)))?;
+        }
+    }
+    for Throttle {
+        device: (major, minor),
+        kind,
+        rate,
+    } in &limits.throttles
+    {
+        let key = match kind {
+            ThrottleKind::ReadBytes => "rbps",
+            ThrottleKind::WriteBytes => "wbps",
+            ThrottleKind::ReadOperations => "riops",
+            ThrottleKind::WriteOperations => "wiops",
+        };
+        let rate = if *rate == 0 { "max".to_owned() } else { rate.to_string() };
+        write(directory, "io.max", &format!("{major}:{minor} {key}={rate}"))?;
+    }
+    Ok(())
+}
+
+fn unlimited(value: i64) -> String {
+    if value < 0 { "max".to_owned() } else { value.to_string() }
+}
+
 /// File names and values of what is limited.
 fn values(resources: &Resources) -> Vec<(&'static str, String)> {
     let mut values = Vec::new();
-    let limit = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
+    let limit = unlimited;
     if let Some(memory) = resources.memory {
         values.push(("memory.max", limit(memory)));
     }
@@ -103,6 +200,9 @@ fn values(resources: &Resources) -> Vec<(&'static str, String)> {
             format!("{quota} {}", resources.cpu_period.unwrap_or(100_000)),
         ));
     }
+    if let Some(idle) = resources.cpu_idle {
+        values.push(("cpu.idle", idle.to_string()));
+    }
     if let Some(cpus) = &resources.cpuset_cpus {
         values.push(("cpuset.cpus", cpus.clone()));
     }
@@ -115,9 +215,30 @@ fn values(resources: &Resources) -> Vec<(&'static str, String)> {
     values
 }
 
-/// Weight 1 to 10000 for shares 2 to 262144, linear as runtimes agreed on.
+/// Weight 1 to 10000 for shares 2 to 262144, with the default of one (1024) at that of the other (100): a parabola over the
+/// logarithms, as runtimes have agreed since the linear map starved groups beside others of the default weight.
 fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
+    match shares {
+        ..=2 => 1,
+        262_144.. => 10_000,
+        shares => {
+            #[expect(clippy::cast_precision_loss, reason = "below 2^18")]
+            let logarithm = (shares as f64).log2();
+            let exponent = (logarithm * logarithm + 125.0 * logarithm) / 612.0 - 7.0 / 34.0;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "between 1 and 10000"
+            )]
+            let weight = (10_f64.powf(exponent) - 1e-9).ceil() as u64;
+            weight
+        }
+    }
+}
+
+/// Weight 1 to 10000 for 10 to 1000, linear.
+fn io_weight(weight: u16) -> u64 {
+    1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9_999 / 990
 }
 
 #[cfg(test)]
@@ -127,8 +248,24 @@ mod tests {
     #[test]
     fn shares_map_onto_the_whole_range_of_weights() {
         assert_eq!(weight(2), 1);
-        assert_eq!(weight(1024), 39);
+        assert_eq!(weight(1024), 100, "the default is the default");
+        assert_eq!(weight(512), 59);
         assert_eq!(weight(262_144), 10_000);
+    }
+
+    #[test]
+    fn weights_of_block_devices_map_onto_the_whole_range() {
+        assert_eq!([io_weight(10), io_weight(500), io_weight(1000)], [1, 4950, 10_000]);
+    }
+
+    #[test]
+    fn what_only_version_1_has_is_refused() {
+        let resources = Resources {
+            memory_swappiness: Some(10),
+            ..Resources::default()
+        };
+        let refused = refuse_version_1(&resources).unwrap_err().to_string();
+        assert!(refused.starts_with("memory swappiness cannot be set"), "{refused}");
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) struct Global {
     pub(crate) log: Option<PathBuf>,
     /// Whether the log is JSON, one object per line.
     pub(crate) json_log: bool,
+    /// Whether what is done is logged as well.
+    pub(crate) debug: bool,
 }
 
 impl Default for Global {
@@ -21,6 +23,7 @@ impl Default for Global {
             root: PathBuf::from("/run/conex-runtime"),
             log: None,
             json_log: false,
+            debug: false,
         }
     }
 }
@@ -74,8 +77,14 @@ impl Global {
         if parsed.is_set("systemd-cgroup") {
             bail!("--systemd-cgroup is not supported: cgroups are managed directly");
         }
-        if parsed.value("rootless").is_some_and(|value| value == "true") {
-            bail!("--rootless=true is not supported");
+        if parsed.value("criu").is_some() {
+            bail!("--criu is not supported: there is no checkpoint and restore");
+        }
+        match parsed.value("rootless") {
+            // Nothing but the rights that the caller has decides what can be done.
+            None | Some("auto" | "false") => {}
+            Some("true") => bail!("--rootless=true is not supported"),
+            Some(other) => bail!("invalid value {other:?} for flag --rootless"),
         }
         let json_log = match parsed.value("log-format") {
             None | Some("text") => false,
@@ -89,6 +98,7 @@ impl Global {
             root: parsed.value("root").map_or(default.root, PathBuf::from),
             log: parsed.value("log").map(PathBuf::from),
             json_log,
+            debug: parsed.is_set("debug"),
         };
         Ok((global, command, positional.cloned().collect()))
     }
@@ -115,11 +125,13 @@ impl Parsed {
                 None => (text, None),
             };
             match find(flags, name).with_context(|| format!("flag provided but not defined: {argument}"))? {
-                Flag::Switch(long, _) => {
-                    if attached.as_deref() != Some("false") {
+                Flag::Switch(long, _) => match attached.as_deref() {
+                    None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {
                         parsed.flags.push((long, String::new()));
                     }
-                }
+                    Some("0" | "f" | "F" | "false" | "FALSE" | "False") => {}
+                    Some(other) => bail!("invalid boolean value {other:?} for -{long}"),
+                },
                 Flag::Value(long, _) => {
                     let value = attached.or_else(|| rest.next().cloned());
                     parsed.flags.push((
@@ -200,6 +212,31 @@ mod tests {
         assert!(parsed.is_set("tty"));
         assert_eq!(parsed.values("env").collect::<Vec<_>>(), ["A=1", "B=2"]);
         assert_eq!(parsed.positional, list("id ls -l"));
+    }
+
+    #[test]
+    fn a_switch_is_true_or_false_and_nothing_else() {
+        let flags = [Flag::Switch("keep", None)];
+        let set = |line: &str| Parsed::parse(&list(line), &flags, Order::Mixed).map(|parsed| parsed.is_set("keep"));
+        assert!(set("--keep=true").unwrap() && !set("--keep=f").unwrap());
+        assert!(
+            set("--keep=maybe")
+                .unwrap_err()
+                .to_string()
+                .starts_with("invalid boolean value")
+        );
+    }
+
+    #[test]
+    fn what_a_global_flag_cannot_do_is_said() {
+        for (line, words) in [
+            ("--rootless=perhaps list", "invalid value"),
+            ("--rootless=true list", "is not supported"),
+            ("--criu /bin/criu list", "is not supported"),
+        ] {
+            let error = Global::parse(&list(line)).unwrap_err().to_string();
+            assert!(error.contains(words), "{line}: {error}");
+        }
     }
 
     #[test]

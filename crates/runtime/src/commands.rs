@@ -2,18 +2,23 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
+mod pause;
+mod ps;
 mod run;
 mod spec;
 mod start;
 pub(crate) mod state;
+mod update;
 
 use anyhow::{Context, Result, bail};
 
 use crate::arguments::Global;
+use crate::report;
 
 const USAGE: &str = "usage: conex-runtime [--root DIR] [--log FILE] [--log-format text|json] COMMAND [ARGUMENTS]
 
@@ -25,12 +30,18 @@ commands:
   list      list containers
   kill      send a signal to a container's first process (default: SIGTERM)
   exec      execute another program in a running container
+  ps        list the processes of a container
+  pause     freeze the processes of a container
+  resume    let them go on
+  update    change the limits of a container
+  events    tell what a container uses, and that it is short of memory
   delete    remove what a stopped container left
   features  print what this runtime can do as JSON
   spec      write a config.json to begin with";
 
 /// Runs a command; returns the exit code.
 pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Result<u8> {
+    report::debug(global, || format!("{command} {}", arguments.join(" ")));
     conex_sys::signal::settle().context("unblock the signals")?;
     if matches!(command, "create" | "run") {
         conex_sys::chroot::settle().context("leave the chroot")?;
@@ -43,6 +54,11 @@ pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Resul
         "list" => list::run(global, arguments),
         "kill" => kill::run(global, arguments),
         "exec" => exec::run(global, arguments),
+        "ps" => ps::run(global, arguments),
+        "pause" => pause::pause(global, arguments),
+        "resume" => pause::resume(global, arguments),
+        "update" => update::run(global, arguments),
+        "events" => events::run(global, arguments),
         "delete" => delete::run(global, arguments),
         "features" => features::run(),
         "spec" => spec::run(arguments),
@@ -58,9 +74,7 @@ pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Resul
             println!("{USAGE}");
             Ok(0)
         }
-        "checkpoint" | "restore" | "events" | "pause" | "resume" | "ps" | "update" => {
-            bail!("the command {command} is not supported")
-        }
+        "checkpoint" | "restore" => bail!("the command {command} is not supported"),
         other => bail!("no such command: {other}"),
     }
 }

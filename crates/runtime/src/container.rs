@@ -67,6 +67,7 @@ pub(crate) enum Status {
     Creating,
     Created,
     Running,
+    Paused,
     Stopped,
 }
 
@@ -76,6 +77,7 @@ impl Status {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
+            Status::Paused => "paused",
             Status::Stopped => "stopped",
         }
     }
@@ -137,11 +139,34 @@ impl Container {
         replace(&self.directory.join("state.json"), text.as_bytes())
     }
 
-    /// The copy of the bundle's specification.
+    /// The copy of the bundle's `config.json`, with what was changed since.
+    pub(crate) fn text(&self) -> Result<String> {
+        let file = self.text_file();
+        fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+    }
+
+    /// Publishes another.
+    pub(crate) fn publish_text(&self, text: &str) -> Result<()> {
+        replace(&self.text_file(), text.as_bytes())
+    }
+
+    fn text_file(&self) -> PathBuf {
+        self.directory.join("config.json")
+    }
+
+    /// Its meaning.
     pub(crate) fn spec(&self) -> Result<Spec> {
-        let file = self.directory.join("config.json");
-        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        bundle::parse(&text)
+        bundle::parse(&self.text()?)
+    }
+
+    /// Remembers directories that limits were written to for the first time.
+    pub(crate) fn add_cgroups(&mut self, candidates: &[PathBuf]) -> Result<()> {
+        let known = &mut self.record.cgroup_dirs;
+        let before = known.len();
+        let new = candidates.iter().filter(|directory| directory.exists());
+        let new: Vec<PathBuf> = new.filter(|directory| !known.contains(directory)).cloned().collect();
+        known.extend(new);
+        if known.len() == before { Ok(()) } else { self.save() }
     }
 
     /// The fifo that the first process waits at.
@@ -154,10 +179,14 @@ impl Container {
         if self.record.pid == 0 {
             return Status::Creating;
         }
-        match (self.is_alive(), self.fifo().exists()) {
-            (false, _) => Status::Stopped,
-            (true, true) => Status::Created,
-            (true, false) => Status::Running,
+        if !self.is_alive() {
+            Status::Stopped
+        } else if self.cgroup().is_frozen() {
+            Status::Paused
+        } else if self.fifo().exists() {
+            Status::Created
+        } else {
+            Status::Running
         }
     }
 

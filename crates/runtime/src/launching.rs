@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use crate::arguments::{Flag, Global, Parsed};
 use crate::bundle::Bundle;
 use crate::container::{Container, Record, replace};
-use crate::{console, descriptors, hooks, host};
+use crate::{console, descriptors, hooks, host, report};
 
 /// Flags of both commands.
 pub(crate) const FLAGS: [Flag; 8] = [
@@ -46,6 +46,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     if keeps_keyring {
         plan.plan.steps.retain(|step| !matches!(step, Step::SessionKeyring(_)));
     }
+    report::debug(global, || format!("plan of {id}:\n{}", conex_spec::render(&plan.plan)));
     let terminal = matches!(plan.plan.stdio, Stdio::Terminal { .. });
     console::check(terminal, arguments.value("console-socket"), detach)?;
     preserve_descriptors(arguments)?;
@@ -91,7 +92,7 @@ fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, argument
         .value("console-socket")
         .map(|path| console::connect(Path::new(path)))
         .transpose()?;
-    replace(&container.directory.join("config.json"), bundle.text.as_bytes())?;
+    container.publish_text(&bundle.text)?;
     let fifo = container.fifo();
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::from_raw_mode(0o600)).context("make the start fifo")?;
     let fds = descriptors::open(&plan.descriptors, Some(&fifo))?;

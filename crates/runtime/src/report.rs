@@ -19,6 +19,13 @@ pub(crate) fn warn(global: &Global, message: &str) {
     tell(global, "warning", message);
 }
 
+/// Tells what is done, where that is wanted.
+pub(crate) fn debug(global: &Global, message: impl FnOnce() -> String) {
+    if global.debug {
+        tell(global, "debug", &message());
+    }
+}
+
 fn tell(global: &Global, level: &str, message: &str) {
     let line = if global.json_log {
         let time = jiff::Timestamp::now().to_string();

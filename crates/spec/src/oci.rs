@@ -21,6 +21,8 @@ use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation
 use crate::process::session_steps;
 use crate::seccomp::{Profile, compile};
 
+pub use self::resources::limits;
+
 /// What a runtime adds to a specification.
 #[derive(Debug, Clone)]
 pub struct BundleContext {
@@ -138,7 +140,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
         user_namespace: None,
         namespaces: namespaces.new,
         cgroup: Some(cgroup),
-        stdio: process::stdio(process),
+        stdio: process::stdio(process)?,
         steps,
     };
     Ok(BundlePlan {
@@ -158,7 +160,7 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
     steps.extend(process::tail(process, &context.facts, filter, None)?);
     Ok(ProcessPlan {
         plan: ExecPlan {
-            stdio: process::stdio(process),
+            stdio: process::stdio(process)?,
             steps,
         },
         descriptors: slots.0,
@@ -187,12 +189,15 @@ fn unsupported(feature: impl Into<String>) -> Error {
 }
 
 fn validate_version(version: &str) -> Result<()> {
-    if version.starts_with("1.") {
+    // Semantic versioning: what follows the three numbers names a build or a state before the release.
+    let numbers = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Option<Vec<u32>> = numbers.split('.').map(|number| number.parse().ok()).collect();
+    if matches!(numbers.as_deref(), Some([1, _, _])) {
         return Ok(());
     }
     Err(Error::Specification {
         field: "ociVersion",
-        reason: format!("{version:?} is not a version 1"),
+        reason: format!("{version:?} is no version 1.x.y"),
     })
 }
 

@@ -17,9 +17,15 @@
 //!
 //! Descriptors that a plan needs travel beside it; a plan names them by `FdSlot`, their index.
 
+mod resources;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::resources::{
+    BlockIo, CgroupPlan, DeviceRule, DeviceWeight, HugePages, Rdma, Resources, Throttle, ThrottleKind,
+};
 
 /// Index into the descriptors that were handed over together with the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -397,56 +403,4 @@ pub struct Capabilities {
     pub inheritable: u64,
     /// Ambient set.
     pub ambient: u64,
-}
-
-/// A control group and its limits, independent of the kernel's layout; `conex-cgroup` maps it to v1 or v2 files.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CgroupPlan {
-    /// Path below each hierarchy's root, for example `/conex/<id>`.
-    pub path: PathBuf,
-    /// The limits.
-    pub resources: Resources,
-}
-
-/// Limits of a control group; `None` leaves the kernel's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Resources {
-    /// Memory limit in bytes.
-    pub memory: Option<i64>,
-    /// Memory plus swap in bytes, -1 for unlimited.
-    pub memory_swap: Option<i64>,
-    /// Soft memory limit in bytes.
-    pub memory_reservation: Option<i64>,
-    /// Relative CPU weight as v1 shares, 2 to 262144.
-    pub cpu_shares: Option<u64>,
-    /// CFS quota in microseconds per period.
-    pub cpu_quota: Option<i64>,
-    /// CFS period in microseconds.
-    pub cpu_period: Option<u64>,
-    /// CPUs, list format of cpuset(7).
-    pub cpuset_cpus: Option<String>,
-    /// Memory nodes, list format of cpuset(7).
-    pub cpuset_mems: Option<String>,
-    /// Number of tasks, -1 for unlimited.
-    pub pids: Option<i64>,
-    /// Device rules in order; the first is usually "deny all".
-    pub devices: Vec<DeviceRule>,
-    /// Raw files of the unified hierarchy, name and value.
-    pub unified: Vec<(String, String)>,
-}
-
-/// One rule of the device controller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceRule {
-    /// Whether access is allowed.
-    pub allow: bool,
-    /// `a`, `b` or `c`.
-    pub kind: char,
-    /// Major number, `None` for all.
-    pub major: Option<u32>,
-    /// Minor number, `None` for all.
-    pub minor: Option<u32>,
-    /// Any of `r`, `w`, `m`.
-    pub access: String,
 }

@@ -130,10 +130,6 @@ fn a_pid_namespace_is_left_to_the_caller() {
 fn what_is_not_done_is_refused_by_name() {
     let refusal = |pointer: &str, value: Value| plan(changed(pointer, value)).unwrap_err().to_string();
     assert_eq!(
-        refusal("/linux/resources/memory", json!({"swappiness": 1})),
-        "linux.resources.memory.swappiness is not supported"
-    );
-    assert_eq!(
         refusal("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}])),
         "a user namespace is not supported"
     );

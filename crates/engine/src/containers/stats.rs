@@ -146,11 +146,11 @@ fn cpu(usage: &Usage, cpus: usize) -> api::CpuStats {
 fn memory(usage: &Usage, host: u64) -> api::MemoryStats {
     let memory = &usage.memory;
     api::MemoryStats {
-        usage: memory.usage,
-        max_usage: memory.max_usage,
+        usage: memory.count.usage,
+        max_usage: memory.count.max_usage,
         stats: memory.stat.clone(),
-        failcnt: memory.failures.filter(|failures| *failures > 0),
-        limit: Some(memory.limit.map_or(host, |limit| limit.min(host))),
+        failcnt: memory.count.failures.filter(|failures| *failures > 0),
+        limit: Some(memory.count.limit.map_or(host, |limit| limit.min(host))),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
     match container.status() {
         // The specification lets only stopped ones be deleted; runc takes a created one for stopped, and so do its users.
         Status::Stopped | Status::Created | Status::Creating => {}
-        Status::Running if force => {}
+        Status::Running | Status::Paused if force => {}
         status => bail!("cannot delete container {id} that is not stopped: {}", status.name()),
     }
     delete(global, &container)?;
@@ -44,6 +44,8 @@ pub(super) fn delete(global: &Global, container: &Container) -> Result<()> {
     if let Ok(pidfd) = container.pidfd() {
         // It may end by itself before the signal arrives.
         let _ = conex_sys::process::signal(pidfd.as_fd(), 9);
+        // Version 1 delivers no signal to what is frozen.
+        container.cgroup().thaw().context("unable to thaw")?;
         let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
         if poll(&mut polled, Some(&PATIENCE)).context("wait for the end of the first process")? == 0 {
             bail!("the first process does not end");

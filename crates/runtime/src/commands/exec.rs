@@ -30,13 +30,21 @@ const FLAGS: [Flag; 13] = [
 ];
 
 pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
+    exec(global, arguments).context("exec failed")
+}
+
+fn exec(global: &Global, arguments: &[String]) -> Result<u8> {
     let arguments = Parsed::parse(arguments, &FLAGS, Order::UpTo(1))?;
     let Some((id, argv)) = arguments.positional.split_first() else {
         bail!("a container id is required")
     };
     let container = Container::load(global, id)?;
-    if container.status() == Status::Stopped {
-        bail!("cannot exec in a stopped container");
+    match container.status() {
+        Status::Stopped => bail!("cannot exec in a stopped container"),
+        Status::Paused if !arguments.is_set("ignore-paused") => {
+            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+        }
+        _ => {}
     }
     let spec = container.spec()?;
     let process = process(&spec, &arguments, argv)?;
@@ -72,7 +80,7 @@ fn execute(container: &Container, spec: &Spec, process: &Process, arguments: &Pa
     let pidfd = container.pidfd()?;
     let cgroup = container.cgroup().with_doors()?;
     let execed = conex_launch::exec(&planned.plan, container.record.pid, pidfd.as_fd(), Some(&cgroup), &fds)
-        .map_err(|error| launching::failed(&error).context("exec failed"))?;
+        .map_err(|error| launching::failed(&error))?;
     if let Some(path) = arguments.value("pid-file") {
         replace(Path::new(path), execed.pid.to_string().as_bytes())?;
     }

@@ -1,9 +1,9 @@
 //! `kill`.
 
-use std::fs;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::arguments::{Flag, Global, Order, Parsed};
 use crate::container::{Container, Status};
@@ -30,21 +30,38 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
         bail!("container not running");
     }
     let pidfd = container.pidfd()?;
+    if signal == KILL && !has_own_pids(&container.spec()?) {
+        // The kernel ends a pid namespace with its first process; here there is none.
+        kill_all(&container, signal)?;
+    }
     conex_sys::process::signal(pidfd.as_fd(), signal).context("send the signal")?;
+    if signal == KILL {
+        // Version 1 delivers no signal to what is frozen.
+        container.cgroup().thaw().context("unable to thaw")?;
+    }
     Ok(0)
+}
+
+const KILL: i32 = 9;
+
+fn has_own_pids(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let mut namespaces = linux
+        .and_then(|linux| linux.namespaces().as_ref())
+        .into_iter()
+        .flatten();
+    namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Pid)
 }
 
 /// Signals every process of the cgroup.
 fn kill_all(container: &Container, signal: i32) -> Result<()> {
     let cgroup = container.cgroup();
-    let Some(directory) = cgroup.directories().first() else {
-        return Ok(());
-    };
-    // A cgroup that is gone has no processes.
-    let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
+    for pid in cgroup.processes().context("list the processes")? {
         // One that ended since the list was read needs no signal.
         let _ = conex_sys::process::pidfd_open(pid).and_then(|pidfd| conex_sys::process::signal(pidfd.as_fd(), signal));
+    }
+    if signal == KILL {
+        cgroup.thaw().context("unable to thaw")?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
     match container.status() {
         Status::Created => {}
         Status::Stopped => bail!("cannot start a container that has stopped"),
+        Status::Paused => bail!("cannot start a paused container"),
         Status::Running => bail!("cannot start an already running container"),
         Status::Creating => bail!("cannot start a container in the creating state"),
     }

@@ -11,15 +11,22 @@ use crate::plan::{Capabilities, FdSlot, Stdio, Step, UserSpec};
 use crate::process::oom_step;
 
 /// Terminal or the runtime's own descriptors.
-pub(super) fn stdio(process: &Process) -> Stdio {
+pub(super) fn stdio(process: &Process) -> Result<Stdio> {
     if !process.terminal().unwrap_or(false) {
-        return Stdio::Inherit;
+        return Ok(Stdio::Inherit);
     }
-    let size = |value: Option<u64>| value.and_then(|value| u16::try_from(value).ok()).unwrap_or(0);
-    let console = process.console_size();
-    Stdio::Terminal {
-        rows: size(console.as_ref().map(|size| size.height())),
-        columns: size(console.as_ref().map(|size| size.width())),
+    let size = |value: u64| {
+        u16::try_from(value).map_err(|_| Error::Specification {
+            field: "process.consoleSize",
+            reason: format!("{value} is more than {}", u16::MAX),
+        })
+    };
+    match process.console_size() {
+        None => Ok(Stdio::Terminal { rows: 0, columns: 0 }),
+        Some(console) => Ok(Stdio::Terminal {
+            rows: size(console.height())?,
+            columns: size(console.width())?,
+        }),
     }
 }
 
@@ -79,7 +86,7 @@ pub(super) fn tail(
         gid: user.gid(),
         additional,
     }));
-    steps.push(Step::Capabilities(sets(process, facts)));
+    steps.push(Step::Capabilities(sets(process, facts)?));
     // With the user's own rights, which decide whether a program may be executed.
     steps.push(Step::FindProgram {
         program: argv[0].clone(),
@@ -97,28 +104,27 @@ pub(super) fn tail(
     Ok(steps)
 }
 
-fn sets(process: &Process, facts: &HostFacts) -> Capabilities {
+/// Those that this kernel does not have, or that the runtime itself has not, are left out, as runc does.
+fn sets(process: &Process, facts: &HostFacts) -> Result<Capabilities> {
     let Some(given) = process.capabilities() else {
-        return Capabilities::default();
+        return Ok(Capabilities::default());
     };
-    let set = |names: &Option<OciCapabilities>| {
-        names
-            .iter()
-            .flatten()
-            .filter_map(|name| capabilities::parse(&name.to_string()).ok())
-            .fold(0, |set, bit| set | bit)
-            & facts.capabilities
+    let set = |names: &Option<OciCapabilities>| -> Result<u64> {
+        let names = names.iter().flatten();
+        let bits = names.map(|name| capabilities::parse(&name.to_string()));
+        let all = bits.collect::<Result<Vec<u64>>>()?;
+        Ok(all.into_iter().fold(0, |set, bit| set | bit) & facts.capabilities)
     };
-    let (permitted, inheritable) = (set(given.permitted()), set(given.inheritable()));
-    Capabilities {
-        bounding: set(given.bounding()),
-        effective: set(given.effective()) & permitted,
+    let (permitted, inheritable) = (set(given.permitted())?, set(given.inheritable())?);
+    Ok(Capabilities {
+        bounding: set(given.bounding())?,
+        effective: set(given.effective())? & permitted,
         permitted,
         inheritable,
         // The kernel raises only what is permitted and inheritable (prctl(2), PR_CAP_AMBIENT_RAISE); runc passes over the
         // rest as well.
-        ambient: set(given.ambient()) & permitted & inheritable,
-    }
+        ambient: set(given.ambient())? & permitted & inheritable,
+    })
 }
 
 fn refuse_unsupported(process: &Process) -> Result<()> {

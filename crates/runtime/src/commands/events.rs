@@ -1,0 +1,117 @@
+//! `events`: what a container uses, once or again and again, and that it was short of memory.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use conex_cgroup::{MemoryCount, OomWatch, Usage};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use serde_json::{Value, json};
+
+use crate::arguments::{Flag, Global, Order, Parsed};
+use crate::container::{Container, Status};
+
+const FLAGS: [Flag; 2] = [Flag::Value("interval", None), Flag::Switch("stats", None)];
+
+const INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
+    let arguments = Parsed::parse(arguments, &FLAGS, Order::Mixed)?;
+    let id = arguments.only("<container-id>")?;
+    let interval = match arguments.value("interval") {
+        None => INTERVAL,
+        Some(text) => Duration::from_nanos(u64::try_from(conex_units::duration::parse(text)?).unwrap_or(0)),
+    };
+    if interval.is_zero() {
+        bail!("duration interval must be greater than 0");
+    }
+    let container = Container::load(global, id)?;
+    if container.status() == Status::Stopped {
+        bail!("container with id {id} is not running");
+    }
+    if arguments.is_set("stats") {
+        tell(id, "stats", Some(&document(&container.cgroup().usage())))?;
+        return Ok(0);
+    }
+    follow(&container, interval).map(|()| 0)
+}
+
+/// Tells until the container ends.
+fn follow(container: &Container, interval: Duration) -> Result<()> {
+    let cgroup = container.cgroup();
+    let mut watch = OomWatch::new(&cgroup).context("watch the memory of the cgroup")?;
+    let pidfd = container.pidfd()?;
+    let id = &container.record.id;
+    let mut next = Instant::now() + interval;
+    loop {
+        let left = next.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).context("wait")?;
+        let mut polled = [PollFd::new(&watch, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut polled, Some(&timeout)) {
+            Err(Errno::INTR) => continue,
+            outcome => outcome.context("wait for events")?,
+        };
+        let [short, ended] = polled.map(|one| !one.revents().is_empty());
+        if short && watch.happened().context("read the events of the cgroup")? {
+            tell(id, "oom", None)?;
+        }
+        if ended {
+            return Ok(());
+        }
+        if Instant::now() >= next {
+            tell(id, "stats", Some(&document(&cgroup.usage())))?;
+            next += interval;
+        }
+    }
+}
+
+fn tell(id: &str, kind: &str, data: Option<&Value>) -> Result<()> {
+    let mut event = json!({"type": kind, "id": id});
+    if let Some(data) = data {
+        event["data"] = data.clone();
+    }
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{event}")
+        .and_then(|()| output.flush())
+        .context("write the event")
+}
+
+/// In the shape of runc's (`types.Stats`).
+fn document(usage: &Usage) -> Value {
+    let (cpu, memory) = (&usage.cpu, &usage.memory);
+    let io: Vec<Value> = usage
+        .io
+        .iter()
+        .flat_map(|device| {
+            [("Read", device.read), ("Write", device.written)]
+                .map(|(op, value)| json!({"major": device.major, "minor": device.minor, "op": op, "value": value}))
+        })
+        .collect();
+    json!({
+        "cpu": {
+            "usage": {
+                "total": cpu.total, "percpu": cpu.by_cpu, "kernel": cpu.system, "user": cpu.user,
+                "percpu_kernel": cpu.system_by_cpu, "percpu_user": cpu.user_by_cpu,
+            },
+            "throttling": {
+                "periods": cpu.periods, "throttledPeriods": cpu.throttled_periods, "throttledTime": cpu.throttled,
+            },
+        },
+        "memory": {
+            "cache": memory.stat.get("cache").or(memory.stat.get("file")).copied().unwrap_or(0),
+            "usage": count(&memory.count),
+            "swap": count(&memory.swap),
+            "raw": memory.stat,
+        },
+        "pids": {"current": usage.pids, "limit": usage.pids_limit.unwrap_or(0)},
+        "blkio": if io.is_empty() { json!({}) } else { json!({"ioServiceBytesRecursive": io}) },
+    })
+}
+
+fn count(memory: &MemoryCount) -> Value {
+    json!({
+        "limit": memory.limit.unwrap_or(u64::MAX), "usage": memory.usage.unwrap_or(0),
+        "max": memory.max_usage.unwrap_or(0), "failcnt": memory.failures.unwrap_or(0),
+    })
+}

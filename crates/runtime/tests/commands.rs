@@ -1,0 +1,263 @@
+//! What is done to a container that runs, beside runc.
+
+#![allow(clippy::unwrap_used, reason = "what a test unwraps is its assertion")]
+
+#[path = "support/bundle.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod bundle;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use bundle::{Bundle, CONEX, runc};
+use serde_json::{Value, json};
+
+/// A container that runs a script, under either runtime.
+fn running(runtime: &Path, script: &str) -> Bundle {
+    let bundle = Bundle::of(runtime, |specification| {
+        specification["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    assert!(bundle.call_into(&["run", "--detach", &bundle.id], "log"));
+    bundle
+}
+
+/// A command's success, output and error, without what differs from run to run.
+fn told(bundle: &Bundle, arguments: &[&str]) -> (bool, String, String) {
+    let output = bundle.call(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    // runc has a line of its logger's form around the words.
+    let words = errors.split_once("msg=\"").map_or(errors.as_str(), |(_, words)| words);
+    let words = words.trim_start_matches("conex-runtime: ").trim().trim_end_matches('"');
+    (
+        output.status.success(),
+        String::from_utf8(output.stdout).unwrap(),
+        words.replace("\\\"", "\"").replace(&bundle.id, "ID"),
+    )
+}
+
+/// Does the same to a container of each runtime, and compares what is told.
+fn compare<T: PartialEq + std::fmt::Debug>(script: &str, act: impl Fn(&Bundle) -> T) {
+    let [ours, theirs] = [PathBuf::from(CONEX), runc()].map(|runtime| act(&running(&runtime, script)));
+    assert_eq!(ours, theirs, "ours and runc's");
+}
+
+#[test]
+fn pausing_stops_every_process_until_it_is_undone() {
+    let count = |bundle: &Bundle| fs::read_to_string(bundle.path("log")).unwrap().len();
+    compare("while :; do echo .; sleep 0.01; done", |bundle| {
+        bundle.wait_for("log", ".");
+        let refused = told(bundle, &["resume", &bundle.id]);
+        let paused = told(bundle, &["pause", &bundle.id]);
+        let before = count(bundle);
+        let status = bundle.state()["status"].clone();
+        let again = told(bundle, &["pause", &bundle.id]);
+        let exec = told(bundle, &["exec", &bundle.id, "sh"]);
+        let (deleted, _, _) = told(bundle, &["delete", &bundle.id]);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert_eq!(count(bundle), before, "nothing ran meanwhile");
+        let resumed = told(bundle, &["resume", &bundle.id]);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(count(bundle) > before, "it goes on");
+        (
+            refused,
+            paused,
+            status,
+            again,
+            exec,
+            deleted,
+            resumed,
+            bundle.state()["status"].clone(),
+        )
+    });
+}
+
+#[test]
+fn a_paused_container_can_be_killed_and_deleted() {
+    let bundle = running(Path::new(CONEX), "sleep 60");
+    bundle.succeed(&["pause", &bundle.id]);
+    bundle.succeed(&["kill", &bundle.id, "KILL"]);
+    for _ in 0..200 {
+        if bundle.state()["status"] == "stopped" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(bundle.state()["status"], "stopped");
+    bundle.succeed(&["delete", &bundle.id]);
+    bundle.assert_nothing_left();
+
+    let bundle = running(Path::new(CONEX), "sleep 60");
+    bundle.succeed(&["pause", &bundle.id]);
+    bundle.succeed(&["delete", "--force", &bundle.id]);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn the_processes_of_a_container_are_listed() {
+    compare("sleep 61 & echo up; sleep 60", |bundle| {
+        bundle.wait_for("log", "up");
+        let pids: Vec<i32> = serde_json::from_str(&bundle.succeed(&["ps", "--format", "json", &bundle.id])).unwrap();
+        assert_eq!(bundle.state()["pid"], pids[0]);
+        let table = bundle.succeed(&["ps", &bundle.id, "-o", "pid,args"]);
+        let mut lines: Vec<&str> = table
+            .lines()
+            .map(|line| line.trim_start_matches([' ', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']))
+            .collect();
+        lines.sort_unstable();
+        let lines = lines.join("\n");
+        (
+            pids.len(),
+            lines,
+            told(bundle, &["ps", "--format", "xml", &bundle.id]).0,
+        )
+    });
+}
+
+#[test]
+fn limits_are_changed_in_the_kernel_and_remembered() {
+    let files = [
+        ("memory", "memory.limit_in_bytes"),
+        ("memory", "memory.soft_limit_in_bytes"),
+        ("cpu", "cpu.shares"),
+        ("cpu", "cpu.cfs_quota_us"),
+        ("cpu", "cpu.cfs_period_us"),
+        ("pids", "pids.max"),
+    ];
+    let read = |bundle: &Bundle| {
+        files.map(|(controller, file)| {
+            let path = Path::new("/sys/fs/cgroup").join(controller).join(&bundle.id).join(file);
+            fs::read_to_string(path).unwrap().trim().to_owned()
+        })
+    };
+    compare("sleep 60", |bundle| {
+        let before = read(bundle);
+        let flags = [
+            "--memory",
+            "64m",
+            "--memory-reservation",
+            "32m",
+            "--cpu-share",
+            "512",
+            "--pids-limit",
+            "20",
+        ];
+        bundle.succeed(&[&["update"], &flags[..], &[&bundle.id]].concat());
+        let by_flags = read(bundle);
+        // What the kernel counts as used is more than a page.
+        let refused = told(bundle, &["update", "--memory", "4k", &bundle.id]).0;
+        fs::write(
+            bundle.path("limits.json"),
+            json!({"cpu": {"quota": 20000, "period": 50000}}).to_string(),
+        )
+        .unwrap();
+        bundle.succeed(&["update", "--resources", "limits.json", &bundle.id]);
+        (before, by_flags, refused, read(bundle))
+    });
+}
+
+#[test]
+fn a_hierarchy_that_a_container_was_not_in_is_joined_for_a_new_limit_and_left_at_the_end() {
+    let bundle = running(Path::new(CONEX), "sleep 60");
+    let cpuset = Path::new("/sys/fs/cgroup/cpuset").join(&bundle.id);
+    assert!(!cpuset.exists());
+    bundle.succeed(&["update", "--cpuset-cpus", "0", &bundle.id]);
+    assert_eq!(fs::read_to_string(cpuset.join("cpuset.cpus")).unwrap().trim(), "0");
+    let pid = bundle.state()["pid"].to_string();
+    assert_eq!(fs::read_to_string(cpuset.join("cgroup.procs")).unwrap().trim(), pid);
+    let affinity = bundle.succeed(&["exec", &bundle.id, "grep", "Cpus_allowed_list", "/proc/self/status"]);
+    assert_eq!(
+        affinity.split_whitespace().last(),
+        Some("0"),
+        "who comes later joins it"
+    );
+    bundle.succeed(&["delete", "--force", &bundle.id]);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn what_a_container_uses_is_told_in_runcs_shape() {
+    let shape = |bundle: &Bundle| {
+        let event: Value = serde_json::from_str(&bundle.succeed(&["events", "--stats", &bundle.id])).unwrap();
+        let data = &event["data"];
+        assert!(data["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+        assert_eq!(data["pids"]["current"], 1);
+        let memory = &data["memory"];
+        assert!(memory["usage"]["usage"].as_u64().unwrap() > 0);
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let raw = names(&memory["raw"]);
+        let cpus = data["cpu"]["usage"]["percpu"].as_array().unwrap().len();
+        (
+            event["type"].clone(),
+            names(&memory["usage"]),
+            names(&memory["swap"]),
+            raw,
+            cpus,
+        )
+    };
+    compare("sleep 60", shape);
+}
+
+#[test]
+fn that_a_container_is_short_of_memory_is_told_at_once() {
+    let bundle = Bundle::new(|specification| {
+        let script = "cat /dev/fifo; exec 2>/dev/null; x=a; while :; do x=$x$x; done";
+        specification["process"]["args"] = json!(["sh", "-c", script]);
+        specification["linux"]["resources"]["memory"] = json!({"limit": 8 << 20, "swap": 8 << 20});
+        specification["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/dev/fifo", "type": "bind", "source": "fifo", "options": ["bind"]
+        }));
+    });
+    let fifo = bundle.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    assert!(bundle.call_into(&["run", "--detach", &bundle.id], "log"));
+    let mut events = bundle.command(&["events", "--interval", "100ms", &bundle.id]);
+    let mut events = events.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(first["type"], "stats");
+    fs::write(&fifo, "go").unwrap();
+    let kinds: Vec<Value> = lines
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["type"].clone())
+        .collect();
+    assert!(kinds.contains(&json!("oom")), "{kinds:?}");
+    assert!(events.wait().unwrap().success(), "it ends with the container");
+    bundle.succeed(&["delete", &bundle.id]);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_stopped_container_is_refused_in_runcs_words() {
+    compare("true", |bundle| {
+        for _ in 0..200 {
+            if bundle.state()["status"] == "stopped" {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        ["pause", "resume", "update", "events"].map(|command| told(bundle, &[command, &bundle.id]))
+    });
+}
+
+#[test]
+fn a_kill_reaches_every_process_where_the_pids_are_the_hosts() {
+    let bundle = Bundle::new(|specification| {
+        specification["process"]["args"] = json!(["sh", "-c", "sleep 60 & echo up; sleep 61"]);
+        let namespaces = specification["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    assert!(bundle.call_into(&["run", "--detach", &bundle.id], "log"));
+    bundle.wait_for("log", "up");
+    bundle.succeed(&["kill", &bundle.id, "KILL"]);
+    let left = || bundle.succeed(&["ps", "--format", "json", &bundle.id]);
+    for _ in 0..200 {
+        if left().trim() == "[]" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(left().trim(), "[]");
+    bundle.succeed(&["delete", &bundle.id]);
+    bundle.assert_nothing_left();
+}
