@@ -1,22 +1,25 @@
 //! The child between clone and exec: one `match` over the steps.
 
 use std::ffi::CString;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use conex_cgroup::{Cgroup, Version};
-use conex_spec::plan::{Capabilities, FdSlot, MountSource, Namespace, Propagation, Stdio, Step, UserSpec};
+use conex_spec::plan::{
+    Capabilities, ClockOffsets, FdSlot, Hook, MountSource, Namespace, Propagation, Stdio, Step, UserSpec,
+};
 use conex_sys::process::ExecStrings;
 use conex_sys::seqpacket::Socket;
 use conex_sys::{capability, mount, process, pty, seccomp};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
-use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::process::{Gid, Uid};
 use rustix::thread::LinkNameSpaceType;
 
 use crate::account;
+use crate::attributes::{self, is_outside, outside};
+use crate::hook::run_hook;
 use crate::mounts;
 use crate::status::Report;
 use crate::stdio::ChildStdio;
@@ -33,6 +36,8 @@ pub(crate) struct Child<'a> {
     pub(crate) stdio: Stdio,
     /// Whether it is in a user namespace, and the parent has done what needs rights on the host (`UserNamespace`).
     pub(crate) is_mapped: bool,
+    /// Whether the steps of `attributes::outside` are done.
+    pub(crate) is_prepared: bool,
     /// The new root, once it is attached; until then the root that was inherited.
     pub(crate) root: Option<OwnedFd>,
     /// Makes what the plan asks for below `/dev`.
@@ -133,7 +138,10 @@ impl Child<'_> {
                 rustix::thread::move_into_link_name_space(self.fd(*fd)?, Some(kind(*namespace)))
                     .map_err(|errno| Failure::on(format!("enter the {namespace:?} namespace"))(errno.into()))
             }
-            Step::Rlimit { .. } | Step::OomScoreAdj(_) if self.is_mapped => Ok(()),
+            step if is_outside(step) => {
+                // Whoever made this process has taken them where it could not.
+                if self.is_prepared { Ok(()) } else { outside(step) }
+            }
             // Born in it, and without a right to come into it.
             Step::JoinCgroup if self.is_mapped && self.cgroup.is_some_and(|own| own.version() == Version::V2) => Ok(()),
             Step::JoinCgroup => self
@@ -190,8 +198,21 @@ impl Child<'_> {
             Step::ReadonlyPath(path) => mounts::readonly_path(self.root()?, path),
             Step::ReadonlyRoot => mounts::readonly_root(self.root()?),
             Step::Sysctl { name, value } => mounts::sysctl(self.root()?, name, value),
-            Step::Rlimit { .. } | Step::OomScoreAdj(_) => limit(step),
+            Step::Rlimit { .. } | Step::OomScoreAdj(_) | Step::Label { .. } => Ok(()),
+            Step::Scheduler(wanted) => attributes::scheduler(wanted),
+            Step::IoPriority(priority) => conex_sys::scheduling::set_io_priority(*priority)
+                .map_err(Failure::on(format!("set I/O priority {priority:#x}"))),
+            Step::MemoryPolicy(wanted) => attributes::memory_policy(wanted),
+            Step::Personality(domain) => conex_sys::scheduling::set_personality(*domain)
+                .map_err(Failure::on(format!("set personality {domain:#x}"))),
+            Step::CpuAffinity(cpus) => attributes::affinity(cpus),
+            Step::UnshareTime(ClockOffsets { monotonic, boot }) => {
+                conex_sys::scheduling::unshare_time(*monotonic, *boot).map_err(Failure::on(format!(
+                    "make a time namespace {monotonic:?} and {boot:?} away"
+                )))
+            }
             Step::Hold => self.hold(),
+            Step::Hooks { point, hooks, state } => run_hooks(point, hooks, state),
             Step::SessionKeyring(name) => session_keyring(name),
             Step::FindProgram { program, env } => find(program, env).map(|_| ()),
             Step::AwaitStart { fifo } => self.await_start(*fifo),
@@ -382,6 +403,21 @@ fn find(name: &str, env: &[String]) -> Result<String, Failure> {
     Err(Failure::on(format!("exec {name}"))(outcome))
 }
 
+fn run_hooks(point: &str, hooks: &[Hook], state: &str) -> Result<(), Failure> {
+    let pid = rustix::process::getpid().as_raw_nonzero();
+    let state = match state.strip_suffix('}') {
+        Some(open) => format!("{open},\"pid\":{pid}}}"),
+        None => state.to_owned(),
+    };
+    for hook in hooks {
+        run_hook(hook, &state).map_err(|error| Failure {
+            errno: error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error()),
+            detail: format!("{point} hook {}: {error}", hook.path.display()),
+        })?;
+    }
+    Ok(())
+}
+
 fn kind(namespace: Namespace) -> LinkNameSpaceType {
     match namespace {
         Namespace::Cgroup => LinkNameSpaceType::ControlGroup,
@@ -428,50 +464,4 @@ fn session_keyring(name: &str) -> Result<(), Failure> {
         Err(error) if !matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM)) => Err(on()(error)),
         _ => Ok(()),
     }
-}
-
-/// Carries out the steps that set limits of the calling process, which its children have from it.
-pub(crate) fn limit(step: &Step) -> Result<(), Failure> {
-    match step {
-        Step::Rlimit { name, soft, hard } => rlimit(name, *soft, *hard),
-        Step::OomScoreAdj(value) => fs::write("/proc/self/oom_score_adj", value.to_string())
-            .map_err(Failure::on(format!("write {value} to /proc/self/oom_score_adj"))),
-        _ => Ok(()),
-    }
-}
-
-fn rlimit(name: &str, soft: u64, hard: u64) -> Result<(), Failure> {
-    let resource = match name.strip_prefix("RLIMIT_").unwrap_or(name) {
-        "AS" => Resource::As,
-        "CORE" => Resource::Core,
-        "CPU" => Resource::Cpu,
-        "DATA" => Resource::Data,
-        "FSIZE" => Resource::Fsize,
-        "LOCKS" => Resource::Locks,
-        "MEMLOCK" => Resource::Memlock,
-        "MSGQUEUE" => Resource::Msgqueue,
-        "NICE" => Resource::Nice,
-        "NOFILE" => Resource::Nofile,
-        "NPROC" => Resource::Nproc,
-        "RSS" => Resource::Rss,
-        "RTPRIO" => Resource::Rtprio,
-        "RTTIME" => Resource::Rttime,
-        "SIGPENDING" => Resource::Sigpending,
-        "STACK" => Resource::Stack,
-        _ => {
-            return Err(Failure {
-                errno: Errno::INVAL.raw_os_error(),
-                detail: format!("set rlimit {name}"),
-            });
-        }
-    };
-    let limit = |value: u64| (value != u64::MAX).then_some(value);
-    rustix::process::setrlimit(
-        resource,
-        Rlimit {
-            current: limit(soft),
-            maximum: limit(hard),
-        },
-    )
-    .map_err(|errno| Failure::on(format!("error setting rlimit type {name}"))(errno.into()))
 }

@@ -64,6 +64,8 @@ impl StartError {
                     text_of(errno)
                 ),
             ),
+            // What a hook says is no errno's.
+            Some(Step::Hooks { .. }) => (Reason::Other, detail.to_owned()),
             _ => (Reason::Other, format!("{detail}: {}", text_of(errno))),
         };
         Self { reason, errno, message }

@@ -19,6 +19,7 @@ use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::{self, Socket};
 use conex_sys::userns::{self, IdMap, NEW_USER};
 
+use crate::attributes;
 use crate::child::{self, Child, Failure};
 use crate::error::StartError;
 use crate::mapped;
@@ -52,7 +53,7 @@ pub fn exec(
     let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
     let (ours, theirs) = seqpacket::pair().map_err(parent("make the status socket"))?;
     let proof = SingleThreaded::verify().map_err(parent("clone"))?;
-    let is_mapped = !same_user_namespace(pid);
+    let (is_mapped, has_own_time) = (!same_namespace("user", pid), !same_namespace("time", pid));
     if is_mapped {
         IdMap::of_process(pid)
             .and_then(|map| mapped::own(stdio.as_ref(), &map))
@@ -67,13 +68,14 @@ pub fn exec(
                 status: &theirs,
                 stdio: plan.stdio,
                 is_mapped,
+                is_prepared: true,
                 root: None,
                 maker: conex_sys::path::Maker::default(),
                 is_first: false,
                 home: None,
                 init: None,
             };
-            intermediate(&proof, child, target, &child_stdio, plan)
+            intermediate(&proof, child, (target, has_own_time), &child_stdio, plan)
         }
         Cloned::Parent { pidfd, .. } => {
             close((theirs, child_stdio));
@@ -96,34 +98,43 @@ pub fn exec(
     }
 }
 
-/// Whether a process is in the caller's user namespace; entering one's own is an error (setns(2)).
-fn same_user_namespace(pid: i32) -> bool {
-    let link = |of: &str| fs::read_link(format!("/proc/{of}/ns/user")).ok();
+/// `CLONE_NEWTIME`: entered only where it is another one, as kernels may have none.
+const NEW_TIME: i32 = 0x80;
+
+/// Whether a process is in the caller's namespace of a kind; entering one's own user namespace is an error (setns(2)).
+fn same_namespace(kind: &str, pid: i32) -> bool {
+    let link = |of: &str| fs::read_link(format!("/proc/{of}/ns/{kind}")).ok();
     link("self") == link(&pid.to_string())
 }
 
 fn intermediate(
     proof: &SingleThreaded,
     child: Child<'_>,
-    target: BorrowedFd<'_>,
+    (target, has_own_time): (BorrowedFd<'_>, bool),
     stdio: &ChildStdio,
     plan: &ExecPlan,
 ) -> ! {
-    let joined = child.cgroup.map_or(Ok(()), Cgroup::join);
-    if child.is_mapped
-        && let Err((step, failure)) = mapped::outside(&plan.steps)
+    // "Before the process is moved into the container's cgroup": there it could take the time of others.
+    if let Some(cpus) = &plan.initial_affinity
+        && let Err(failure) = attributes::affinity(cpus)
     {
+        fail(&child, None, failure);
+    }
+    let joined = child.cgroup.map_or(Ok(()), Cgroup::join);
+    if let Err((step, failure)) = mapped::outside(&plan.steps) {
         fail(&child, step, failure);
     }
-    let made = joined.and_then(|()| enter(target, child.is_mapped)).and_then(|()| {
-        process::clone(
-            proof,
-            &CloneRequest {
-                sibling: true,
-                ..CloneRequest::default()
-            },
-        )
-    });
+    let made = joined
+        .and_then(|()| enter(target, child.is_mapped, has_own_time))
+        .and_then(|()| {
+            process::clone(
+                proof,
+                &CloneRequest {
+                    sibling: true,
+                    ..CloneRequest::default()
+                },
+            )
+        });
     match made {
         Ok(Cloned::Child) => child::run(child, stdio, &plan.steps),
         Ok(Cloned::Parent { pid, pidfd }) => {
@@ -134,12 +145,11 @@ fn intermediate(
     }
 }
 
-fn enter(target: BorrowedFd<'_>, is_mapped: bool) -> io::Result<()> {
-    if !is_mapped {
-        return process::enter_namespaces(target, NAMESPACES);
-    }
-    process::enter_namespaces(target, NAMESPACES | NEW_USER)?;
-    userns::become_root()
+fn enter(target: BorrowedFd<'_>, is_mapped: bool, has_own_time: bool) -> io::Result<()> {
+    let time = if has_own_time { NEW_TIME } else { 0 };
+    let user = if is_mapped { NEW_USER } else { 0 };
+    process::enter_namespaces(target, NAMESPACES | time | user)?;
+    if is_mapped { userns::become_root() } else { Ok(()) }
 }
 
 fn fail(child: &Child<'_>, step: Option<usize>, Failure { errno, detail }: Failure) -> ! {

@@ -10,9 +10,11 @@
 //! `conex-shim` and `conex-runtime` share it. It knows nothing of the daemon's protocol.
 
 mod account;
+mod attributes;
 mod child;
 mod error;
 mod exec;
+mod hook;
 mod mapped;
 mod mounts;
 mod start;
@@ -21,5 +23,6 @@ mod stdio;
 
 pub use crate::error::{Reason, StartError};
 pub use crate::exec::{Execed, exec};
+pub use crate::hook::run_hook;
 pub use crate::start::{Started, start, warm};
 pub use crate::stdio::ProcessStdio;

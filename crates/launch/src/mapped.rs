@@ -21,6 +21,7 @@ use conex_sys::userns::{self, IdMap};
 use rustix::fs::{Gid, Uid};
 use rustix::thread::LinkNameSpaceType;
 
+use crate::attributes;
 use crate::child::{self, Child, Failure};
 use crate::error::StartError;
 use crate::start::{end, failed};
@@ -135,10 +136,10 @@ fn begin(child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> ! {
     }
 }
 
-/// Sets the limits of this process and its children, with the host's rights.
+/// Takes the steps that need the host's rights, for this process and its children.
 pub(crate) fn outside(steps: &[Step]) -> Result<(), (Option<usize>, Failure)> {
     for (index, step) in steps.iter().enumerate() {
-        child::limit(step).map_err(|failure| (Some(index), failure))?;
+        attributes::outside(step).map_err(|failure| (Some(index), failure))?;
     }
     Ok(())
 }

@@ -107,6 +107,7 @@ fn launch(
         status: &theirs,
         stdio: plan.stdio,
         is_mapped: plan.user_namespace.is_some(),
+        is_prepared: plan.user_namespace.is_some(),
         root: None,
         maker: conex_sys::path::Maker::default(),
         is_first: true,

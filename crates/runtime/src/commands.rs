@@ -66,7 +66,7 @@ pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Resul
             println!(
                 "conex-runtime version {}\nspec: {}",
                 env!("CARGO_PKG_VERSION"),
-                state::SPECIFICATION
+                conex_spec::oci::VERSION
             );
             Ok(0)
         }

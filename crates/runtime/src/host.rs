@@ -1,7 +1,7 @@
 //! What the host offers.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use conex_spec::{Architecture, HostFacts};
@@ -25,6 +25,8 @@ pub(crate) fn probe() -> Result<HostFacts> {
         capabilities,
         architecture,
         absent_paths,
+        apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
+        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         ..HostFacts::default()
     })
 }

@@ -40,7 +40,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     }
     let id = arguments.only("<container-id>")?;
     let bundle = Bundle::load(Path::new(arguments.value("bundle").unwrap_or(".")))?;
-    hooks::refuse_unsupported(&bundle.spec)?;
+    hooks::check(&bundle.spec)?;
     let mut plan = plan(id, &bundle)?;
     let keeps_keyring = arguments.is_set("no-new-keyring");
     if keeps_keyring {

@@ -34,6 +34,8 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
     if request.hold {
         steps.push(Step::Hold);
     }
+    // Written to the host's `/proc`; that of the container may be anything.
+    steps.extend(oom_step(request.oom_score_adj)?);
     steps.extend(cgroup_steps(request));
     steps.extend(name_steps(request));
     steps.extend(root_steps(request, &mounts));
@@ -46,9 +48,8 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
     }
     steps.push(Step::PivotRoot);
     steps.extend(hardening_steps(request)?);
-    // Both may need CAP_SYS_RESOURCE, which the capability sets take away.
+    // They may need CAP_SYS_RESOURCE, which the capability sets take away.
     steps.extend(rlimit_steps(&request.ulimits)?);
-    steps.extend(oom_step(request.oom_score_adj)?);
     let sets = capability_sets(set, &request.facts);
     if request.init {
         steps.push(Step::Init);

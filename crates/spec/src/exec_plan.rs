@@ -35,6 +35,7 @@ pub fn exec_plan(request: &ExecPlanRequest) -> Result<ExecPlan> {
         }
     }
     Ok(ExecPlan {
+        initial_affinity: None,
         stdio: process.stdio,
         steps,
     })

@@ -4,10 +4,12 @@
 //! specification or runc declare to have no effect.
 
 mod devices;
+mod hooks;
 mod mounts;
 mod namespaces;
 mod process;
 mod resources;
+mod scheduling;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +20,14 @@ use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::limits::{OwnNamespaces, validate_sysctls};
 use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Step};
-use crate::process::session_steps;
+use crate::process::{oom_step, session_steps};
 use crate::seccomp::{Profile, compile};
 
+pub use self::hooks::hooks;
 pub use self::resources::limits;
+
+/// Version of the specification that is followed.
+pub const VERSION: &str = "1.2.0";
 
 /// What a runtime adds to a specification.
 #[derive(Debug, Clone)]
@@ -91,25 +97,17 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
 
     let mut slots = Slots::default();
     let namespaces = namespaces::plan(linux, &mut slots)?;
-    let mounts = mounts::plan(spec, &context.bundle)?;
+    let mounts = mounts::plan(spec, context)?;
     let rootfs = context.bundle.join(root.path());
 
     let mut steps = namespaces.enter;
+    // Both are written to the host's `/proc`; that of the container may be anything.
+    steps.extend(oom_step(process.oom_score_adj())?);
+    steps.extend(process::labels(process, &context.facts)?);
     steps.push(Step::JoinCgroup);
     // After joining, so that the container's cgroup becomes the namespace's root (cgroup_namespaces(7)).
     steps.extend(namespaces.cgroup);
-    steps.extend(
-        spec.hostname()
-            .clone()
-            .filter(|name| !name.is_empty())
-            .map(Step::SetHostname),
-    );
-    steps.extend(
-        spec.domainname()
-            .clone()
-            .filter(|name| !name.is_empty())
-            .map(Step::SetDomainname),
-    );
+    steps.extend(names(spec));
     steps.push(Step::SetPropagation(root_propagation(linux)?));
     // The root is mounted over itself: pivot_root wants a mount (pivot_root(2)), and nothing else of the host is needed.
     steps.push(Step::AttachRoot {
@@ -124,11 +122,17 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
         // "createRuntime ... after the runtime environment has been created, before pivot_root".
         steps.push(Step::Hold);
     }
+    steps.extend(hooks::create_container(spec, context)?);
     steps.push(Step::PivotRoot);
     steps.extend(hardening(linux, &namespaces.own, root.readonly().unwrap_or(false))?);
     let filter = filter(linux, context, &mut slots)?;
     let fifo = context.await_start.then(|| slots.add(Descriptor::StartFifo));
-    steps.extend(process::tail(process, &context.facts, filter, fifo)?);
+    let late = process::Late {
+        filter,
+        fifo,
+        hooks: hooks::start_container(spec, context)?,
+    };
+    steps.extend(process::tail((linux, process), &context.facts, late)?);
 
     let cgroup = CgroupPlan {
         path: cgroup_path(linux, &context.id),
@@ -157,9 +161,23 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
     let mut steps = session_steps(None, process::umask(process));
     steps.extend(process::console(process));
     let filter = filter(linux, context, &mut slots)?;
-    steps.extend(process::tail(process, &context.facts, filter, None)?);
+    steps.extend(oom_step(process.oom_score_adj())?);
+    steps.extend(process::labels(process, &context.facts)?);
+    let affinity = process
+        .exec_cpu_affinity()
+        .as_ref()
+        .map(scheduling::affinity)
+        .transpose()?;
+    let (initial_affinity, affinity) = affinity.unwrap_or_default();
+    steps.extend(affinity.map(Step::CpuAffinity));
+    let late = process::Late {
+        filter,
+        ..process::Late::default()
+    };
+    steps.extend(process::tail((linux, process), &context.facts, late)?);
     Ok(ProcessPlan {
         plan: ExecPlan {
+            initial_affinity,
             stdio: process::stdio(process)?,
             steps,
         },
@@ -173,6 +191,13 @@ pub fn cgroup_path(linux: &Linux, id: &str) -> PathBuf {
         Some(path) if !path.as_os_str().is_empty() => Path::new("/").join(path),
         _ => Path::new("/").join(id),
     }
+}
+
+fn names(spec: &Spec) -> impl Iterator<Item = Step> {
+    let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+    let host = given(spec.hostname()).map(Step::SetHostname);
+    host.into_iter()
+        .chain(given(spec.domainname()).map(Step::SetDomainname))
 }
 
 fn missing(field: &'static str) -> Error {
@@ -215,17 +240,7 @@ fn refuse_unsupported(linux: &Linux) -> Result<()> {
             "linux.netDevices",
             linux.net_devices().as_ref().is_some_and(|list| !list.is_empty()),
         ),
-        (
-            "linux.timeOffsets",
-            linux.time_offsets().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "linux.mountLabel",
-            linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()),
-        ),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((field, _)) => Err(unsupported(*field)),

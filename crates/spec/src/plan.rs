@@ -18,6 +18,7 @@
 //! Descriptors that a plan needs travel beside it; a plan names them by `FdSlot`, their index.
 
 mod resources;
+mod scheduling;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use self::resources::{
     BlockIo, CgroupPlan, DeviceRule, DeviceWeight, HugePages, Rdma, Resources, Throttle, ThrottleKind,
 };
+pub use self::scheduling::{ClockOffsets, MemoryPolicy, Scheduler, SecurityModule};
 
 /// Index into the descriptors that were handed over together with the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +77,8 @@ pub struct InitPlan {
 
 /// A user namespace to make a process in. New namespaces of the process belong to it.
 ///
-/// What needs rights on the host is the parent's part: `Step::Rlimit` and `Step::OomScoreAdj` are done when the steps begin.
+/// What needs rights on the host is the parent's part: `Step::Rlimit`, `Step::OomScoreAdj` and `Step::Label` are done when the
+/// steps begin, as they are for a later process in any container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserNamespace {
     /// The namespace; it maps an id 0 of users and one of groups.
@@ -90,6 +93,9 @@ pub struct UserNamespace {
 /// and joins them before the steps run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecPlan {
+    /// CPUs that the process is kept on until it has joined the cgroup, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_affinity: Option<Vec<u32>>,
     /// Standard input, output and error.
     pub stdio: Stdio,
     /// What the child does, in order; the last is `Step::Execute`.
@@ -185,6 +191,15 @@ pub enum Step {
     },
     /// Write `/proc/self/oom_score_adj`.
     OomScoreAdj(i32),
+    /// Run programs, one after the other, with the container's state on standard input; the first that fails ends the start.
+    Hooks {
+        /// Which of the specification's points this is.
+        point: String,
+        /// The programs.
+        hooks: Vec<Hook>,
+        /// The state, a JSON object that the pid is added to: the process's own as it sees itself.
+        state: String,
+    },
     /// Tell the parent that everything up to here is done, and wait for its go. Here the systemd driver and OCI `create` hold the process.
     Hold,
     /// Join a new session keyring of this name (`KEYCTL_JOIN_SESSION_KEYRING`, keyctl(2)), so that the container does not
@@ -206,6 +221,25 @@ pub enum Step {
         /// The fifo.
         fifo: FdSlot,
     },
+    /// Have the program labelled by a security module, from its execution on. It is part of what is done outside.
+    Label {
+        /// Which module.
+        module: SecurityModule,
+        /// A profile's name or a security context.
+        label: String,
+    },
+    /// `sched_setattr(2)`.
+    Scheduler(Scheduler),
+    /// `ioprio_set(2)`: class and level in one number.
+    IoPriority(u16),
+    /// `set_mempolicy(2)`.
+    MemoryPolicy(MemoryPolicy),
+    /// `personality(2)`.
+    Personality(u32),
+    /// `sched_setaffinity(2)`, CPUs by number.
+    CpuAffinity(Vec<u32>),
+    /// Unshare the time namespace: the program, not the process before it, is in the new one.
+    UnshareTime(ClockOffsets),
     /// `setsid(2)`.
     NewSession,
     /// Set uid, gid and supplementary groups. Names are looked up in the container's own `/etc/passwd` and `/etc/group`.
@@ -240,6 +274,19 @@ pub enum Step {
         /// `NAME=value`; `HOME` is added from the user's entry where it is absent.
         env: Vec<String>,
     },
+}
+
+/// A program that is run at a point of a container's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Arguments, the program's name first; empty for the path.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Seconds that it may take.
+    pub timeout: Option<u64>,
 }
 
 /// Propagation of mounts (mount_namespaces(7)).

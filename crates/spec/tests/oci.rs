@@ -135,7 +135,7 @@ fn what_is_not_done_is_refused_by_name() {
     );
     assert_eq!(
         refusal("/process/apparmorProfile", json!("mine")),
-        "process.apparmorProfile is not supported"
+        "process.apparmorProfile: apparmor is not enabled on this host"
     );
     assert_eq!(
         refusal("/linux/namespaces", json!([])),

@@ -16,6 +16,7 @@ pub mod netns;
 pub mod path;
 pub mod process;
 pub mod pty;
+pub mod scheduling;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signal;

@@ -4,12 +4,12 @@ use anyhow::Result;
 use conex_spec::capabilities;
 use serde_json::json;
 
-use super::state::SPECIFICATION;
+use conex_spec::oci::VERSION;
 
 pub(super) fn run() -> Result<u8> {
     let document = json!({
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": SPECIFICATION,
+        "ociVersionMax": VERSION,
         "hooks": ["prestart", "createRuntime", "poststart", "poststop"],
         "mountOptions": [
             "async", "atime", "bind", "defaults", "dev", "exec", "noatime", "nodev", "noexec", "norelatime", "nostrictatime",

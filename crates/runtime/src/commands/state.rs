@@ -1,13 +1,11 @@
 //! `state`.
 
 use anyhow::Result;
+use conex_spec::oci::VERSION;
 use serde_json::{Value, json};
 
 use crate::arguments::{Global, Order, Parsed};
 use crate::container::{Container, Status};
-
-/// Version of the specification that this runtime follows.
-pub(crate) const SPECIFICATION: &str = "1.2.0";
 
 pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
     let arguments = Parsed::parse(arguments, &[], Order::Mixed)?;
@@ -21,7 +19,7 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
 pub(crate) fn document(container: &Container, status: Status) -> Value {
     let record = &container.record;
     let mut document = json!({
-        "ociVersion": SPECIFICATION,
+        "ociVersion": VERSION,
         "id": record.id,
         "pid": if status == Status::Stopped { 0 } else { record.pid },
         "status": status.name(),

@@ -4,14 +4,37 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount as OciMount, Spec};
 
-use super::unsupported;
-use crate::error::Result;
+use super::{BundleContext, unsupported};
+use crate::error::{Error, Result};
 use crate::mount_options;
 use crate::plan::{Mount, MountSource};
 
-pub(super) fn plan(spec: &Spec, bundle: &Path) -> Result<Vec<Mount>> {
-    spec.mounts().iter().flatten().map(|mount| one(mount, bundle)).collect()
+pub(super) fn plan(spec: &Spec, context: &BundleContext) -> Result<Vec<Mount>> {
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
+    let label = label.filter(|label| !label.is_empty());
+    if label.is_some() && !context.facts.selinux {
+        return Err(Error::Specification {
+            field: "linux.mountLabel",
+            reason: "selinux is disabled or not supported on this host".to_string(),
+        });
+    }
+    let mounts = spec.mounts().iter().flatten();
+    mounts
+        .map(|mount| {
+            let mut planned = one(mount, &context.bundle)?;
+            if let (Some(label), MountSource::FileSystem { kind, options, .. }) = (label, &mut planned.source)
+                && LABELLED.contains(&kind.as_str())
+            {
+                let separator = if options.is_empty() { "" } else { "," };
+                options.push_str(&format!("{separator}context={label}"));
+            }
+            Ok(planned)
+        })
+        .collect()
 }
+
+/// File systems whose files a container owns; the others have labels of their own.
+const LABELLED: [&str; 3] = ["tmpfs", "mqueue", "devpts"];
 
 fn one(mount: &OciMount, bundle: &Path) -> Result<Mount> {
     if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
 
-use super::{Descriptor, Slots, unsupported};
+use super::{Descriptor, Slots, scheduling, unsupported};
 use crate::error::{Error, Result};
 use crate::plan::{Namespace, Step};
 
@@ -38,6 +38,8 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
         let path = namespace.path().clone().filter(|path| !path.as_os_str().is_empty());
         match (kind, path) {
             (Namespace::Cgroup, None) => planned.cgroup = Some(Step::UnshareCgroup),
+            // Early, while `/proc` is the host's.
+            (Namespace::Time, None) => planned.enter.push(Step::UnshareTime(scheduling::clocks(linux)?)),
             (Namespace::Pid, Some(path)) => planned.pid_path = Some(path),
             (Namespace::Mount, Some(_)) => return Err(unsupported("joining an existing mount namespace")),
             (kind, None) => planned.new.push(kind),
@@ -52,6 +54,13 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
                 }
             }
         }
+    }
+    let has_offsets = linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
+    if has_offsets && !planned.enter.iter().any(|step| matches!(step, Step::UnshareTime(_))) {
+        return Err(Error::Specification {
+            field: "linux.timeOffsets",
+            reason: "there is no new time namespace".to_string(),
+        });
     }
     if !planned.new.contains(&Namespace::Mount) {
         // Without one the container's mounts would land in the host's table.
@@ -73,6 +82,6 @@ fn kind(kind: LinuxNamespaceType) -> Result<Namespace> {
         LinuxNamespaceType::Pid => Ok(Namespace::Pid),
         LinuxNamespaceType::Network => Ok(Namespace::Network),
         LinuxNamespaceType::User => Err(unsupported("a user namespace")),
-        LinuxNamespaceType::Time => Err(unsupported("a time namespace")),
+        LinuxNamespaceType::Time => Ok(Namespace::Time),
     }
 }

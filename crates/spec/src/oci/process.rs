@@ -1,14 +1,13 @@
 //! `process`.
 
-use oci_spec::runtime::{Capabilities as OciCapabilities, Process};
+use oci_spec::runtime::{Capabilities as OciCapabilities, Linux, Process};
 
-use super::{missing, unsupported};
+use super::{missing, scheduling};
 use crate::capabilities;
 use crate::defaults::UMASK;
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
-use crate::plan::{Capabilities, FdSlot, Stdio, Step, UserSpec};
-use crate::process::oom_step;
+use crate::plan::{Capabilities, FdSlot, SecurityModule, Stdio, Step, UserSpec};
 
 /// Terminal or the runtime's own descriptors.
 pub(super) fn stdio(process: &Process) -> Result<Stdio> {
@@ -38,14 +37,23 @@ pub(super) fn umask(process: &Process) -> u32 {
     process.user().umask().unwrap_or(UMASK)
 }
 
+/// What comes between a process that is confined and its program.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    /// Its filter of system calls.
+    pub(super) filter: Option<Step>,
+    /// Where it waits for `start`.
+    pub(super) fifo: Option<FdSlot>,
+    /// Hooks that run then.
+    pub(super) hooks: Option<Step>,
+}
+
 /// The steps that end in `Step::Execute`; their order is that of `crate::process::tail`.
 pub(super) fn tail(
-    process: &Process,
+    (linux, process): (&Linux, &Process),
     facts: &HostFacts,
-    filter: Option<Step>,
-    fifo: Option<FdSlot>,
+    Late { filter, fifo, hooks }: Late,
 ) -> Result<Vec<Step>> {
-    refuse_unsupported(process)?;
     let argv = process
         .args()
         .clone()
@@ -71,7 +79,7 @@ pub(super) fn tail(
             hard: limit.hard(),
         })
         .collect();
-    steps.extend(oom_step(process.oom_score_adj())?);
+    steps.extend(scheduling::steps(Some(linux), process)?);
     steps.push(Step::WorkingDirectory {
         path: process.cwd().clone(),
         create: true,
@@ -97,6 +105,7 @@ pub(super) fn tail(
     }
     // Before a filter that can come late: waiting needs system calls that a profile may not name.
     steps.extend(fifo.map(|fifo| Step::AwaitStart { fifo }));
+    steps.extend(hooks);
     if no_new_privileges {
         steps.extend(filter);
     }
@@ -127,22 +136,29 @@ fn sets(process: &Process, facts: &HostFacts) -> Result<Capabilities> {
     })
 }
 
-fn refuse_unsupported(process: &Process) -> Result<()> {
-    let given = [
-        (
-            "process.apparmorProfile",
-            process.apparmor_profile().as_ref().is_some_and(|name| !name.is_empty()),
-        ),
-        (
-            "process.selinuxLabel",
-            process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()),
-        ),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((field, _)) => Err(unsupported(*field)),
-        None => Ok(()),
+/// Labels by security modules. To run without one that was asked for would be to run unconfined.
+pub(super) fn labels(process: &Process, facts: &HostFacts) -> Result<Vec<Step>> {
+    let given = |label: &Option<String>| label.clone().filter(|label| !label.is_empty());
+    let mut steps = Vec::new();
+    if let Some(label) = given(process.apparmor_profile()) {
+        if !facts.apparmor {
+            return Err(Error::Specification {
+                field: "process.apparmorProfile",
+                reason: "apparmor is not enabled on this host".to_string(),
+            });
+        }
+        let module = SecurityModule::AppArmor;
+        steps.push(Step::Label { module, label });
     }
+    if let Some(label) = given(process.selinux_label()) {
+        if !facts.selinux {
+            return Err(Error::Specification {
+                field: "process.selinuxLabel",
+                reason: "selinux is disabled or not supported on this host".to_string(),
+            });
+        }
+        let module = SecurityModule::SeLinux;
+        steps.push(Step::Label { module, label });
+    }
+    Ok(steps)
 }
