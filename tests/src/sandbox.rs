@@ -516,6 +516,11 @@ impl Sandbox {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// The parent of containers' cgroups, without a leading slash. It is there from the first container on.
+    pub fn cgroup_parent(&self) -> &str {
+        &self.cgroup
+    }
+
     /// Directories of containers' cgroups.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();

@@ -8,6 +8,26 @@ use crate::{build, packages, reference};
 
 /// Measures what is named, or everything.
 pub(crate) fn bench(names: &[String]) -> Outcome {
+    let (runtimes, engines): (Vec<_>, Vec<_>) = names.iter().partition(|name| *name == "runtimes");
+    if !runtimes.is_empty() || names.is_empty() {
+        bench_runtimes()?;
+    }
+    if engines.is_empty() && !names.is_empty() {
+        return Ok(());
+    }
+    bench_engines(&engines)
+}
+
+/// The OCI runtime beside others.
+fn bench_runtimes() -> Outcome {
+    packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::TEST)?;
+    build::build()?;
+    run(cargo().args(["bench", "--locked", "-p", "conex-runtime", "--bench", "runtimes"]))
+}
+
+/// The engine beside the reference.
+fn bench_engines(names: &[&String]) -> Outcome {
     reference::install()?;
     packages::install(&packages::FILE_SYSTEM)?;
     packages::install(&packages::FLOOR)?;

@@ -16,9 +16,10 @@ pub(crate) const REGISTRY: [(&str, &str); 3] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [(&str, &str); 13] = [
+pub(crate) const TEST: [(&str, &str); 14] = [
     ("/usr/bin/htpasswd", "apache2-utils"),
     ("/usr/sbin/runc", "runc"),
+    ("/usr/bin/crun", "crun"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/script", "bsdutils"),
     ("/usr/bin/nsenter", "util-linux"),

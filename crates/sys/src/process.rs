@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -310,6 +311,21 @@ pub fn enter_namespaces(pidfd: BorrowedFd<'_>, namespaces: i32) -> io::Result<()
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Time of the processors that children took who were reaped, and theirs (`RUSAGE_CHILDREN`, getrusage(2)).
+pub fn time_of_children() -> io::Result<Duration> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the kernel writes one `rusage` there.
+    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was written, because the call succeeded.
+    let usage = unsafe { usage.assume_init() };
+    let time = |value: libc::timeval| {
+        Duration::from_secs(value.tv_sec.unsigned_abs()) + Duration::from_micros(value.tv_usec.unsigned_abs())
+    };
+    Ok(time(usage.ru_utime) + time(usage.ru_stime))
 }
 
 /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)).

@@ -34,6 +34,10 @@ pub(crate) const FIGURES: &[Figure] = &[
         measure: crate::health::cost,
     },
     Figure {
+        name: "run-processor",
+        measure: crate::processor::run,
+    },
+    Figure {
         name: "pull",
         measure: crate::images::pull,
     },

@@ -7,6 +7,7 @@ mod alone;
 mod health;
 mod images;
 mod operations;
+mod processor;
 mod pulls;
 #[path = "../../../crates/registry/tests/support/registries.rs"]
 mod registries;

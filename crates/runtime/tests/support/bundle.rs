@@ -24,12 +24,20 @@ pub(crate) struct Bundle {
 
 /// The path of runc, the oracle of these tests.
 pub(crate) fn runc() -> PathBuf {
-    let places = ["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc"];
-    places
+    installed("runc")
+}
+
+/// The path of crun, the other one.
+pub(crate) fn crun() -> PathBuf {
+    installed("crun")
+}
+
+fn installed(name: &str) -> PathBuf {
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
         .iter()
-        .map(PathBuf::from)
+        .map(|directory| Path::new(directory).join(name))
         .find(|path| path.exists())
-        .expect("runc is needed: install Debian's package runc")
+        .unwrap_or_else(|| panic!("{name} is needed: install Debian's package {name}"))
 }
 
 impl Bundle {
@@ -53,7 +61,8 @@ impl Bundle {
         fs::copy(busybox, binaries.join("busybox"))
             .expect("busybox is needed: install Debian's package busybox-static");
         for name in [
-            "cat", "echo", "env", "grep", "hostname", "id", "kill", "ls", "mkdir", "pwd", "sed", "sh", "sleep", "tty",
+            "cat", "echo", "env", "grep", "hostname", "id", "kill", "ls", "mkdir", "pwd", "sed", "sh", "sleep", "true",
+            "tty",
         ] {
             symlink("busybox", binaries.join(name)).unwrap();
         }
@@ -177,6 +186,21 @@ pub(crate) fn both(script: &str, change: impl Fn(&mut Value)) -> (String, String
         output
     };
     (run(Path::new(CONEX)), run(&runc()))
+}
+
+/// Makes a specification the one that Docker 28 writes for `docker run`, with its default filter on x86_64. The version is
+/// the one that crun 1.8 knows; the bundle needs `write_docker_files`.
+pub(crate) fn docker(specification: &mut Value) {
+    let mut docker: Value = serde_json::from_str(include_str!("docker.json")).unwrap();
+    docker["linux"]["cgroupsPath"] = specification["linux"]["cgroupsPath"].take();
+    *specification = docker;
+}
+
+/// Makes the files that Docker binds into a container.
+pub(crate) fn write_docker_files(bundle: &Bundle) {
+    for name in ["resolv.conf", "hostname", "hosts"] {
+        fs::write(bundle.path(name), "box\n").unwrap();
+    }
 }
 
 /// A specification like that of `runc spec`.
