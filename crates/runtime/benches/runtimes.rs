@@ -7,12 +7,11 @@
 #[allow(dead_code, reason = "shared with the tests")]
 mod bundle;
 
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bundle::{Bundle, crun, runc};
-use conex_sys::{mount, mountns, process};
+use bundle::{Bundle, beside_crun, crun, runc};
+use conex_sys::process;
 
 /// Counted runs of each.
 const ROUNDS: usize = 60;
@@ -32,8 +31,7 @@ fn main() {
     let ours = ours.canonicalize().expect("the program is needed: cargo xtask build");
     // Whoever a runtime leaves behind is reaped here, and counted.
     process::become_subreaper().unwrap();
-    let costs = mountns::private(|| {
-        hide_unified();
+    let costs = beside_crun(|| {
         let runtimes = [ours, crun(), runc()];
         [
             ("with Docker's default filter", docker as fn(&Path) -> Bundle),
@@ -45,17 +43,8 @@ fn main() {
         ]
         .map(|(name, bundle)| (name, measure(&runtimes.clone().map(|runtime| bundle(&runtime)))))
     });
-    for (name, costs) in costs.unwrap() {
+    for (name, costs) in costs {
         print(name, &costs);
-    }
-}
-
-/// crun refuses a hybrid hierarchy. It still makes a directory where the unified one was.
-fn hide_unified() {
-    let unified = Path::new("/sys/fs/cgroup/unified");
-    if unified.exists() {
-        let nothing = mount::new_file_system("tmpfs", "hidden", &[], mount::Attributes::default()).unwrap();
-        mount::attach_at(nothing.as_fd(), unified).unwrap();
     }
 }
 

@@ -5,6 +5,9 @@
 #[path = "support/bundle.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod bundle;
+#[path = "support/bundles.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod bundles;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -16,17 +19,6 @@ use serde_json::{Value, json};
 /// Fields of proc_pid_status(5) that a runtime decides about.
 const STATUS: &str =
     "grep -E '^(Umask|Uid|Gid|Groups|NSpgid|NSsid|SigBlk|SigIgn|Cap|NoNewPrivs|Seccomp)' /proc/self/status";
-
-fn seccomp_and_a_user(specification: &mut Value) {
-    specification["process"]["user"] = json!({"uid": 1000, "gid": 100, "additionalGids": [5, 20], "umask": 63});
-    specification["process"]["noNewPrivileges"] = json!(false);
-    specification["process"]["oomScoreAdj"] = json!(100);
-    specification["linux"]["seccomp"] = json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]
-    });
-}
 
 fn compare(script: &str, change: impl Fn(&mut Value)) {
     let (ours, theirs) = both(script, change);
@@ -97,14 +89,14 @@ fn signals(status: &str) -> String {
 fn the_status_of_another_user_under_a_filter_is_the_same() {
     compare(
         &format!("{STATUS}; id; cat /proc/self/oom_score_adj"),
-        seccomp_and_a_user,
+        bundles::user_under_a_filter,
     );
 }
 
 #[test]
 fn a_filter_bites_under_both() {
     let script = "mkdir /dev/shm/x 2>&1; echo $?";
-    let (ours, theirs) = both(script, seccomp_and_a_user);
+    let (ours, theirs) = both(script, bundles::user_under_a_filter);
     assert_eq!(ours, theirs);
     assert!(ours.contains("Function not implemented"), "{ours}");
     let (ours, _) = both(script, |_| {});
@@ -113,10 +105,7 @@ fn a_filter_bites_under_both() {
 
 #[test]
 fn limits_environment_and_directory_are_the_same() {
-    compare("cat /proc/self/limits; env; pwd; hostname", |specification| {
-        specification["process"]["cwd"] = json!("/tmp/made");
-        specification["root"]["readonly"] = json!(false);
-    });
+    compare("cat /proc/self/limits; env; pwd; hostname", bundles::made_directory);
 }
 
 #[test]
@@ -157,16 +146,7 @@ fn mounts(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn mounts_are_the_same() {
-    let change = |specification: &mut Value| {
-        let list = specification["mounts"].as_array_mut().unwrap();
-        list.push(json!({"destination": "/data", "type": "bind", "source": "/usr/share", "options": ["rbind", "ro", "nosuid"]}));
-        list.push(json!({"destination": "/etc/file", "type": "bind", "source": "/etc/hostname", "options": ["bind"]}));
-        list.push(
-            json!({"destination": "/scratch", "type": "tmpfs", "source": "x", "options": ["noexec", "size=64k"]}),
-        );
-        specification["root"]["readonly"] = json!(false);
-    };
-    let (ours, theirs) = both("cat /proc/self/mountinfo", change);
+    let (ours, theirs) = both("cat /proc/self/mountinfo", bundles::mounts);
     assert_eq!(mounts(&ours), mounts(&theirs));
 }
 
@@ -174,18 +154,14 @@ fn mounts_are_the_same() {
 fn the_limits_of_the_cgroup_are_the_same() {
     let script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max pids/pids.max pids.max \
         cpu/cpu.shares cpu.weight cpu/cpu.cfs_quota_us cpu.max 2>/dev/null; true";
-    compare(script, |specification| {
-        specification["linux"]["resources"]["memory"] = json!({"limit": 67_108_864});
-        specification["linux"]["resources"]["pids"] = json!({"limit": 50});
-        specification["linux"]["resources"]["cpu"] = json!({"shares": 512, "quota": 20000, "period": 100_000});
-    });
+    compare(script, bundles::limits);
 }
 
 #[test]
 fn a_process_executed_later_is_confined_the_same() {
     let run = |runtime: &Path| {
         let bundle = Bundle::of(runtime, |specification| {
-            seccomp_and_a_user(specification);
+            bundles::user_under_a_filter(specification);
             // runc 1.1 leaves the umask out for later processes; the specification does not.
             specification["process"]["user"]["umask"] = json!(18);
             specification["process"]["args"] = json!(["sleep", "60"]);

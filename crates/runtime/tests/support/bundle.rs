@@ -1,11 +1,13 @@
 //! A bundle of Debian's static busybox, and the two runtimes that run it.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use conex_sys::{mount, mountns};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -172,6 +174,19 @@ impl Drop for Bundle {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// Acts where crun works: it refuses a hybrid hierarchy, and still makes a directory where the unified one was.
+pub(crate) fn beside_crun<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+    let unified = Path::new("/sys/fs/cgroup/unified");
+    let hidden = || {
+        if unified.exists() {
+            let nothing = mount::new_file_system("tmpfs", "hidden", &[], mount::Attributes::default()).unwrap();
+            mount::attach_at(nothing.as_fd(), unified).unwrap();
+        }
+        act()
+    };
+    mountns::private(hidden).unwrap()
 }
 
 /// Runs a script under both runtimes in the foreground; returns ours and runc's output.

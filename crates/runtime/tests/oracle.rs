@@ -1,0 +1,79 @@
+//! The oracle: every bundle of the tests under this runtime, runc and crun. What its first process sees of itself is the same,
+//! or the difference stands in `oracle/differences.txt` with its reason.
+
+#![allow(clippy::unwrap_used, reason = "what a test unwraps is its assertion")]
+
+#[path = "support/bundle.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod bundle;
+#[path = "support/bundles.rs"]
+mod bundles;
+#[path = "oracle/reasons.rs"]
+mod reasons;
+#[path = "oracle/view.rs"]
+mod view;
+
+use std::path::Path;
+
+use bundle::{CONEX, beside_crun, crun, runc};
+use bundles::{ALL, Named};
+use reasons::{Difference, Reason};
+use view::View;
+
+/// The differences of one bundle that have no reason.
+fn unexplained(named: &Named, reasons: &[Reason]) -> Vec<String> {
+    let ours = view::of(Path::new(CONEX), named);
+    let mut unexplained = Vec::new();
+    for (peer, program) in [("runc", runc()), ("crun", crun())] {
+        let theirs = view::of(&program, named);
+        for ((file, line), our_value, their_value) in differing(&ours, &theirs) {
+            let difference = Difference {
+                peer,
+                bundle: named.name,
+                file,
+                line,
+                ours: our_value,
+                theirs: their_value,
+            };
+            // Every pattern that fits is met.
+            if reasons.iter().filter(|reason| reason.explains(&difference)).count() == 0 {
+                unexplained.push(difference.to_string());
+            }
+        }
+    }
+    unexplained
+}
+
+/// Lines whose values differ. Where one of the two refuses the bundle, that is the only difference.
+fn differing<'a>(ours: &'a View, theirs: &'a View) -> Vec<(&'a (&'static str, String), &'a str, &'a str)> {
+    let mut lines: Vec<_> = ours.keys().chain(theirs.keys()).collect();
+    lines.sort();
+    lines.dedup();
+    let value = |view: &'a View, line| view.get(line).map_or("absent", String::as_str);
+    let refused = ours.len() == 1 || theirs.len() == 1;
+    lines
+        .into_iter()
+        .filter(|(file, _)| !refused || *file == "run")
+        .map(|line| (line, value(ours, line), value(theirs, line)))
+        .filter(|(_, ours, theirs)| ours != theirs)
+        .collect()
+}
+
+#[test]
+fn every_difference_from_runc_and_crun_has_a_reason() {
+    let (unexplained, unmet) = beside_crun(|| {
+        let reasons = reasons::load();
+        let unexplained: Vec<String> = ALL.iter().flat_map(|named| unexplained(named, &reasons)).collect();
+        let unmet: Vec<String> = reasons.iter().filter_map(Reason::unmet).collect();
+        (unexplained, unmet)
+    });
+    assert!(
+        unexplained.is_empty(),
+        "differences without a reason (who | bundle | file | line | ours | theirs):\n{}",
+        unexplained.join("\n")
+    );
+    // On a host with cgroup v2 alone other differences are to be expected.
+    if Path::new("/sys/fs/cgroup/memory").exists() {
+        assert!(unmet.is_empty(), "reasons for nothing:\n{}", unmet.join("\n"));
+    }
+}
