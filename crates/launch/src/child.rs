@@ -111,13 +111,11 @@ impl Child<'_> {
     }
 
     pub(crate) fn fd(&self, slot: FdSlot) -> Result<BorrowedFd<'_>, Failure> {
-        self.fds
-            .get(usize::from(slot.0))
-            .map(AsFd::as_fd)
-            .ok_or_else(|| Failure {
-                errno: Errno::BADF.raw_os_error(),
-                detail: format!("the plan names descriptor {} which was not handed over", slot.0),
-            })
+        let found = self.fds.get(usize::from(slot.0)).map(AsFd::as_fd);
+        found.ok_or_else(|| Failure {
+            errno: Errno::BADF.raw_os_error(),
+            detail: format!("the plan names descriptor {} which was not handed over", slot.0),
+        })
     }
 
     /// The root beneath which targets are resolved.
@@ -165,7 +163,7 @@ impl Child<'_> {
             }
             Step::Mount(wanted) => {
                 self.maker.forget();
-                let bound = match &wanted.source {
+                let tree = match &wanted.source {
                     MountSource::Detached { fd } => Some(
                         self.fd(*fd)?
                             .try_clone_to_owned()
@@ -178,7 +176,7 @@ impl Child<'_> {
                     _ => None,
                 };
                 let (cgroup, is_mapped) = (self.cgroup, self.is_mapped);
-                mounts::mount(self.root()?, wanted, bound, (cgroup, is_mapped))
+                mounts::mount(self.root()?, wanted, tree, (cgroup, is_mapped))
             }
             Step::Device(device) => {
                 let mut maker = std::mem::take(&mut self.maker);
@@ -197,6 +195,7 @@ impl Child<'_> {
             Step::Mask(path) => mounts::mask(self.root()?, path),
             Step::ReadonlyPath(path) => mounts::readonly_path(self.root()?, path),
             Step::ReadonlyRoot => mounts::readonly_root(self.root()?),
+            Step::RootPropagation(propagation) => mounts::root_propagation(self.root()?, *propagation),
             Step::Sysctl { name, value } => mounts::sysctl(self.root()?, name, value),
             Step::Rlimit { .. } | Step::OomScoreAdj(_) | Step::Label { .. } => Ok(()),
             Step::Scheduler(wanted) => attributes::scheduler(wanted),
@@ -293,7 +292,7 @@ impl Child<'_> {
             };
             Failure::on(format!("become user {}:{}{why}", account.uid, account.gid))(errno.into())
         };
-        if !matches!(self.stdio, Stdio::Inherit) && account.uid != 0 {
+        if account.uid != 0 {
             // Whoever is not root any more cannot give anything away.
             self.own_stdio(account.uid)?;
         }
@@ -312,10 +311,15 @@ impl Child<'_> {
         let own = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
         // Without a pipe there it is the host's `/dev/null`.
         let skipped = usize::from(matches!(self.stdio, Stdio::Pipes { stdin: false }));
+        let null = rustix::fs::makedev(1, 3);
         for fd in own.into_iter().skip(skipped) {
+            // The host's, which the caller may have given us, is everybody's.
+            if rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_rdev == null) {
+                continue;
+            }
             match rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None) {
                 // One who is not mapped is told of when he is to be become.
-                Ok(()) | Err(Errno::PERM | Errno::ROFS | Errno::INVAL) => {}
+                Ok(()) | Err(Errno::PERM | Errno::ROFS | Errno::INVAL | Errno::BADF) => {}
                 Err(errno) => return Err(Failure::on("give the standard descriptors to the user")(errno.into())),
             }
         }
@@ -437,6 +441,7 @@ pub(crate) fn propagation_flags(propagation: Propagation) -> MountPropagationFla
         Propagation::Private => MountPropagationFlags::PRIVATE,
         Propagation::Slave => MountPropagationFlags::DOWNSTREAM,
         Propagation::Shared => MountPropagationFlags::SHARED,
+        Propagation::Unbindable => MountPropagationFlags::UNBINDABLE,
     }
 }
 

@@ -12,6 +12,7 @@
 mod account;
 mod attributes;
 mod child;
+mod copy_up;
 mod error;
 mod exec;
 mod hook;

@@ -1,18 +1,20 @@
 //! Steps that mount: sources are opened by descriptor, targets are resolved beneath the new root.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use conex_cgroup::{Cgroup, Version};
-use conex_spec::plan::{Device, Mount, MountAttributes, MountSource, Root};
+use conex_spec::plan::{AttributeChange, Device, Mount, MountAttributes, MountSource, Propagation, Root};
 use conex_sys::mount::{self, Attributes};
 use conex_sys::path::{self, DeviceNode, Maker};
 use rustix::fs::{FileType, OFlags};
 use rustix::thread::LinkNameSpaceType;
 
 use crate::child::{Failure, propagation_flags};
+use crate::copy_up;
 
 /// Attaches the root and opens it.
 pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Path) -> Result<OwnedFd, Failure> {
@@ -54,7 +56,7 @@ pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Pa
 pub(crate) fn mount(
     root: BorrowedFd<'_>,
     wanted: &Mount,
-    bound: Option<OwnedFd>,
+    handed: Option<OwnedFd>,
     (cgroup, is_mapped): (Option<&Cgroup>, bool),
 ) -> Result<(), Failure> {
     let target = wanted.target.as_path();
@@ -62,10 +64,24 @@ pub(crate) fn mount(
     let attributes = attributes(&wanted.attributes);
     match &wanted.source {
         MountSource::FileSystem { kind, source, options } => {
-            let options: Vec<&str> = options.split(',').filter(|option| !option.is_empty()).collect();
-            let tree = mount::new_file_system(kind, source, &options, attributes).map_err(on())?;
+            let options = options.split(',').filter(|option| !option.is_empty());
+            let mut options: Vec<Cow<'_, str>> = options.map(Cow::from).collect();
+            if kind == "tmpfs" && !options.iter().any(|option| option.starts_with("mode=")) {
+                options.extend(mode_of(root, target).map_err(on())?.map(Cow::from));
+            }
+            let options: Vec<&str> = options.iter().map(AsRef::as_ref).collect();
             let place = path::make_dirs_in(root, target).map_err(on())?;
-            propagate(tree.as_fd(), wanted).map_err(on())?;
+            // A copy is made while the file system can be written to.
+            let first = if wanted.copy_up {
+                Attributes::default()
+            } else {
+                attributes
+            };
+            let tree = mount::new_file_system(kind, source, &options, first).map_err(on())?;
+            if wanted.copy_up {
+                copy_up::contents(place.as_fd(), tree.as_fd()).map_err(on())?;
+            }
+            adjust(tree.as_fd(), wanted).map_err(on())?;
             mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
         }
         MountSource::Bind {
@@ -73,10 +89,15 @@ pub(crate) fn mount(
             recursive,
         } => {
             let source = path::open_place(source).map_err(on())?;
-            bind(root, wanted, source.as_fd(), *recursive).map_err(on())
+            let tree = mount::clone_tree(source.as_fd(), *recursive).map_err(on())?;
+            attach(root, wanted, tree.as_fd()).map_err(on())
+        }
+        MountSource::Remount => {
+            let place = path::open_in(root, target, OFlags::PATH).map_err(on())?;
+            adjust(place.as_fd(), wanted).map_err(on())
         }
         MountSource::Detached { .. } | MountSource::Elsewhere { .. } => {
-            let Some(tree) = bound else {
+            let Some(tree) = handed else {
                 return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
             };
             attach(root, wanted, tree.as_fd()).map_err(on())
@@ -92,6 +113,7 @@ fn describe(source: &MountSource) -> String {
         MountSource::Detached { fd } => format!("descriptor {}", fd.0),
         MountSource::Elsewhere { path, .. } => format!("{} of another container", path.display()),
         MountSource::Cgroup => "cgroup".to_owned(),
+        MountSource::Remount => "other attributes".to_owned(),
     }
 }
 
@@ -115,8 +137,12 @@ pub(crate) fn clone_from(namespace: BorrowedFd<'_>, directory: &Path) -> io::Res
     tree
 }
 
-fn bind(root: BorrowedFd<'_>, wanted: &Mount, source: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
-    attach(root, wanted, mount::clone_tree(source, recursive)?.as_fd())
+/// The mode of what a tmpfs will cover, which it shows on: a directory for temporary files stays one.
+fn mode_of(root: BorrowedFd<'_>, target: &Path) -> io::Result<Option<String>> {
+    match present(root, target)? {
+        Some(place) => Ok(Some(format!("mode={:o}", rustix::fs::fstat(place)?.st_mode & 0o7777))),
+        None => Ok(None),
+    }
 }
 
 /// Attaches a detached mount.
@@ -126,21 +152,32 @@ fn attach(root: BorrowedFd<'_>, wanted: &Mount, tree: BorrowedFd<'_>) -> io::Res
     } else {
         path::make_file_in(root, &wanted.target)?
     };
-    let attributes = attributes(&wanted.attributes);
-    if !attributes.is_empty() {
-        mount::set_attributes(tree, attributes, None, wanted.attributes.recursive)?;
-    }
-    propagate(tree, wanted)?;
+    adjust(tree, wanted)?;
     mount::attach(tree, place.as_fd())
 }
 
-fn propagate(tree: BorrowedFd<'_>, wanted: &Mount) -> io::Result<()> {
-    match wanted.propagation {
-        Some(propagation) => {
-            mount::set_attributes(tree, Attributes::default(), Some(propagation_flags(propagation)), true)
-        }
-        None => Ok(()),
+/// Gives a mount its attributes and its propagation.
+fn adjust(tree: BorrowedFd<'_>, wanted: &Mount) -> io::Result<()> {
+    let given = attributes(&wanted.attributes);
+    if !given.is_empty() {
+        mount::set_attributes(tree, given, None, wanted.attributes.recursive)?;
     }
+    let AttributeChange { set, clear } = wanted.attributes.more;
+    if clear != 0 && wanted.source.is_existing() {
+        mount::change_attributes(tree, Attributes::default(), Attributes::from_bits(clear), false)?;
+    }
+    if set != 0 {
+        mount::change_attributes(tree, Attributes::from_bits(set), Attributes::default(), false)?;
+    }
+    let AttributeChange { set, clear } = wanted.attributes.tree;
+    if (set, clear) != (0, 0) {
+        mount::change_attributes(tree, Attributes::from_bits(set), Attributes::from_bits(clear), true)?;
+    }
+    let Some(propagation) = wanted.propagation else {
+        return Ok(());
+    };
+    let (none, flags) = (Attributes::default(), propagation_flags(propagation));
+    mount::set_attributes(tree, none, Some(flags), !wanted.propagation_alone)
 }
 
 fn attributes(wanted: &MountAttributes) -> Attributes {
@@ -279,6 +316,13 @@ pub(crate) fn readonly_path(root: BorrowedFd<'_>, path: &Path) -> Result<(), Fai
 /// Makes the root mount read-only; what is mounted below stays as it is.
 pub(crate) fn readonly_root(root: BorrowedFd<'_>) -> Result<(), Failure> {
     mount::set_attributes(root, Attributes::READ_ONLY, None, false).map_err(Failure::on("make the root read-only"))
+}
+
+/// Gives the root mount a propagation of its own.
+pub(crate) fn root_propagation(root: BorrowedFd<'_>, propagation: Propagation) -> Result<(), Failure> {
+    let flags = propagation_flags(propagation);
+    mount::set_attributes(root, Attributes::default(), Some(flags), false)
+        .map_err(Failure::on(format!("make the root {propagation:?}")))
 }
 
 /// Binds the terminal to `/dev/console`.

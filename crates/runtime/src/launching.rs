@@ -96,9 +96,6 @@ fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, argument
     let fifo = container.fifo();
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::from_raw_mode(0o600)).context("make the start fifo")?;
     let fds = descriptors::open(&plan.descriptors, Some(&fifo))?;
-    if let Some(path) = &plan.pid_namespace {
-        enter_pid_namespace(path)?;
-    }
     let mut held = |pid: i32| {
         container.record.pid = pid;
         hooks::before_pivot(&bundle.spec, &container).map_err(hook_failed)
@@ -144,13 +141,6 @@ fn undo(started: &mut Started) {
         let _ = cgroup.kill_all();
         let _ = cgroup.remove();
     }
-}
-
-/// The children of this process are made there (setns(2)).
-fn enter_pid_namespace(path: &Path) -> Result<()> {
-    let file = fs::File::open(path).with_context(|| format!("open namespace {}", path.display()))?;
-    rustix::thread::move_into_link_name_space(file.as_fd(), Some(rustix::thread::LinkNameSpaceType::ProcessID))
-        .with_context(|| format!("enter namespace {}", path.display()))
 }
 
 fn hook_failed(error: anyhow::Error) -> StartError {

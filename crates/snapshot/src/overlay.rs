@@ -95,7 +95,7 @@ impl Snapshots {
         let mut lower = Vec::new();
         for path in self.lower(layers)? {
             let tree = conex_sys::mount::clone_tree_of(&path).map_err(file("mount", &path))?;
-            conex_sys::mount::map_ids(tree.as_fd(), mapped.namespace).map_err(file(MAP, &path))?;
+            conex_sys::mount::map_ids(tree.as_fd(), mapped.namespace, false).map_err(file(MAP, &path))?;
             lower.push(tree);
         }
         conex_sys::mount::overlay_of_mounts(&lower, (&upper, &work), durability)

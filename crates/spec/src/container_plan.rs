@@ -210,8 +210,6 @@ fn requested_mount(request: &MountRequest, recursive_attributes: bool) -> Result
         });
     }
     Ok(Mount {
-        target: request.target.clone(),
-        source: request.source.clone(),
         attributes: MountAttributes {
             read_only: request.read_only,
             no_suid: request.no_suid,
@@ -223,6 +221,7 @@ fn requested_mount(request: &MountRequest, recursive_attributes: bool) -> Result
         propagation: request
             .propagation
             .filter(|propagation| *propagation != Propagation::Private),
+        ..Mount::new(&request.target, request.source.clone())
     })
 }
 

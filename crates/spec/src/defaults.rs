@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::facts::HostFacts;
-use crate::plan::{Device, DeviceRule, Mount, MountAttributes, MountSource, Step};
+use crate::plan::{AttributeChange, Device, DeviceRule, Mount, MountAttributes, MountSource, Step};
 
 /// Size of `/dev/shm` when the client names none: 64 MiB.
 pub const SHM_SIZE: u64 = 64 << 20;
@@ -63,6 +63,8 @@ const NO_SUID: MountAttributes = MountAttributes {
     strict_atime: false,
     no_atime: false,
     recursive: false,
+    more: AttributeChange::NONE,
+    tree: AttributeChange::NONE,
 };
 const NO_SUID_EXEC: MountAttributes = MountAttributes {
     no_exec: true,
@@ -105,13 +107,11 @@ pub(crate) fn mounts(choices: MountChoices) -> Vec<Mount> {
             },
         ),
         Mount {
-            target: PathBuf::from("/sys/fs/cgroup"),
-            source: MountSource::Cgroup,
             attributes: MountAttributes {
                 read_only: !choices.writable_sys && !choices.writable_cgroups,
                 ..NO_SUID_DEV_EXEC
             },
-            propagation: None,
+            ..Mount::new("/sys/fs/cgroup", MountSource::Cgroup)
         },
         file_system("/dev/mqueue", "mqueue", "mqueue", "", NO_SUID_DEV_EXEC),
     ];
@@ -128,15 +128,14 @@ pub(crate) fn mounts(choices: MountChoices) -> Vec<Mount> {
 }
 
 fn file_system(target: &str, kind: &str, source: &str, options: &str, attributes: MountAttributes) -> Mount {
+    let source = MountSource::FileSystem {
+        kind: kind.to_string(),
+        source: source.to_string(),
+        options: options.to_string(),
+    };
     Mount {
-        target: PathBuf::from(target),
-        source: MountSource::FileSystem {
-            kind: kind.to_string(),
-            source: source.to_string(),
-            options: options.to_string(),
-        },
         attributes,
-        propagation: None,
+        ..Mount::new(target, source)
     }
 }
 

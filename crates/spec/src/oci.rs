@@ -5,6 +5,7 @@
 
 mod devices;
 mod hooks;
+mod ids;
 mod mounts;
 mod namespaces;
 mod process;
@@ -19,11 +20,12 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::limits::{OwnNamespaces, validate_sysctls};
-use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Step};
+use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Step, UserNamespace};
 use crate::process::{oom_step, session_steps};
 use crate::seccomp::{Profile, compile};
 
 pub use self::hooks::hooks;
+pub use self::ids::{IdMappings, IdRange};
 pub use self::resources::limits;
 
 /// Version of the specification that is followed.
@@ -49,9 +51,6 @@ pub struct BundlePlan {
     pub plan: InitPlan,
     /// What the caller hands over beside the plan, in the order of the slots.
     pub descriptors: Vec<Descriptor>,
-    /// A pid namespace that the caller has to enter itself before it starts the plan: only its children get there
-    /// (setns(2)).
-    pub pid_namespace: Option<PathBuf>,
 }
 
 /// A descriptor that a plan names.
@@ -59,10 +58,30 @@ pub struct BundlePlan {
 pub enum Descriptor {
     /// A namespace to be opened.
     Namespace(PathBuf),
+    /// A user namespace to be made.
+    UserNamespace(IdMappings),
+    /// A copy of what is mounted at a path of the host (`open_tree(2)`, `OPEN_TREE_CLONE`).
+    Tree {
+        /// The path.
+        path: PathBuf,
+        /// Whether mounts below it come along.
+        recursive: bool,
+        /// Ids that it shows its files with.
+        map: Option<MountIdMap>,
+    },
     /// A seccomp filter to be put into a memfd.
     Seccomp(Vec<u8>),
     /// The fifo that `start` writes to.
     StartFifo,
+}
+
+/// Ids of a mount (mount_setattr(2), "ID-mapped mounts").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountIdMap {
+    /// The map.
+    pub ids: IdMappings,
+    /// Whether mounts below have it as well.
+    pub recursive: bool,
 }
 
 /// A planned process of a running container.
@@ -80,10 +99,14 @@ struct Slots(Vec<Descriptor>);
 
 impl Slots {
     fn add(&mut self, descriptor: Descriptor) -> FdSlot {
-        // A plan has fewer descriptors than kinds of namespaces, plus two.
-        let slot = FdSlot(u16::try_from(self.0.len()).unwrap_or(u16::MAX));
-        self.0.push(descriptor);
-        slot
+        let is_shared = matches!(descriptor, Descriptor::UserNamespace(_));
+        let known = self.0.iter().position(|known| is_shared && *known == descriptor);
+        let index = known.unwrap_or(self.0.len());
+        if known.is_none() {
+            self.0.push(descriptor);
+        }
+        // Nobody has that many mounts; who had would be told that one was not handed over.
+        FdSlot(u16::try_from(index).unwrap_or(u16::MAX))
     }
 }
 
@@ -97,7 +120,13 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
 
     let mut slots = Slots::default();
     let namespaces = namespaces::plan(linux, &mut slots)?;
-    let mounts = mounts::plan(spec, context)?;
+    let propagation = root_propagation(linux)?;
+    let around = mounts::Surroundings {
+        context,
+        map: namespaces.user.as_ref().map(|user| &user.map),
+        propagation: propagation.inherited,
+    };
+    let mounts = mounts::plan(spec, &around, &mut slots)?;
     let rootfs = context.bundle.join(root.path());
 
     let mut steps = namespaces.enter;
@@ -108,12 +137,8 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     // After joining, so that the container's cgroup becomes the namespace's root (cgroup_namespaces(7)).
     steps.extend(namespaces.cgroup);
     steps.extend(names(spec));
-    steps.push(Step::SetPropagation(root_propagation(linux)?));
-    // The root is mounted over itself: pivot_root wants a mount (pivot_root(2)), and nothing else of the host is needed.
-    steps.push(Step::AttachRoot {
-        root: Root::Directory(rootfs.clone()),
-        at: rootfs,
-    });
+    steps.push(Step::SetPropagation(propagation.inherited));
+    steps.push(attach_root(&rootfs, namespaces.user.is_some(), &mut slots));
     steps.extend(mounts.iter().cloned().map(Step::Mount));
     steps.extend(devices::steps(linux, &mounts, &context.facts)?);
     steps.extend(session_steps(Some(&context.id), process::umask(process)));
@@ -125,6 +150,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     steps.extend(hooks::create_container(spec, context)?);
     steps.push(Step::PivotRoot);
     steps.extend(hardening(linux, &namespaces.own, root.readonly().unwrap_or(false))?);
+    steps.extend(propagation.of_root.map(Step::RootPropagation));
     let filter = filter(linux, context, &mut slots)?;
     let fifo = context.await_start.then(|| slots.add(Descriptor::StartFifo));
     let late = process::Late {
@@ -134,23 +160,23 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     };
     steps.extend(process::tail((linux, process), &context.facts, late)?);
 
-    let cgroup = CgroupPlan {
-        path: cgroup_path(linux, &context.id),
-        resources: resources::plan(linux)?,
-    };
     let plan = InitPlan {
-        // The runtime enters it itself, by its path.
-        pid_namespace: None,
-        user_namespace: None,
+        pid_namespace: namespaces.pid,
+        user_namespace: namespaces.user.map(|user| UserNamespace {
+            fd: user.fd,
+            directory: rootfs,
+        }),
         namespaces: namespaces.new,
-        cgroup: Some(cgroup),
+        cgroup: Some(CgroupPlan {
+            path: cgroup_path(linux, &context.id),
+            resources: resources::plan(linux)?,
+        }),
         stdio: process::stdio(process)?,
         steps,
     };
     Ok(BundlePlan {
         plan,
         descriptors: slots.0,
-        pid_namespace: namespaces.pid_path,
     })
 }
 
@@ -229,14 +255,6 @@ fn validate_version(version: &str) -> Result<()> {
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let given = [
         (
-            "linux.uidMappings",
-            linux.uid_mappings().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "linux.gidMappings",
-            linux.gid_mappings().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        (
             "linux.netDevices",
             linux.net_devices().as_ref().is_some_and(|list| !list.is_empty()),
         ),
@@ -248,11 +266,49 @@ fn refuse_unsupported(linux: &Linux) -> Result<()> {
     }
 }
 
-fn root_propagation(linux: &Linux) -> Result<Propagation> {
-    match linux.rootfs_propagation().as_deref() {
-        None | Some("" | "slave" | "rslave") => Ok(Propagation::Slave),
-        Some("private" | "rprivate") => Ok(Propagation::Private),
-        Some(other) => Err(unsupported(format!("linux.rootfsPropagation {other:?}"))),
+/// `linux.rootfsPropagation`.
+struct RootPropagation {
+    /// Of the copy of the host's mounts that everything is mounted in.
+    inherited: Propagation,
+    /// Of the container's root, once it is one.
+    of_root: Option<Propagation>,
+}
+
+/// The root is private until it is one (pivot_root(2)), and no mount of ours may reach the host: the copy of its table follows
+/// it at most. A bind that is to be shared with the host is copied from there.
+fn root_propagation(linux: &Linux) -> Result<RootPropagation> {
+    let (inherited, of_root) = match linux.rootfs_propagation().as_deref() {
+        None | Some("" | "slave" | "rslave") => (Propagation::Slave, None),
+        Some("private" | "rprivate") => (Propagation::Private, None),
+        Some("shared" | "rshared") => (Propagation::Slave, Some(Propagation::Shared)),
+        Some("unbindable" | "runbindable") => (Propagation::Slave, Some(Propagation::Unbindable)),
+        Some(other) => {
+            return Err(Error::Specification {
+                field: "linux.rootfsPropagation",
+                reason: format!("{other:?} is no propagation"),
+            });
+        }
+    };
+    Ok(RootPropagation { inherited, of_root })
+}
+
+/// The root is mounted over itself: pivot_root wants a mount (pivot_root(2)), and nothing else of the host is needed. The root of
+/// a user namespace stands there already, and may not know the way.
+fn attach_root(rootfs: &Path, is_mapped: bool, slots: &mut Slots) -> Step {
+    if !is_mapped {
+        return Step::AttachRoot {
+            root: Root::Directory(rootfs.to_path_buf()),
+            at: rootfs.to_path_buf(),
+        };
+    }
+    let tree = Descriptor::Tree {
+        path: rootfs.to_path_buf(),
+        recursive: true,
+        map: None,
+    };
+    Step::AttachRoot {
+        root: Root::Detached(slots.add(tree)),
+        at: PathBuf::from("."),
     }
 }
 

@@ -173,6 +173,8 @@ pub enum Step {
     ReadonlyPath(PathBuf),
     /// Make the root mount read-only.
     ReadonlyRoot,
+    /// Give the root mount this propagation, without those below it.
+    RootPropagation(Propagation),
     /// Write a kernel parameter (sysctl(8)), name with dots.
     Sysctl {
         /// Name, for example `net.ipv4.ip_unprivileged_port_start`.
@@ -299,6 +301,8 @@ pub enum Propagation {
     Slave,
     /// `MS_SHARED`, recursively.
     Shared,
+    /// `MS_UNBINDABLE`, recursively.
+    Unbindable,
 }
 
 /// Where a root file system comes from.
@@ -336,6 +340,27 @@ pub struct Mount {
     pub attributes: MountAttributes,
     /// Propagation of the new mount, `None` for the default.
     pub propagation: Option<Propagation>,
+    /// Whether the propagation is that of the mount alone, and not of those below it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub propagation_alone: bool,
+    /// Whether a new file system begins with a copy of what the root has at its target.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy_up: bool,
+}
+
+impl Mount {
+    /// A mount with nothing out of the ordinary.
+    #[must_use]
+    pub fn new(target: impl Into<PathBuf>, source: MountSource) -> Self {
+        Self {
+            target: target.into(),
+            source,
+            attributes: MountAttributes::default(),
+            propagation: None,
+            propagation_alone: false,
+            copy_up: false,
+        }
+    }
 }
 
 /// What a mount shows.
@@ -351,6 +376,8 @@ pub enum MountSource {
         /// Options of the file system itself, joined by commas (`mode=755,size=65536k`).
         options: String,
     },
+    /// Nothing new: attributes of what is mounted there already are changed.
+    Remount,
     /// A path of the host.
     Bind {
         /// The path on the host.
@@ -374,6 +401,14 @@ pub enum MountSource {
     Cgroup,
 }
 
+impl MountSource {
+    /// Whether it shows what is mounted elsewhere already, with attributes of its own.
+    #[must_use]
+    pub fn is_existing(&self) -> bool {
+        !matches!(self, Self::FileSystem { .. } | Self::Cgroup)
+    }
+}
+
 /// Attributes of one mount (mount_setattr(2)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountAttributes {
@@ -391,6 +426,32 @@ pub struct MountAttributes {
     pub no_atime: bool,
     /// Whether the attributes apply to mounts below as well.
     pub recursive: bool,
+    /// What else is changed of the mount.
+    #[serde(default, skip_serializing_if = "AttributeChange::is_empty")]
+    pub more: AttributeChange,
+    /// What is changed of the mount and of all below it.
+    #[serde(default, skip_serializing_if = "AttributeChange::is_empty")]
+    pub tree: AttributeChange,
+}
+
+/// `MOUNT_ATTR_*` bits (mount_setattr(2)) that are set and taken away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributeChange {
+    /// Set.
+    pub set: u64,
+    /// Taken away.
+    pub clear: u64,
+}
+
+impl AttributeChange {
+    /// Changes nothing.
+    pub const NONE: Self = Self { set: 0, clear: 0 };
+
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::NONE
+    }
 }
 
 /// A device node.

@@ -120,10 +120,12 @@ fn hooks_of_the_runtime_run_before_the_root_changes() {
 }
 
 #[test]
-fn a_pid_namespace_is_left_to_the_caller() {
+fn a_pid_namespace_is_the_parents_part() {
     let list = json!([{"type": "mount"}, {"type": "pid", "path": "/proc/1/ns/pid"}]);
     let bundle = plan(changed("/linux/namespaces", list)).unwrap();
-    assert_eq!(bundle.pid_namespace.as_deref(), Some(Path::new("/proc/1/ns/pid")));
+    let slot = bundle.plan.pid_namespace.unwrap();
+    let expected = Descriptor::Namespace("/proc/1/ns/pid".into());
+    assert_eq!(bundle.descriptors[usize::from(slot.0)], expected);
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn what_is_not_done_is_refused_by_name() {
     let refusal = |pointer: &str, value: Value| plan(changed(pointer, value)).unwrap_err().to_string();
     assert_eq!(
         refusal("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}])),
-        "a user namespace is not supported"
+        "linux.uidMappings: a new user namespace needs mappings"
     );
     assert_eq!(
         refusal("/process/apparmorProfile", json!("mine")),

@@ -28,6 +28,12 @@ impl Attributes {
     /// `MOUNT_ATTR_STRICTATIME`.
     pub const STRICT_ATIME: Self = Self(0x20);
 
+    /// Those of these bits (`MOUNT_ATTR_*`).
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// These and those.
     #[must_use]
     pub fn with(self, other: Self, condition: bool) -> Self {
@@ -226,19 +232,30 @@ pub fn set_attributes(
     set(mount, &attr, recursive)
 }
 
+/// Sets and takes away attributes of a mount, with those below it where `recursive`.
+pub fn change_attributes(mount: BorrowedFd<'_>, set: Attributes, clear: Attributes, recursive: bool) -> io::Result<()> {
+    let attr = MountAttr {
+        set: set.0,
+        clear: clear.0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    self::set(mount, &attr, recursive)
+}
+
 /// `MOUNT_ATTR_IDMAP` (mount_setattr(2)).
 const ID_MAP: u64 = 0x0010_0000;
 
 /// Lets a detached mount show its files with the ids that a user namespace maps theirs to (mount_setattr(2), "ID-mapped
 /// mounts"). The file system must be able to (`FS_ALLOW_IDMAP`), else it is `InvalidInput`.
-pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
+pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
     let attr = MountAttr {
         set: ID_MAP,
         clear: 0,
         propagation: 0,
         userns_fd: u64::from(namespace.as_raw_fd().unsigned_abs()),
     };
-    set(mount, &attr, false)
+    set(mount, &attr, recursive)
 }
 
 fn set(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {

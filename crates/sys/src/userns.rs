@@ -6,8 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+use crate::process::{self, CloneRequest, Cloned, SingleThreaded};
 
 /// `CLONE_NEWUSER` (clone(2)).
 pub const NEW_USER: i32 = 0x1000_0000;
@@ -147,6 +150,35 @@ fn take(child: &mut std::process::Child, map: Option<&IdMap>) -> io::Result<Name
         user: open("ns/user")?,
         network: open("ns/net")?,
     })
+}
+
+/// Makes a user namespace with this map.
+///
+/// # Errors
+/// The kernel refuses the namespace or the map.
+pub fn make(proof: &SingleThreaded, map: &IdMap) -> io::Result<OwnedFd> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let request = CloneRequest {
+        namespaces: u64::from(NEW_USER.unsigned_abs()),
+        ..CloneRequest::default()
+    };
+    match process::clone(proof, &request)? {
+        Cloned::Child => {
+            drop(writer);
+            // It ends with its parent's end of the pipe, whatever becomes of that.
+            let _ = rustix::io::read(&reader, &mut [0]);
+            process::exit(0)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            let of = |name: &str| format!("/proc/{pid}/{name}");
+            let made = fs::write(of("gid_map"), render(&map.groups))
+                .and_then(|()| fs::write(of("uid_map"), render(&map.users)))
+                .and_then(|()| File::open(of("ns/user")));
+            drop(writer);
+            process::wait(pidfd.as_fd())?;
+            made.map(OwnedFd::from)
+        }
+    }
 }
 
 /// Makes a network namespace for this process, which has one thread, in a new user namespace or in the one at `user`; says so

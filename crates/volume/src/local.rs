@@ -67,7 +67,18 @@ impl LocalOptions {
     fn split(&self) -> Result<ParsedOptions, VolumeError> {
         let list = self.options.split(',').filter(|option| !option.is_empty());
         let list: Vec<String> = list.map(str::to_owned).collect();
-        mount_options::parse(&list).map_err(|error| VolumeError::Invalid(error.to_string()))
+        let parsed = mount_options::parse(&list).map_err(|error| VolumeError::Invalid(error.to_string()))?;
+        let foreign = [
+            ("remount", parsed.remount),
+            ("tmpcopyup", parsed.copy_up),
+            ("idmap", parsed.id_map.is_some()),
+        ];
+        match foreign.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(VolumeError::Invalid(format!(
+                "the mount option {name:?} is not supported"
+            ))),
+            None => Ok(parsed),
+        }
     }
 
     /// Mounts the device.
@@ -99,6 +110,11 @@ impl LocalOptions {
             .with(Attributes::NO_EXEC, wanted.no_exec);
         if !attributes.is_empty() {
             mount::set_attributes(tree.as_fd(), attributes, None, wanted.recursive)?;
+        }
+        let below = wanted.tree;
+        if !below.is_empty() {
+            let [set, clear] = [below.set, below.clear].map(Attributes::from_bits);
+            mount::change_attributes(tree.as_fd(), set, clear, true)?;
         }
         mount::attach_at(tree.as_fd(), at)
     }

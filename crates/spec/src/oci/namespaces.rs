@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
-use super::{Descriptor, Slots, scheduling, unsupported};
+use super::{Descriptor, IdMappings, Slots, scheduling, unsupported};
 use crate::error::{Error, Result};
-use crate::plan::{Namespace, Step};
+use crate::plan::{FdSlot, Namespace, Step};
 
 /// What the list of namespaces comes to.
 #[derive(Debug, Default)]
@@ -20,7 +20,17 @@ pub(super) struct Namespaces {
     /// The step into a cgroup namespace, after the cgroup was joined.
     pub(super) cgroup: Option<Step>,
     /// An existing pid namespace.
-    pub(super) pid_path: Option<PathBuf>,
+    pub(super) pid: Option<FdSlot>,
+    /// A user namespace.
+    pub(super) user: Option<UserNamespace>,
+}
+
+/// A user namespace that is not the runtime's.
+#[derive(Debug)]
+pub(super) struct UserNamespace {
+    pub(super) fd: FdSlot,
+    /// Its map, where it is a new one.
+    pub(super) map: Option<IdMappings>,
 }
 
 pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
@@ -40,7 +50,8 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
             (Namespace::Cgroup, None) => planned.cgroup = Some(Step::UnshareCgroup),
             // Early, while `/proc` is the host's.
             (Namespace::Time, None) => planned.enter.push(Step::UnshareTime(scheduling::clocks(linux)?)),
-            (Namespace::Pid, Some(path)) => planned.pid_path = Some(path),
+            (Namespace::Pid, Some(path)) => planned.pid = Some(slots.add(Descriptor::Namespace(path))),
+            (Namespace::User, path) => planned.user = Some(user(linux, path, slots)?),
             (Namespace::Mount, Some(_)) => return Err(unsupported("joining an existing mount namespace")),
             (kind, None) => planned.new.push(kind),
             (kind, Some(path)) => {
@@ -54,6 +65,12 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
                 }
             }
         }
+    }
+    if planned.user.is_none() && !has_no_map(linux) {
+        return Err(Error::Specification {
+            field: "linux.uidMappings",
+            reason: "user namespace mappings specified, but user namespace isn't enabled in the config".to_string(),
+        });
     }
     let has_offsets = linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
     if has_offsets && !planned.enter.iter().any(|step| matches!(step, Step::UnshareTime(_))) {
@@ -73,6 +90,33 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
     Ok(planned)
 }
 
+/// A new user namespace has a map, one that exists has its own.
+fn user(linux: &Linux, path: Option<PathBuf>, slots: &mut Slots) -> Result<UserNamespace> {
+    let (users, groups) = (linux.uid_mappings(), linux.gid_mappings());
+    match path {
+        Some(path) => Ok(UserNamespace {
+            fd: slots.add(Descriptor::Namespace(path)),
+            map: None,
+        }),
+        None if has_no_map(linux) => Err(Error::Specification {
+            field: "linux.uidMappings",
+            reason: "a new user namespace needs mappings".to_string(),
+        }),
+        None => {
+            let map = IdMappings::new(users, groups)?;
+            Ok(UserNamespace {
+                fd: slots.add(Descriptor::UserNamespace(map.clone())),
+                map: Some(map),
+            })
+        }
+    }
+}
+
+fn has_no_map(linux: &Linux) -> bool {
+    let is_empty = |list: &Option<Vec<LinuxIdMapping>>| list.as_ref().is_none_or(Vec::is_empty);
+    is_empty(linux.uid_mappings()) && is_empty(linux.gid_mappings())
+}
+
 fn kind(kind: LinuxNamespaceType) -> Result<Namespace> {
     match kind {
         LinuxNamespaceType::Mount => Ok(Namespace::Mount),
@@ -81,7 +125,7 @@ fn kind(kind: LinuxNamespaceType) -> Result<Namespace> {
         LinuxNamespaceType::Ipc => Ok(Namespace::Ipc),
         LinuxNamespaceType::Pid => Ok(Namespace::Pid),
         LinuxNamespaceType::Network => Ok(Namespace::Network),
-        LinuxNamespaceType::User => Err(unsupported("a user namespace")),
+        LinuxNamespaceType::User => Ok(Namespace::User),
         LinuxNamespaceType::Time => Ok(Namespace::Time),
     }
 }
