@@ -4,8 +4,6 @@
 use std::cell::Cell;
 use std::fmt;
 
-const FILE: &str = include_str!("differences.txt");
-
 /// What one runtime shows otherwise than ours.
 pub(crate) struct Difference<'a> {
     pub(crate) peer: &'a str,
@@ -55,9 +53,9 @@ impl Reason {
     }
 }
 
-/// All that the file says.
-pub(crate) fn load() -> Vec<Reason> {
-    let mut lines = FILE
+/// All that a file of reasons says.
+pub(crate) fn parse(text: &'static str) -> Vec<Reason> {
+    let mut lines = text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .peekable();
