@@ -32,6 +32,8 @@ pub(crate) struct Child<'a> {
     pub(crate) cgroup: Option<&'a Cgroup>,
     /// Its end of the status socket.
     pub(crate) status: &'a Socket,
+    /// How many descriptors behind the standard ones reach the program.
+    pub(crate) preserved: u32,
     /// What its terminal is like.
     pub(crate) stdio: Stdio,
     /// Whether it is in a user namespace, and the parent has done what needs rights on the host (`UserNamespace`).
@@ -72,7 +74,7 @@ pub(crate) fn run(mut child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> !
     let prepared = conex_sys::signal::reset()
         .and_then(|()| stdio.install())
         // Whatever the daemon was started with must not reach into the container.
-        .and_then(|()| conex_sys::descriptor::close_on_exec_from(3))
+        .and_then(|()| conex_sys::descriptor::close_on_exec_from(3 + child.preserved))
         .map_err(Failure::on("prepare the standard descriptors"));
     if let Err(failure) = prepared {
         child.fail(None, failure);
@@ -400,7 +402,8 @@ fn find(name: &str, env: &[String]) -> Result<String, Failure> {
         match rustix::fs::access(candidate.as_str(), rustix::fs::Access::EXEC_OK) {
             Ok(()) if !Path::new(&candidate).is_dir() => return Ok(candidate),
             Ok(()) => outcome = io::Error::from(Errno::ACCESS),
-            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            // Not there, as far as anybody can tell.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {}
             Err(errno) => outcome = errno.into(),
         }
     }

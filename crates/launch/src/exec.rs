@@ -66,6 +66,7 @@ pub fn exec(
                 fds,
                 cgroup,
                 status: &theirs,
+                preserved: plan.preserved,
                 stdio: plan.stdio,
                 is_mapped,
                 is_prepared: true,

@@ -105,6 +105,7 @@ fn launch(
         fds,
         cgroup: join_by_step(cgroup),
         status: &theirs,
+        preserved: plan.preserved,
         stdio: plan.stdio,
         is_mapped: plan.user_namespace.is_some(),
         is_prepared: plan.user_namespace.is_some(),

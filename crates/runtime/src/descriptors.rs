@@ -4,11 +4,79 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use conex_spec::oci::{self, Descriptor, IdMappings};
 use conex_sys::mount;
 use conex_sys::process::SingleThreaded;
 use conex_sys::userns::{self, IdMap, IdRange};
+use oci_spec::runtime::Spec;
+
+use crate::arguments::Parsed;
+
+/// Descriptors of ours, from the fourth on, that reach the container's program. Nothing else that we inherited does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Passed {
+    /// How many.
+    pub(crate) count: u32,
+    /// How many of them, the first ones, are sockets to listen on (`sd_listen_fds(3)`).
+    listening: u32,
+}
+
+impl Passed {
+    /// Those that a manager handed over as sockets to listen on, and those that the caller counts behind them.
+    pub(crate) fn find(arguments: &Parsed) -> Result<Passed> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        let is_ours = number("LISTEN_PID") == Some(std::process::id());
+        let listening = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0);
+        let counted = Passed::asked_for(arguments)?;
+        Passed {
+            count: listening + counted,
+            listening,
+        }
+        .settle()
+    }
+
+    /// Those that the caller counts.
+    pub(crate) fn counted(arguments: &Parsed) -> Result<Passed> {
+        let count = Passed::asked_for(arguments)?;
+        Passed { count, listening: 0 }.settle()
+    }
+
+    fn asked_for(arguments: &Parsed) -> Result<u32> {
+        match arguments.value("preserve-fds") {
+            None => Ok(0),
+            Some(text) => text
+                .parse::<u16>()
+                .map(u32::from)
+                .with_context(|| format!("invalid value {text:?} for --preserve-fds")),
+        }
+    }
+
+    /// What was counted has to be there: else a descriptor of our own would come to its place.
+    fn settle(self) -> Result<Passed> {
+        for descriptor in 3..3 + self.count {
+            let link = Path::new("/proc/self/fd").join(descriptor.to_string());
+            if std::fs::symlink_metadata(link).is_err() {
+                bail!(
+                    "please check that preserved-fd {descriptor} (of {}) is present",
+                    self.count
+                );
+            }
+        }
+        conex_sys::descriptor::close_on_exec_from(3 + self.count).context("close inherited descriptors on exec")?;
+        Ok(self)
+    }
+
+    /// Tells the program what it may listen on.
+    pub(crate) fn announce(self, spec: &mut Spec) {
+        let Some(process) = spec.process_mut().as_mut().filter(|_| self.listening > 0) else {
+            return;
+        };
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend([format!("LISTEN_FDS={}", self.listening), "LISTEN_PID=1".to_owned()]);
+        process.set_env(Some(env));
+    }
+}
 
 /// Opens or makes what a plan asks for, in the order of the slots.
 pub(crate) fn open(wanted: &[Descriptor], fifo: Option<&Path>) -> Result<Vec<OwnedFd>> {

@@ -13,6 +13,7 @@ use rustix::fs::Mode;
 use crate::arguments::{Flag, Global, Parsed};
 use crate::bundle::Bundle;
 use crate::container::{Container, Record, replace};
+use crate::descriptors::Passed;
 use crate::{console, descriptors, hooks, host, report};
 
 /// Flags of both commands.
@@ -39,8 +40,10 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
         bail!("--no-pivot is not supported: pivot_root is always used");
     }
     let id = arguments.only("<container-id>")?;
-    let bundle = Bundle::load(Path::new(arguments.value("bundle").unwrap_or(".")))?;
+    let mut bundle = Bundle::load(Path::new(arguments.value("bundle").unwrap_or(".")))?;
     hooks::check(&bundle.spec)?;
+    let passed = Passed::find(arguments)?;
+    passed.announce(&mut bundle.spec);
     let mut plan = plan(id, &bundle)?;
     let keeps_keyring = arguments.is_set("no-new-keyring");
     if keeps_keyring {
@@ -49,7 +52,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     report::debug(global, || format!("plan of {id}:\n{}", conex_spec::render(&plan.plan)));
     let terminal = matches!(plan.plan.stdio, Stdio::Terminal { .. });
     console::check(terminal, arguments.value("console-socket"), detach)?;
-    preserve_descriptors(arguments)?;
+    plan.plan.preserved = passed.count;
 
     let container = Container::reserve(
         global,
@@ -74,17 +77,6 @@ fn plan(id: &str, bundle: &Bundle) -> Result<BundlePlan> {
         await_start: true,
     };
     Ok(from_oci(&bundle.spec, &context)?)
-}
-
-/// Nothing that we inherited reaches the container but the standard descriptors and those that the caller counted.
-pub(crate) fn preserve_descriptors(arguments: &Parsed) -> Result<()> {
-    let count: u32 = match arguments.value("preserve-fds") {
-        Some(text) => text
-            .parse()
-            .with_context(|| format!("invalid value {text:?} for --preserve-fds"))?,
-        None => 0,
-    };
-    conex_sys::descriptor::close_on_exec_from(3 + count).context("close inherited descriptors on exec")
 }
 
 fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, arguments: &Parsed) -> Result<Made> {

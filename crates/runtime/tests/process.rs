@@ -259,3 +259,61 @@ fn a_hook_of_the_container_that_fails_ends_the_start() {
     );
     bundle.assert_nothing_left();
 }
+
+/// Runs a script of a shell in the bundle's directory, where `$0` is a runtime and `$1` the container.
+fn by_shell(runtime: &Path, script: &str, args: Value) -> (bool, String, String) {
+    let bundle = Bundle::of(runtime, |spec| spec["process"]["args"] = args);
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(runtime)
+        .arg(&bundle.id)
+        .current_dir(bundle.directory.path())
+        .output()
+        .unwrap();
+    bundle.assert_nothing_left();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn descriptors_are_passed_on_as_far_as_they_are_counted() {
+    let list = json!(["sh", "-c", "ls /proc/self/fd; busybox readlink /proc/self/fd/3"]);
+    let script = "exec 3</dev/zero 4</dev/zero; \"$0\" --root state run --preserve-fds 1 \"$1\"";
+    let ours = by_shell(Path::new(CONEX), script, list.clone());
+    assert_eq!(ours, by_shell(&runc(), script, list.clone()), "ours and runc's");
+    assert!(ours.1.ends_with("/dev/zero\n"), "{ours:?}");
+    let none = by_shell(
+        Path::new(CONEX),
+        "exec 3</dev/zero; \"$0\" --root state run \"$1\"",
+        list.clone(),
+    );
+    assert!(!none.1.contains("/dev/zero"), "the control: {none:?}");
+    let absent = by_shell(
+        Path::new(CONEX),
+        "exec 3<&-; \"$0\" --root state run --preserve-fds 1 \"$1\"",
+        list,
+    );
+    assert!(
+        !absent.0 && absent.2.contains("please check that preserved-fd 3 (of 1) is present"),
+        "{absent:?}"
+    );
+}
+
+#[test]
+fn sockets_to_listen_on_are_handed_over_and_told_of() {
+    let args = json!([
+        "sh",
+        "-c",
+        "echo $LISTEN_FDS $LISTEN_PID $$; busybox readlink /proc/self/fd/3"
+    ]);
+    let script = "exec 3</dev/zero; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --root state run \"$1\"";
+    let ours = by_shell(Path::new(CONEX), script, args.clone());
+    assert_eq!(ours.1, "1 1 1\n/dev/zero\n", "{ours:?}");
+    assert_eq!(ours, by_shell(&runc(), script, args.clone()), "ours and runc's");
+    let foreign = "exec 3</dev/zero; LISTEN_FDS=1 LISTEN_PID=1 exec \"$0\" --root state run \"$1\"";
+    assert_eq!(
+        by_shell(Path::new(CONEX), foreign, args).1,
+        "1\n",
+        "what is another's is not ours to pass on"
+    );
+}

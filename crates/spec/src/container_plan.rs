@@ -68,6 +68,7 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
         }),
         cgroup: Some(cgroup(request)?),
         stdio: request.process.stdio,
+        preserved: 0,
         steps,
     })
 }

@@ -37,6 +37,7 @@ pub fn exec_plan(request: &ExecPlanRequest) -> Result<ExecPlan> {
     Ok(ExecPlan {
         initial_affinity: None,
         stdio: process.stdio,
+        preserved: 0,
         steps,
     })
 }

@@ -121,11 +121,8 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     let mut slots = Slots::default();
     let namespaces = namespaces::plan(linux, &mut slots)?;
     let propagation = root_propagation(linux)?;
-    let around = mounts::Surroundings {
-        context,
-        map: namespaces.user.as_ref().map(|user| &user.map),
-        propagation: propagation.inherited,
-    };
+    let map = namespaces.user.as_ref().map(|user| &user.map);
+    let around = mounts::Surroundings::new(context, map, propagation.inherited);
     let mounts = mounts::plan(spec, &around, &mut slots)?;
     let rootfs = context.bundle.join(root.path());
 
@@ -172,6 +169,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
             resources: resources::plan(linux)?,
         }),
         stdio: process::stdio(process)?,
+        preserved: 0,
         steps,
     };
     Ok(BundlePlan {
@@ -205,6 +203,7 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
         plan: ExecPlan {
             initial_affinity,
             stdio: process::stdio(process)?,
+            preserved: 0,
             steps,
         },
         descriptors: slots.0,

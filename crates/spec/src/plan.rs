@@ -71,8 +71,15 @@ pub struct InitPlan {
     pub cgroup: Option<CgroupPlan>,
     /// Standard input, output and error.
     pub stdio: Stdio,
+    /// How many of the parent's descriptors, from the fourth on, the program gets beside them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub preserved: u32,
     /// What the child does, in order; the last is `Step::Execute`.
     pub steps: Vec<Step>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A user namespace to make a process in. New namespaces of the process belong to it.
@@ -98,6 +105,9 @@ pub struct ExecPlan {
     pub initial_affinity: Option<Vec<u32>>,
     /// Standard input, output and error.
     pub stdio: Stdio,
+    /// How many of the parent's descriptors, from the fourth on, the program gets beside them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub preserved: u32,
     /// What the child does, in order; the last is `Step::Execute`.
     pub steps: Vec<Step>,
 }

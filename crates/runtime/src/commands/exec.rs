@@ -11,6 +11,7 @@ use oci_spec::runtime::{Process, Spec, User};
 
 use crate::arguments::{Flag, Global, Order, Parsed};
 use crate::container::{Container, Status, replace};
+use crate::descriptors::Passed;
 use crate::{console, descriptors, foreground, host, launching};
 
 const FLAGS: [Flag; 13] = [
@@ -54,11 +55,16 @@ fn exec(global: &Global, arguments: &[String]) -> Result<u8> {
         arguments.value("console-socket"),
         detach,
     )?;
-    launching::preserve_descriptors(&arguments)?;
-    execute(&container, &spec, &process, &arguments)
+    let passed = Passed::counted(&arguments)?;
+    execute(&container, (&spec, &process), &arguments, passed)
 }
 
-fn execute(container: &Container, spec: &Spec, process: &Process, arguments: &Parsed) -> Result<u8> {
+fn execute(
+    container: &Container,
+    (spec, process): (&Spec, &Process),
+    arguments: &Parsed,
+    passed: Passed,
+) -> Result<u8> {
     let context = BundleContext {
         facts: host::probe()?,
         id: container.record.id.clone(),
@@ -66,6 +72,7 @@ fn execute(container: &Container, spec: &Spec, process: &Process, arguments: &Pa
         await_start: false,
     };
     let mut planned = exec_from_oci(spec, process, &context)?;
+    planned.plan.preserved = passed.count;
     if container.record.keeps_keyring {
         planned
             .plan

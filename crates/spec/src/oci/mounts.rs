@@ -16,12 +16,26 @@ const LABELLED: [&str; 3] = ["tmpfs", "mqueue", "devpts"];
 /// What mounts depend on beside themselves.
 pub(super) struct Surroundings<'a> {
     /// The bundle's.
-    pub(super) context: &'a BundleContext,
+    context: &'a BundleContext,
     /// Whether the container has a user namespace, and its map where that is a new one: sources of binds are opened by the
     /// runtime then, as the container's root may have no way to them.
-    pub(super) map: Option<&'a Option<IdMappings>>,
+    map: Option<&'a Option<IdMappings>>,
     /// Propagation of mounts that are copied from the host's table.
-    pub(super) propagation: Propagation,
+    propagation: Propagation,
+}
+
+impl<'a> Surroundings<'a> {
+    pub(super) fn new(
+        context: &'a BundleContext,
+        map: Option<&'a Option<IdMappings>>,
+        propagation: Propagation,
+    ) -> Self {
+        Self {
+            context,
+            map,
+            propagation,
+        }
+    }
 }
 
 pub(super) fn plan(spec: &Spec, around: &Surroundings<'_>, slots: &mut Slots) -> Result<Vec<Mount>> {
