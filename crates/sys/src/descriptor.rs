@@ -1,6 +1,6 @@
 //! Descriptors in general.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
+
+use crate::guard::Guard;
 
 /// Sets or clears `O_NONBLOCK` (fcntl(2)).
 pub fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
@@ -24,8 +26,37 @@ pub fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
 
 /// Marks every descriptor from `first` on close-on-exec, in one call (close_range(2)).
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    if !Guard::Descriptors.holds() {
+        return Ok(());
+    }
     // SAFETY: close_range with CLOSE_RANGE_CLOEXEC takes three integers and only sets flags; no memory is passed.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Closes every descriptor from `first` on but these. For a process that was cloned to execute another program: those
+/// who own what is closed are copies that never run.
+pub fn close_from_but(first: u32, kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let numbers = kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok());
+    let kept: BTreeSet<u32> = numbers.filter(|number| *number >= first).collect();
+    let mut first = first;
+    for number in kept.into_iter().chain([u32::MAX]) {
+        if first < number {
+            close_range(first, number - 1)?;
+        }
+        first = number.saturating_add(1);
+    }
+    Ok(())
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: close_range takes three integers and no memory is passed; that nobody uses what is closed is the duty that
+    // `close_from_but` tells of.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 {
         Ok(())
     } else {

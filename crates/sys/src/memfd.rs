@@ -24,6 +24,13 @@ pub fn seal(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this is a memfd that nobody can write to any more, nor take that back.
+pub fn is_sealed(fd: BorrowedFd<'_>) -> bool {
+    let wanted = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    // Other files have no seals and answer with an error (fcntl(2)).
+    rustix::fs::fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(wanted))
+}
+
 /// The whole contents, whatever the file offset.
 pub fn read(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let length = usize::try_from(rustix::fs::fstat(fd)?.st_size).map_err(io::Error::other)?;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::guard::Guard;
+
 /// Opens a directory of the host for use as an anchor (`O_PATH`).
 pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(
@@ -29,10 +31,47 @@ pub fn open_place(path: &Path) -> io::Result<OwnedFd> {
 
 /// Opens a path beneath a root as if the root were `/`.
 pub fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    if !Guard::Root.holds() {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        let below = if below.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            below
+        };
+        return Ok(rustix::fs::openat(root, below, flags | OFlags::CLOEXEC, Mode::empty())?);
+    }
+    open_with(root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// As `open_in`, where no component is a symbolic link (`ELOOP`).
+pub fn open_plain_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    open_with(root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+}
+
+/// Opens a path below a directory that is reached without leaving it, whatever links there are on the way (`EXDEV`).
+pub fn open_beneath(directory: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    open_with(
+        directory,
+        path,
+        flags,
+        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+pub(crate) fn open_with(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     // The kernel answers EAGAIN when something is renamed during the walk (openat2(2)).
     loop {
-        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match rustix::fs::openat2(directory, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             opened => return Ok(opened?),
         }
@@ -66,6 +105,61 @@ pub fn make_file_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
         Err(error) => return Err(error.into()),
     }
     open_in(root, path, OFlags::PATH)
+}
+
+/// As `make_file_in`, where the last component may be no symbolic link (`ELOOP`), not even one that is exchanged for it
+/// meanwhile.
+pub fn make_plain_file_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let (parent, name) = parent_in(root, path)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::openat(&parent, &name, flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(Errno::EXIST | Errno::ROFS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let place = rustix::fs::openat(
+        &parent,
+        &name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) {
+        FileType::Symlink => Err(Errno::LOOP.into()),
+        _ => Ok(place),
+    }
+}
+
+/// Opens `/dev/null` beneath a root, as a place, and makes sure that it is the null device and nothing that an image or
+/// somebody who shares the directory put there.
+pub fn open_null_in(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let path = Path::new("/dev/null");
+    if !Guard::NullDevice.holds() {
+        return open_in(root, path, OFlags::PATH);
+    }
+    let null = open_in(root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
+    let found = rustix::fs::fstat(&null)?;
+    // Numbers of `devices.txt` of the kernel.
+    let is_null = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
+        && found.st_rdev == rustix::fs::makedev(1, 3);
+    if is_null {
+        return Ok(null);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "/dev/null is not the null device",
+    ))
+}
+
+/// Makes a directory the working directory, and makes sure that it is below the root of the process.
+pub fn enter_dir(directory: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(directory)?;
+    // The kernel begins the path of what is not below the root with "(unreachable)" (getcwd(2)).
+    if rustix::process::getcwd(Vec::new())?.to_bytes().starts_with(b"/") {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "the directory is outside of the container",
+    ))
 }
 
 /// A device node to make.

@@ -1,9 +1,10 @@
 //! Processes: made by `clone3`, watched by pidfd, waited for once.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -123,6 +124,12 @@ impl ExecStrings {
             .map(|text| CString::new(text.as_bytes()))
             .collect::<Result<_, _>>()?;
         Ok(Self(owned))
+    }
+
+    /// As `new`, of what need not be UTF-8.
+    pub fn of_os(strings: Vec<OsString>) -> io::Result<Self> {
+        let owned = strings.into_iter().map(|text| CString::new(text.into_vec()));
+        Ok(Self(owned.collect::<Result<_, _>>()?))
     }
 
     fn pointers(&self) -> Vec<*const libc::c_char> {
