@@ -9,9 +9,11 @@ use conex_cgroup::{Cgroup, Version};
 use conex_spec::plan::{
     Capabilities, ClockOffsets, FdSlot, Hook, MountSource, Namespace, Propagation, Stdio, Step, UserSpec,
 };
+use conex_sys::guard::{self, Guard};
 use conex_sys::process::ExecStrings;
 use conex_sys::seqpacket::Socket;
 use conex_sys::{capability, mount, process, pty, seccomp};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Gid, Uid};
@@ -20,6 +22,7 @@ use rustix::thread::LinkNameSpaceType;
 use crate::account;
 use crate::attributes::{self, is_outside, outside};
 use crate::hook::run_hook;
+use crate::kernel::KernelMounts;
 use crate::mounts;
 use crate::status::Report;
 use crate::stdio::ChildStdio;
@@ -42,6 +45,8 @@ pub(crate) struct Child<'a> {
     pub(crate) is_prepared: bool,
     /// The new root, once it is attached; until then the root that was inherited.
     pub(crate) root: Option<OwnedFd>,
+    /// Mounts of the kernel's file systems.
+    pub(crate) kernel: KernelMounts,
     /// Makes what the plan asks for below `/dev`.
     pub(crate) maker: conex_sys::path::Maker,
     /// Whether the terminal is also `/dev/console`: the first process's is, a later one's would outlive it there.
@@ -81,8 +86,19 @@ pub(crate) fn run(mut child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> !
     }
     // Modes are exactly those of the plan, which sets the container's umask in a step.
     rustix::process::umask(rustix::fs::Mode::empty());
+    let reordered;
+    let steps = if Guard::KernelMounts.holds() {
+        steps
+    } else {
+        reordered = by_the_containers_proc(steps);
+        &reordered
+    };
     for (index, step) in steps.iter().enumerate() {
-        if let Err(failure) = child.step(step) {
+        let ready = match step {
+            Step::WorkingDirectory { .. } => child.let_go(&steps[index..]),
+            _ => Ok(()),
+        };
+        if let Err(failure) = ready.and_then(|()| child.step(step)) {
             child.fail(Some(index), failure);
         }
     }
@@ -93,6 +109,21 @@ pub(crate) fn run(mut child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> !
             detail: "the plan executes nothing".into(),
         },
     )
+}
+
+/// The steps as others take them, for the test that shows what comes of that: the score is written to what the container
+/// has for `/proc`.
+fn by_the_containers_proc(steps: &[Step]) -> Vec<Step> {
+    let (scores, mut others): (Vec<_>, Vec<_>) = steps
+        .iter()
+        .cloned()
+        .partition(|step| matches!(step, Step::OomScoreAdj(_)));
+    let pivoted = others
+        .iter()
+        .position(|step| *step == Step::PivotRoot)
+        .map_or(0, |index| index + 1);
+    others.splice(pivoted..pivoted, scores);
+    others
 }
 
 impl Child<'_> {
@@ -125,10 +156,33 @@ impl Child<'_> {
         if self.root.is_none() {
             self.root = Some(conex_sys::path::open_dir(Path::new("/")).map_err(Failure::on("open the root"))?);
         }
+        self.opened_root()
+    }
+
+    /// The root, where a step has opened it.
+    fn opened_root(&self) -> Result<BorrowedFd<'_>, Failure> {
         self.root.as_ref().map(AsFd::as_fd).ok_or_else(|| Failure {
             errno: 0,
             detail: "no root".into(),
         })
+    }
+
+    /// Closes all that the rest of the steps does not need. What they follow from here on, a working directory or a program,
+    /// was named by an image, which may name a descriptor (`/proc/self/fd/7`).
+    fn let_go(&self, rest: &[Step]) -> Result<(), Failure> {
+        if !Guard::Descriptors.holds() {
+            return Ok(());
+        }
+        let slots = rest.iter().filter_map(|step| match step {
+            Step::EnterNamespace { fd, .. } => Some(*fd),
+            Step::Seccomp { filter, .. } => Some(*filter),
+            Step::AwaitStart { fifo } => Some(*fifo),
+            _ => None,
+        });
+        let mut kept = slots.map(|slot| self.fd(slot)).collect::<Result<Vec<_>, _>>()?;
+        kept.push(self.status.as_fd());
+        kept.extend(self.root.iter().chain(&self.init).map(AsFd::as_fd));
+        conex_sys::descriptor::close_from_but(3 + self.preserved, &kept).map_err(Failure::on("close what the program must not have"))
     }
 
     #[expect(clippy::too_many_lines, reason = "one flat match over all steps")]
@@ -175,10 +229,18 @@ impl Child<'_> {
                         mounts::clone_from(self.fd(*namespace)?, path)
                             .map_err(Failure::on(format!("open {} of the other container", path.display())))?,
                     ),
+                    MountSource::Remount => {
+                        let found = self.kernel.find(self.opened_root()?, &wanted.target);
+                        found.map_err(Failure::on(format!("find {}", wanted.target.display())))?
+                    }
                     _ => None,
                 };
                 let (cgroup, is_mapped) = (self.cgroup, self.is_mapped);
-                mounts::mount(self.root()?, wanted, tree, (cgroup, is_mapped))
+                let kept = mounts::mount(self.root()?, wanted, tree, (cgroup, is_mapped))?;
+                if wanted.source != MountSource::Remount {
+                    self.kernel.mounted(&wanted.target, kept);
+                }
+                Ok(())
             }
             Step::Device(device) => {
                 let mut maker = std::mem::take(&mut self.maker);
@@ -194,11 +256,11 @@ impl Child<'_> {
             }
             Step::Console => self.console(),
             Step::PivotRoot => mount::pivot_into(self.root()?).map_err(Failure::on("pivot_root")),
-            Step::Mask(path) => mounts::mask(self.root()?, path),
-            Step::ReadonlyPath(path) => mounts::readonly_path(self.root()?, path),
+            Step::Mask(path) => mounts::mask(self.opened_root()?, &self.kernel, path),
+            Step::ReadonlyPath(path) => mounts::readonly_path(self.opened_root()?, &self.kernel, path),
             Step::ReadonlyRoot => mounts::readonly_root(self.root()?),
             Step::RootPropagation(propagation) => mounts::root_propagation(self.root()?, *propagation),
-            Step::Sysctl { name, value } => mounts::sysctl(self.root()?, name, value),
+            Step::Sysctl { name, value } => mounts::sysctl(self.opened_root()?, &self.kernel, name, value),
             Step::Rlimit { .. } | Step::OomScoreAdj(_) | Step::Label { .. } => Ok(()),
             Step::Scheduler(wanted) => attributes::scheduler(wanted),
             Step::IoPriority(priority) => conex_sys::scheduling::set_io_priority(*priority)
@@ -330,13 +392,19 @@ impl Child<'_> {
 
     fn working_directory(&mut self, path: &Path, create: bool) -> Result<(), Failure> {
         let on = || Failure::on(format!("chdir to cwd {}", path.display()));
-        match rustix::process::chdir(path) {
-            Ok(()) => return Ok(()),
-            Err(Errno::NOENT) if create => {}
-            Err(errno) => return Err(on()(errno.into())),
+        if !Guard::WorkingDirectory.holds() && path.is_dir() {
+            return rustix::process::chdir(path).map_err(|errno| on()(errno.into()));
         }
-        let made = conex_sys::path::make_dirs_in(self.root()?, path).map_err(on())?;
-        rustix::process::fchdir(made).map_err(|errno| on()(errno.into()))
+        let root = self.root()?;
+        // Links of `/proc` lead to directories that no path below the root has.
+        let directory = match conex_sys::path::open_in(root, path, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                conex_sys::path::make_dirs_in(root, path)
+            }
+            opened => opened,
+        };
+        let directory = directory.map_err(on())?;
+        conex_sys::path::enter_dir(directory.as_fd()).map_err(on())
     }
 
     fn execute(&self, argv: &[String], env: &[String]) -> Result<(), Failure> {
@@ -357,6 +425,7 @@ impl Child<'_> {
             return Err(Failure::on("exec the init")(error));
         }
         let arguments = ExecStrings::new(argv).map_err(on())?;
+        guard::race("execute", Path::new(name));
         let mut outcome = io::Error::from(Errno::NOENT);
         for candidate in candidates(name, &env) {
             let Ok(path) = CString::new(candidate) else { continue };

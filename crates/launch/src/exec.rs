@@ -22,6 +22,7 @@ use conex_sys::userns::{self, IdMap, NEW_USER};
 use crate::attributes;
 use crate::child::{self, Child, Failure};
 use crate::error::StartError;
+use crate::kernel::KernelMounts;
 use crate::mapped;
 use crate::start::{close, end, failed, settle};
 use crate::status::Report;
@@ -71,6 +72,7 @@ pub fn exec(
                 is_mapped,
                 is_prepared: true,
                 root: None,
+                kernel: KernelMounts::default(),
                 maker: conex_sys::path::Maker::default(),
                 is_first: false,
                 home: None,

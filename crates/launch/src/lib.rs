@@ -16,6 +16,7 @@ mod copy_up;
 mod error;
 mod exec;
 mod hook;
+mod kernel;
 mod mapped;
 mod mounts;
 mod start;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use conex_cgroup::{Cgroup, Version};
 use conex_spec::plan::{AttributeChange, Device, Mount, MountAttributes, MountSource, Propagation, Root};
+use conex_sys::descriptor::proc_path;
+use conex_sys::guard::{self, Guard};
 use conex_sys::mount::{self, Attributes};
 use conex_sys::path::{self, DeviceNode, Maker};
 use rustix::fs::{FileType, OFlags};
@@ -15,6 +17,7 @@ use rustix::thread::LinkNameSpaceType;
 
 use crate::child::{Failure, propagation_flags};
 use crate::copy_up;
+use crate::kernel::{self, KernelMounts};
 
 /// Attaches the root and opens it.
 pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Path) -> Result<OwnedFd, Failure> {
@@ -52,13 +55,13 @@ pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Pa
     path::open_dir(at).map_err(on())
 }
 
-/// Carries one mount out. `is_mapped` in a user namespace.
+/// Carries one mount out; returns it where it is one of the kernel's. `is_mapped` in a user namespace.
 pub(crate) fn mount(
     root: BorrowedFd<'_>,
     wanted: &Mount,
     handed: Option<OwnedFd>,
     (cgroup, is_mapped): (Option<&Cgroup>, bool),
-) -> Result<(), Failure> {
+) -> Result<Option<OwnedFd>, Failure> {
     let target = wanted.target.as_path();
     let on = || Failure::on(format!("mount {} on {}", describe(&wanted.source), target.display()));
     let attributes = attributes(&wanted.attributes);
@@ -70,7 +73,12 @@ pub(crate) fn mount(
                 options.extend(mode_of(root, target).map_err(on())?.map(Cow::from));
             }
             let options: Vec<&str> = options.iter().map(AsRef::as_ref).collect();
-            let place = path::make_dirs_in(root, target).map_err(on())?;
+            let mut place = path::make_dirs_in(root, target).map_err(on())?;
+            if kernel::is_kernels(kind) {
+                place = path::open_plain_in(root, target, OFlags::PATH | OFlags::DIRECTORY).map_err(Failure::on(
+                    format!("mount {kind} on an ordinary directory, {}", target.display()),
+                ))?;
+            }
             // A copy is made while the file system can be written to.
             let first = if wanted.copy_up {
                 Attributes::default()
@@ -82,7 +90,8 @@ pub(crate) fn mount(
                 copy_up::contents(place.as_fd(), tree.as_fd()).map_err(on())?;
             }
             adjust(tree.as_fd(), wanted).map_err(on())?;
-            mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
+            attach_on(root, target, tree.as_fd(), place.as_fd()).map_err(on())?;
+            return Ok(kernel::is_kernels(kind).then_some(tree));
         }
         MountSource::Bind {
             path: source,
@@ -90,20 +99,33 @@ pub(crate) fn mount(
         } => {
             let source = path::open_place(source).map_err(on())?;
             let tree = mount::clone_tree(source.as_fd(), *recursive).map_err(on())?;
-            attach(root, wanted, tree.as_fd()).map_err(on())
+            attach(root, wanted, tree.as_fd()).map_err(on())?;
         }
         MountSource::Remount => {
-            let place = path::open_in(root, target, OFlags::PATH).map_err(on())?;
-            adjust(place.as_fd(), wanted).map_err(on())
+            let Some(place) = handed else {
+                return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
+            };
+            adjust(place.as_fd(), wanted).map_err(on())?;
         }
         MountSource::Detached { .. } | MountSource::Elsewhere { .. } => {
             let Some(tree) = handed else {
                 return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
             };
-            attach(root, wanted, tree.as_fd()).map_err(on())
+            attach(root, wanted, tree.as_fd()).map_err(on())?;
         }
-        MountSource::Cgroup => mount_cgroup(root, target, attributes, (cgroup, is_mapped)).map_err(on()),
+        MountSource::Cgroup => mount_cgroup(root, target, attributes, (cgroup, is_mapped)).map_err(on())?,
     }
+    Ok(None)
+}
+
+/// Attaches a mount to the place that was opened for it.
+fn attach_on(root: BorrowedFd<'_>, target: &Path, tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    guard::race("attach", target);
+    if !Guard::MountPlace.holds() {
+        let named = target.strip_prefix("/").unwrap_or(target);
+        return mount::attach_at(tree, &proc_path(root).join(named));
+    }
+    mount::attach(tree, place)
 }
 
 fn describe(source: &MountSource) -> String {
@@ -139,7 +161,7 @@ pub(crate) fn clone_from(namespace: BorrowedFd<'_>, directory: &Path) -> io::Res
 
 /// The mode of what a tmpfs will cover, which it shows on: a directory for temporary files stays one.
 fn mode_of(root: BorrowedFd<'_>, target: &Path) -> io::Result<Option<String>> {
-    match present(root, target)? {
+    match path::if_present(path::open_in(root, target, OFlags::PATH))? {
         Some(place) => Ok(Some(format!("mode={:o}", rustix::fs::fstat(place)?.st_mode & 0o7777))),
         None => Ok(None),
     }
@@ -153,7 +175,7 @@ fn attach(root: BorrowedFd<'_>, wanted: &Mount, tree: BorrowedFd<'_>) -> io::Res
         path::make_file_in(root, &wanted.target)?
     };
     adjust(tree, wanted)?;
-    mount::attach(tree, place.as_fd())
+    attach_on(root, &wanted.target, tree, place.as_fd())
 }
 
 /// Gives a mount its attributes and its propagation.
@@ -278,34 +300,29 @@ pub(crate) fn device(root: BorrowedFd<'_>, maker: &mut Maker, device: &Device) -
     }
 }
 
-/// Opens a place that may be absent.
-fn present(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {
-    match path::open_in(root, path, OFlags::PATH) {
-        Ok(place) => Ok(Some(place)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Hides a path.
-pub(crate) fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), Failure> {
+pub(crate) fn mask(root: BorrowedFd<'_>, kernel: &KernelMounts, path: &Path) -> Result<(), Failure> {
     let on = || Failure::on(format!("mask {}", path.display()));
-    let Some(place) = present(root, path).map_err(on())? else {
+    guard::race("mask", path);
+    let Some(place) = kernel.find(root, path).map_err(on())? else {
         return Ok(());
     };
     let cover = if path::is_dir(place.as_fd()).map_err(on())? {
         mount::new_file_system("tmpfs", "tmpfs", &["nr_blocks=1", "nr_inodes=1"], Attributes::READ_ONLY).map_err(on())?
     } else {
-        let null = path::open_in(root, Path::new("/dev/null"), OFlags::PATH).map_err(on())?;
+        let null = path::open_null_in(root).map_err(|error| {
+            let why = error.to_string();
+            Failure::on(format!("mask {}: {why}", path.display()))(error)
+        })?;
         mount::clone_tree(null.as_fd(), false).map_err(on())?
     };
     mount::attach(cover.as_fd(), place.as_fd()).map_err(on())
 }
 
 /// Makes a path read-only.
-pub(crate) fn readonly_path(root: BorrowedFd<'_>, path: &Path) -> Result<(), Failure> {
+pub(crate) fn readonly_path(root: BorrowedFd<'_>, kernel: &KernelMounts, path: &Path) -> Result<(), Failure> {
     let on = || Failure::on(format!("make {} read-only", path.display()));
-    let Some(place) = present(root, path).map_err(on())? else {
+    let Some(place) = kernel.find(root, path).map_err(on())? else {
         return Ok(());
     };
     let tree = mount::clone_tree(place.as_fd(), true).map_err(on())?;
@@ -325,25 +342,38 @@ pub(crate) fn root_propagation(root: BorrowedFd<'_>, propagation: Propagation) -
         .map_err(Failure::on(format!("make the root {propagation:?}")))
 }
 
-/// Binds the terminal to `/dev/console`.
+/// Binds the terminal to `/dev/console`, which is made where it is absent.
 pub(crate) fn console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> Result<(), Failure> {
     let on = || Failure::on("mount the terminal on /dev/console");
-    let place = match path::open_in(root, Path::new("/dev/console"), OFlags::PATH) {
-        Ok(place) => place,
-        Err(_) => match path::make_file_in(root, Path::new("/dev/console")) {
-            Ok(place) => place,
-            Err(error) => return Err(on()(error)),
-        },
-    };
+    guard::race("console", Path::new("/dev/console"));
+    if !Guard::Console.holds() {
+        return console_by_name(root, slave).map_err(on());
+    }
+    let place = path::make_plain_file_in(root, Path::new("/dev/console")).map_err(on())?;
     let tree = mount::clone_tree(slave, false).map_err(on())?;
     mount::attach(tree.as_fd(), place.as_fd()).map_err(on())
 }
 
+/// As others did it, for the test that shows what comes of that: the terminal by its name, and on what `/dev/console` leads to.
+fn console_by_name(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> io::Result<()> {
+    let name = fs::read_link(proc_path(slave))?;
+    let name = Path::new("/dev/pts").join(name.file_name().unwrap_or_default());
+    let terminal = path::open_in(root, &name, OFlags::PATH)?;
+    let tree = mount::clone_tree(terminal.as_fd(), false)?;
+    let place = path::make_file_in(root, Path::new("/dev/console"))?;
+    mount::attach(tree.as_fd(), place.as_fd())
+}
+
 /// Writes a kernel parameter.
-pub(crate) fn sysctl(root: BorrowedFd<'_>, name: &str, value: &str) -> Result<(), Failure> {
-    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-    let on = || Failure::on(format!("write {value:?} to {}", path.display()));
-    let file = path::open_in(root, &path, OFlags::WRONLY).map_err(on())?;
-    let mut file = fs::File::from(file);
-    io::Write::write_all(&mut file, value.as_bytes()).map_err(on())
+pub(crate) fn sysctl(root: BorrowedFd<'_>, kernel: &KernelMounts, name: &str, value: &str) -> Result<(), Failure> {
+    let on = |error: io::Error| {
+        let why = match error.kind() {
+            io::ErrorKind::InvalidData => format!(": {error}"),
+            _ => String::new(),
+        };
+        let file = name.replace('.', "/");
+        Failure::on(format!("write {value:?} to /proc/sys/{file}{why}"))(error)
+    };
+    let mut file = fs::File::from(kernel.open_sysctl(root, name).map_err(on)?);
+    io::Write::write_all(&mut file, value.as_bytes()).map_err(on)
 }

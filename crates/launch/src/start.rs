@@ -13,6 +13,7 @@ use rustix::thread::LinkNameSpaceType;
 
 use crate::child::{self, Child};
 use crate::error::StartError;
+use crate::kernel::KernelMounts;
 use crate::mapped::{self, Making};
 use crate::status::Report;
 use crate::stdio::{self, ChildStdio, ProcessStdio};
@@ -110,6 +111,7 @@ fn launch(
         is_mapped: plan.user_namespace.is_some(),
         is_prepared: plan.user_namespace.is_some(),
         root: None,
+        kernel: KernelMounts::default(),
         maker: conex_sys::path::Maker::default(),
         is_first: true,
         home: None,

@@ -78,6 +78,14 @@ pub(crate) fn open_with(
     }
 }
 
+/// What was opened, or nothing where it is absent.
+pub fn if_present(opened: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    match opened {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// Opens a directory beneath a root, making what is absent with mode 0755.
 pub fn make_dirs_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
