@@ -43,6 +43,9 @@ commands:
 pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Result<u8> {
     report::debug(global, || format!("{command} {}", arguments.join(" ")));
     conex_sys::signal::settle().context("unblock the signals")?;
+    if matches!(command, "create" | "run" | "exec") {
+        crate::sealed::settle()?;
+    }
     if matches!(command, "create" | "run") {
         conex_sys::chroot::settle().context("leave the chroot")?;
     }

@@ -25,6 +25,7 @@ mod hooks;
 mod host;
 mod launching;
 mod report;
+mod sealed;
 mod signals;
 
 use std::process::ExitCode;
