@@ -24,6 +24,7 @@
 mod compression;
 mod entry;
 mod error;
+mod exchange;
 mod extract;
 mod header;
 mod limits;

@@ -13,6 +13,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::entry::{Entry, Kind, Mtime};
+use crate::exchange::no_follow;
 use crate::writer::TarWriter;
 
 /// Longest path that is packed, as the kernel's `PATH_MAX`; it bounds the open descriptors, too.
@@ -112,7 +113,7 @@ impl<W: Write> Packer<'_, W> {
 
     /// Packs one object; a directory comes back, for what is in it. What went away meanwhile is left out.
     fn object(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: Vec<u8>) -> io::Result<Option<(OwnedFd, Vec<u8>)>> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::CLOEXEC | no_follow();
         let place = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             opened => opened?,

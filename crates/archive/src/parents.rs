@@ -8,16 +8,14 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use crate::error::{ExtractError, text, write};
+use crate::exchange::no_follow;
 use crate::node::set_mode;
 use crate::notes::{Noted, Notes};
 
 /// Descriptors kept at most; deeper directories are opened each time.
 const DEEPEST: usize = 48;
 
-const DIRECTORY: OFlags = OFlags::PATH
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The chain of open directories from the root to where the last member went.
 #[derive(Debug)]
@@ -139,7 +137,8 @@ enum Step {
 /// Opens the last component of `path` in `above`.
 fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(OwnedFd, Step), ExtractError> {
     let name = *path.last().unwrap_or(&b".".as_slice());
-    match rustix::fs::openat(above, name, DIRECTORY, Mode::empty()) {
+    let flags = DIRECTORY | no_follow();
+    match rustix::fs::openat(above, name, flags, Mode::empty()) {
         Ok(opened) => Ok((opened, Step::There)),
         Err(Errno::NOENT) => {
             let full = path.join(&b'/');
@@ -148,7 +147,7 @@ fn step(root: BorrowedFd<'_>, above: BorrowedFd<'_>, path: &[&[u8]]) -> Result<(
                 // The umask is taken off what is made.
                 .and_then(|()| set_mode(above, name, mode))
                 .map_err(write("make directory", &full))?;
-            let opened = rustix::fs::openat(above, name, DIRECTORY, Mode::empty()).map_err(write("open", &full))?;
+            let opened = rustix::fs::openat(above, name, flags, Mode::empty()).map_err(write("open", &full))?;
             Ok((opened, Step::Made))
         }
         Err(Errno::NOTDIR) => Ok((through_symlink(root, path)?, Step::Linked)),
