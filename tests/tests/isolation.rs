@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use conex_tests::Sandbox;
+use conex_tests::{Sandbox, dist};
 
 #[test]
 fn namespaces_are_the_containers_own() {
@@ -227,4 +227,104 @@ fn a_bind_shows_the_hosts_files_writable_or_not() {
         "/host/other",
     ]);
     assert!(refused.err.contains("Read-only file system"), "{refused:?}");
+}
+
+/// `HostConfig.MaskedPaths` and `HostConfig.ReadonlyPaths` of Docker 28, as far as this kernel has them.
+fn paths_of_docker() -> [Vec<&'static str>; 2] {
+    let masked = [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+    ];
+    let readonly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+    [masked.to_vec(), readonly.to_vec()].map(|paths| {
+        let present = paths.into_iter().filter(|path| std::path::Path::new(path).exists());
+        present.collect()
+    })
+}
+
+#[test]
+fn all_paths_that_docker_masks_are_masked() {
+    let sandbox = Sandbox::new();
+    // Paths at which something is mounted, and how.
+    let mounts = |options: &[&str]| {
+        let text = sandbox.run(options, "cat /proc/self/mountinfo");
+        let fields = |line: &str| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            (fields[4].to_owned(), (fields[3].to_owned(), fields[5].to_owned()))
+        };
+        text.lines().map(fields).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let [masked, readonly] = paths_of_docker();
+    assert!(masked.len() > 2 && readonly.len() > 2, "{masked:?} {readonly:?}");
+    let confined = mounts(&[]);
+    for path in &masked {
+        let (root, options) = &confined[*path];
+        assert!(root == "/null" || options.starts_with("ro"), "{path}: {root} {options}");
+    }
+    for path in &readonly {
+        assert!(confined[*path].1.starts_with("ro"), "{path}");
+    }
+    let open = mounts(&["--security-opt", "systempaths=unconfined"]);
+    assert!(masked.iter().chain(&readonly).all(|path| !open.contains_key(*path)));
+}
+
+#[test]
+fn a_later_process_is_confined_as_the_first_is() {
+    let sandbox = Sandbox::new();
+    let confinement = |options: &[&str]| {
+        let run = [&["run", "-d"], options, &["busybox", "sleep", "1000"]].concat();
+        let id = sandbox.ok(&run);
+        let status = |process: &str| sandbox.ok(&["exec", &id, "grep", "-E", "^(Cap|Seccomp:|NoNewPrivs)", process]);
+        let (first, later) = (status("/proc/1/status"), status("/proc/self/status"));
+        assert_eq!(first, later);
+        first
+    };
+    let default = confinement(&[]);
+    for line in [
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t00000000a80425fb",
+        "CapBnd:\t00000000a80425fb",
+        "CapAmb:\t0000000000000000",
+        "Seccomp:\t2",
+    ] {
+        assert!(default.contains(line), "{line}: {default}");
+    }
+    assert!(confinement(&["--security-opt", "seccomp=unconfined"]).contains("Seccomp:\t0"));
+    assert!(confinement(&["--security-opt", "no-new-privileges"]).contains("NoNewPrivs:\t1"));
+}
+
+/// CVE-2024-21626; `crates/runtime/tests/escapes` has it without its guard.
+#[test]
+fn no_working_directory_is_one_of_the_host() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    for number in 3..24 {
+        let directory = format!("/proc/self/fd/{number}");
+        let first = sandbox.docker(&["run", "--rm", "-w", &directory, "busybox", "ls"]);
+        assert!(first.code != 0 && first.out.is_empty(), "{directory}: {first:?}");
+        let later = sandbox.docker(&["exec", "-w", &directory, "box", "ls"]);
+        assert!(later.code != 0 && !later.out.contains("etc"), "{directory}: {later:?}");
+    }
+    // A link is no harm as such.
+    assert_eq!(sandbox.run(&["-w", "/proc/self"], "pwd"), "/proc/1");
+}
+
+#[test]
+fn released_programs_have_no_switch_for_guards() {
+    for name in ["conexd", "conex", "conex-shim", "conex-runtime"] {
+        let program = std::fs::read(dist().join(name)).unwrap();
+        let has = |text: &[u8]| program.windows(text.len()).any(|bytes| bytes == text);
+        assert!(has(b"conex"), "{name} is searched");
+        assert!(!has(b"CONEX_WITHOUT_GUARD") && !has(b"CONEX_RACE"), "{name}");
+    }
 }
