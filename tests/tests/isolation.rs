@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use conex_tests::{Sandbox, dist};
+use std::os::unix::process::CommandExt;
+
+use conex_tests::{Sandbox, dist, eventually};
 
 #[test]
 fn namespaces_are_the_containers_own() {
@@ -326,5 +328,32 @@ fn released_programs_have_no_switch_for_guards() {
         let has = |text: &[u8]| program.windows(text.len()).any(|bytes| bytes == text);
         assert!(has(b"conex"), "{name} is searched");
         assert!(!has(b"CONEX_WITHOUT_GUARD") && !has(b"CONEX_RACE"), "{name}");
+    }
+}
+
+/// CVE-2021-41091: a set-user-id program of an image would make root of whoever reaches it.
+#[test]
+fn nobody_else_on_the_host_reaches_what_containers_have() {
+    let sandbox = Sandbox::new();
+    let place = sandbox.dir().display().to_string();
+    // Of the tests alone; what is below is as the daemon made it.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(sandbox.dir(), open).unwrap();
+    let script = "cp /bin/busybox /true && cp /bin/busybox /volume/true && chmod 6755 /true /volume/true && sleep 1000";
+    sandbox.ok(&["run", "-d", "-v", "shared:/volume", "busybox", "sh", "-c", script]);
+    let find = || {
+        let mut find = std::process::Command::new("find");
+        let found = find.args([&place, "-name", "true", "-perm", "6755"]).output().unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        found.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    eventually("both programs are there", || find().len() >= 2);
+    for program in find() {
+        let runs = |id: u32| {
+            let started = std::process::Command::new(&program).uid(id).gid(id).status();
+            started.is_ok_and(|status| status.success())
+        };
+        assert!(runs(0), "{program}");
+        assert!(!runs(65534), "{program}");
     }
 }

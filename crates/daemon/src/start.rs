@@ -1,7 +1,8 @@
 //! From flags to a serving daemon, and back: the order in which things are opened and closed.
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,9 @@ use crate::sockets::{self, Host, Listener};
 /// Threads that serve requests. The work is waiting; two are enough on any machine.
 const WORKERS: usize = 2;
 
+/// Mode of the data root.
+const DATA_ROOT: u32 = 0o710;
+
 /// What the daemon is built from; `cargo xtask build` says it.
 const BUILD_COMMIT: Option<&str> = option_env!("CONEX_BUILD_COMMIT");
 const BUILD_TIME: Option<&str> = option_env!("CONEX_BUILD_TIME");
@@ -30,6 +34,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
     for dir in [&settings.data_root, &settings.exec_root] {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     }
+    close_to_others(&settings.data_root)?;
     if options.background {
         rustix::process::setsid().context("leave the caller's session")?;
     }
@@ -52,6 +57,17 @@ pub(crate) fn run(options: Options) -> Result<()> {
     };
     drop(pidfile);
     outcome
+}
+
+/// Takes everybody else's rights on the data root, as Docker does: programs with set-user-id bits, of images and in volumes,
+/// would make root of whoever reached them.
+fn close_to_others(data_root: &Path) -> Result<()> {
+    let failed = || format!("close {} to other users", data_root.display());
+    let mode = fs::metadata(data_root).with_context(failed)?.mode();
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(data_root, Permissions::from_mode(DATA_ROOT)).with_context(failed)
 }
 
 fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
