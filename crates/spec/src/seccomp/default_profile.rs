@@ -1,4 +1,5 @@
-//! Docker's default policy (version 28), as a table by subject and condition.
+//! Docker's default policy (version 29, with the address families of sockets that its list has since), as a table by subject
+//! and condition.
 //!
 //! It lets through what nearly every program needs and what the kernel guards well, and leaves out what reaches beyond a
 //! container or was the way out of one: keyrings, modules, kexec, swapping, `userfaultfd`, `io_uring`, new namespaces.
@@ -97,8 +98,9 @@ const WITH_CAPABILITY: [(&str, &str); 14] = [
     ("DAC_READ_SEARCH", "open_by_handle_at"),
     (
         "SYS_ADMIN",
-        "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr move_mount
-        open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare",
+        "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie lsm_get_self_attr
+        lsm_list_modules lsm_set_self_attr mount mount_setattr move_mount open_tree perf_event_open quotactl
+        quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare",
     ),
     ("SYS_BOOT", "reboot"),
     ("SYS_CHROOT", "chroot"),
@@ -117,8 +119,14 @@ const WITH_CAPABILITY: [(&str, &str); 14] = [
     ("PERFMON", "perf_event_open"),
 ];
 
-/// `AF_VSOCK`: its addresses reach the hypervisor and other guests, past every network namespace (vsock(7)).
-const AF_VSOCK: u64 = 40;
+/// Address families of sockets that are not let through, though they are below the last (address_families(7)): `AF_ALG` (38), by
+/// which whoever could call the kernel's ciphers wrote to cached pages of files that others have, too (CVE-2026-31431);
+/// `AF_VSOCK` (40), whose addresses reach the hypervisor and other guests, past every network namespace (vsock(7)); DECnet,
+/// Econet, ATM, IrDA, WANPIPE, IUCV and CAIF, which few kernels have.
+const REFUSED_FAMILIES: [u64; 9] = [12, 19, 20, 23, 25, 34, 37, 38, 40];
+
+/// The last address family that is let through, `AF_MCTP`.
+const LAST_FAMILY: u64 = 45;
 
 /// Execution domains (personality(2)): Linux, 32-bit Linux, each also with the release reported as 2.6, and the query.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
@@ -134,7 +142,10 @@ pub fn default_profile(capabilities: u64) -> Profile {
     let mut rules: Vec<Rule> = ALWAYS.iter().map(|names| allow(names, Vec::new())).collect();
     rules.push(allow(TRACING, Vec::new()));
     rules.push(allow(PROCESSOR, Vec::new()));
-    rules.push(allow("socket", vec![compare(Operator::NotEqual, AF_VSOCK, 0)]));
+    // A 32-bit program may still call socketcall(2), whose arguments stand in memory, where a filter cannot look.
+    let mut families = vec![compare(Operator::LessOrEqual, LAST_FAMILY, 0)];
+    families.extend(REFUSED_FAMILIES.map(|family| compare(Operator::NotEqual, family, 0)));
+    rules.push(allow("socket", families));
     rules.extend(PERSONALITIES.map(|value| allow("personality", vec![compare(Operator::Equal, value, 0)])));
     if capabilities & bit("SYS_ADMIN") == 0 {
         rules.push(allow("clone", vec![compare(Operator::MaskedEqual, NEW_NAMESPACES, 0)]));
