@@ -357,3 +357,14 @@ fn nobody_else_on_the_host_reaches_what_containers_have() {
         assert!(!runs(65534), "{program}");
     }
 }
+
+/// CVE-2020-15257: an abstract socket has no permissions but the network namespace, which a container may share.
+#[test]
+fn monitors_listen_where_no_container_can_connect() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "busybox", "sleep", "1000"]);
+    let host = &["--network", "host"];
+    let listening = |pattern: &str| sandbox.run(host, &format!("grep -c '{pattern}' /proc/net/unix || true"));
+    assert_ne!(listening("control.sock"), "0", "sockets of the same network are seen");
+    assert_eq!(listening("@"), "0");
+}

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use conex_spec::account::{self, Account};
 use conex_spec::plan::UserSpec;
+use rustix::fs::{Mode, OFlags};
 
 /// Largest file that is read; an image may hold anything under these names.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -13,9 +14,11 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 pub(crate) fn look_up(user: &UserSpec) -> Result<Account, String> {
     let read = |path: &str| {
         let mut bytes = Vec::new();
+        // Of an image it may be anything: a fifo that nobody writes to, or a terminal.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         // Images without accounts are common; they have root only.
-        if let Ok(file) = File::open(path) {
-            let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
+        if let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) {
+            let _ = File::from(file).take(MAX_FILE).read_to_end(&mut bytes);
         }
         String::from_utf8_lossy(&bytes).into_owned()
     };

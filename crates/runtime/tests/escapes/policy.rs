@@ -73,6 +73,24 @@ fn each_container_has_a_session_keyring_of_its_own() {
 }
 
 #[test]
+fn accounts_of_an_image_that_are_a_fifo_hold_nothing_up() {
+    let bundle = Bundle::new(|specification| specification["process"]["args"] = json!(["pwd"]));
+    fs::create_dir_all(bundle.path("rootfs/etc")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mkfifoat(rustix::fs::CWD, bundle.path("rootfs/etc/passwd"), mode).unwrap();
+    let mut running = bundle.command(&["run", &bundle.id]).spawn().unwrap();
+    for _ in 0..1000 {
+        if running.try_wait().unwrap().is_some_and(|status| status.success()) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    panic!("it waits for accounts");
+}
+
+#[test]
 fn released_programs_have_no_switch() {
     let has_switch = |runtime: Runtime| {
         let program = fs::read(&runtime.program).unwrap();
