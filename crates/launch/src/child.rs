@@ -182,7 +182,8 @@ impl Child<'_> {
         let mut kept = slots.map(|slot| self.fd(slot)).collect::<Result<Vec<_>, _>>()?;
         kept.push(self.status.as_fd());
         kept.extend(self.root.iter().chain(&self.init).map(AsFd::as_fd));
-        conex_sys::descriptor::close_from_but(3 + self.preserved, &kept).map_err(Failure::on("close what the program must not have"))
+        conex_sys::descriptor::close_from_but(3 + self.preserved, &kept)
+            .map_err(Failure::on("close what the program must not have"))
     }
 
     #[expect(clippy::too_many_lines, reason = "one flat match over all steps")]
