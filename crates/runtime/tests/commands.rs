@@ -179,6 +179,8 @@ fn a_hierarchy_that_a_container_was_not_in_is_joined_for_a_new_limit_and_left_at
 #[test]
 fn what_a_container_uses_is_told_in_runcs_shape() {
     let shape = |bundle: &Bundle| {
+        // Until its program is executed, runc has threads in the cgroup.
+        bundle.wait_for("log", "up");
         let event: Value = serde_json::from_str(&bundle.succeed(&["events", "--stats", &bundle.id])).unwrap();
         let data = &event["data"];
         assert!(data["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
@@ -196,7 +198,7 @@ fn what_a_container_uses_is_told_in_runcs_shape() {
             cpus,
         )
     };
-    compare("sleep 60", shape);
+    compare("echo up; exec sleep 60", shape);
 }
 
 #[test]
