@@ -357,6 +357,10 @@ impl Child<'_> {
             };
             Failure::on(format!("become user {}:{}{why}", account.uid, account.gid))(errno.into())
         };
+        if [account.uid, account.gid].contains(&u32::MAX) {
+            // To the kernel it means that nothing is to change.
+            return Err(failed(Errno::INVAL));
+        }
         if account.uid != 0 {
             // Whoever is not root any more cannot give anything away.
             self.own_stdio(account.uid)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use oci_spec::runtime::Spec;
+use serde::de::DeserializeOwned;
 
 /// A bundle and its specification.
 #[derive(Debug)]
@@ -28,7 +29,15 @@ impl Bundle {
     }
 }
 
-/// Parses a specification.
-pub(crate) fn parse(text: &str) -> Result<Spec> {
-    Ok(serde_json::from_str(text)?)
+/// Parses JSON; an error names the field, and its place by line and column.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        // Following the path costs time that only a wrong text is worth.
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            // What is wrong comes after its end.
+            Ok(_) => error.into(),
+            Err(error) => error.into(),
+        }
+    })
 }

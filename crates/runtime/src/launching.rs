@@ -153,7 +153,12 @@ pub(crate) fn release(container: &Container) -> Result<()> {
     let fifo = container.fifo();
     let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
     // ENXIO: nobody has it open, so the process has ended (fifo(7)).
-    let opened = rustix::fs::open(&fifo, flags, Mode::empty()).context("cannot start a container that has stopped")?;
+    let opened = match rustix::fs::open(&fifo, flags, Mode::empty()) {
+        Err(_) if container.cgroup().oom_killed() => {
+            bail!("cannot start a container that has stopped: the limit of memory is too low for its first process")
+        }
+        opened => opened.context("cannot start a container that has stopped")?,
+    };
     // Taken away first, so that of two starts at once one fails here.
     fs::remove_file(&fifo).context("cannot start an already running container")?;
     rustix::io::write(&opened, &[0]).context("let the process go on")?;

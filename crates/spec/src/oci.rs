@@ -13,7 +13,7 @@ mod resources;
 mod scheduling;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process, Spec};
 
@@ -210,12 +210,23 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
     })
 }
 
-/// Path of a container's cgroup below each hierarchy's root.
+/// Path of a container's cgroup below each hierarchy's root; `..` does not lead out of it.
 pub fn cgroup_path(linux: &Linux, id: &str) -> PathBuf {
-    match linux.cgroups_path() {
-        Some(path) if !path.as_os_str().is_empty() => Path::new("/").join(path),
-        _ => Path::new("/").join(id),
+    let given = linux
+        .cgroups_path()
+        .as_deref()
+        .filter(|path| !path.as_os_str().is_empty());
+    let mut clean = PathBuf::from("/");
+    for part in given.unwrap_or(Path::new(id)).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
     }
+    clean
 }
 
 fn names(spec: &Spec) -> impl Iterator<Item = Step> {

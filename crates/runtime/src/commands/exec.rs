@@ -12,7 +12,7 @@ use oci_spec::runtime::{Process, Spec, User};
 use crate::arguments::{Flag, Global, Order, Parsed};
 use crate::container::{Container, Status, replace};
 use crate::descriptors::Passed;
-use crate::{console, descriptors, foreground, host, launching};
+use crate::{bundle, console, descriptors, foreground, host, launching};
 
 const FLAGS: [Flag; 13] = [
     Flag::Value("console-socket", None),
@@ -104,7 +104,7 @@ fn execute(
 fn process(spec: &Spec, arguments: &Parsed, argv: &[String]) -> Result<Process> {
     if let Some(path) = arguments.value("process") {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-        return serde_json::from_str(&text).with_context(|| format!("parse {path}"));
+        return bundle::parse(&text).with_context(|| format!("parse {path}"));
     }
     if argv.is_empty() {
         bail!("process args cannot be empty");

@@ -162,6 +162,18 @@ impl Bundle {
     pub(crate) fn assert_nothing_left(&self) {
         assert!(!self.path("state").join(&self.id).exists(), "the state is left");
         assert_eq!(self.cgroups(), Vec::<PathBuf>::new(), "the cgroup is left");
+        assert_eq!(self.processes(), Vec::<PathBuf>::new(), "a process or a mount is left");
+    }
+
+    /// Processes that are in the container's cgroup, or have something of the bundle mounted. Zombies are their parents'.
+    fn processes(&self) -> Vec<PathBuf> {
+        let directory = self.directory.path().to_str().unwrap();
+        let says = |file: PathBuf, text: &str| fs::read_to_string(file).is_ok_and(|all| all.contains(text));
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        processes
+            .filter(|process| says(process.join("cgroup"), &self.id) || says(process.join("mountinfo"), directory))
+            .filter(|process| !says(process.join("status"), "State:\tZ") && process.exists())
+            .collect()
     }
 }
 
