@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::json;
 
@@ -28,9 +29,10 @@ part process
 for file in oom_score_adj coredump_filter personality uid_map gid_map setgroups timens_offsets; do
     echo $file $(cat /proc/$$/$file 2>&1)
 done
+set -- $(busybox sed 's/.*) //' /proc/$$/stat); echo nice ${17}; echo policy ${39}
 part environment; busybox tr '\0' '\n' < /proc/$$/environ
 part namespaces; cd /proc/$$/ns; for kind in *; do echo $kind $(busybox readlink $kind); done; cd /
-part devices; busybox find /dev -exec busybox stat -c '%n %A %u:%g %t:%T %N' {} +
+part devices; busybox find /dev /dev/pts -xdev -exec busybox stat -c '%n %A %u:%g %t:%T %N' {} +
 part rules; cat /sys/fs/cgroup/devices/devices.list 2>/dev/null
 part descriptors; for file in /proc/$$/fd/*; do echo $file; done
 "#;
@@ -53,14 +55,41 @@ const PASSING: [&str; 14] = [
     "nonvoluntary_ctxt_switches",
 ];
 
+/// Who reads.
+#[derive(Clone, Copy)]
+pub(crate) enum Reader {
+    /// The first process.
+    First,
+    /// One that is executed in the running container.
+    Later,
+}
+
 /// Runs a bundle and reads what it says; a refusal is all that there is of one that does not run.
-pub(crate) fn of(runtime: &Path, named: &Named) -> View {
+pub(crate) fn of(runtime: &Path, named: &Named, reader: Reader) -> View {
     let bundle = Bundle::of(runtime, |specification| {
         (named.change)(specification);
-        specification["process"]["args"] = json!(["sh", "-c", SCRIPT]);
+        specification["process"]["args"] = match reader {
+            Reader::First => json!(["sh", "-c", SCRIPT]),
+            Reader::Later => json!(["sh", "-c", "echo up; exec sleep 60"]),
+        };
     });
     bundle::write_docker_files(&bundle);
-    let output = bundle.call(&["run", &bundle.id]);
+    (named.prepare)(bundle.directory.path());
+    // An empty pipe for standard input: crun gives what is there to the container's user, the host's /dev/null as well.
+    let call = |arguments: &[&str]| bundle.command(arguments).stdin(Stdio::piped()).output().unwrap();
+    let output = match reader {
+        Reader::First => call(&["run", &bundle.id]),
+        Reader::Later => {
+            let log = fs::File::create(bundle.path("log")).unwrap();
+            let errors = log.try_clone().unwrap();
+            let mut run = bundle.command(&["run", "--detach", &bundle.id]);
+            run.stdin(Stdio::piped()).stdout(log).stderr(errors);
+            if run.status().unwrap().success() {
+                bundle.wait_for("log", "up");
+            }
+            call(&["exec", &bundle.id, "sh", "-c", SCRIPT])
+        }
+    };
     let text = |bytes: &[u8]| {
         String::from_utf8_lossy(bytes)
             .replace(&bundle.id, "ID")
@@ -163,7 +192,9 @@ fn limit(line: &str) -> Option<Line> {
 
 /// Whether it is that of this process.
 fn namespace(line: &str) -> Option<Line> {
-    let (kind, link) = line.split_once(' ')?;
+    let Some((kind, link)) = line.split_once(' ') else {
+        return Some((line.to_owned(), "hidden".to_owned()));
+    };
     let ours = fs::read_link(format!("/proc/thread-self/ns/{kind}")).unwrap();
     let whose = if ours == Path::new(link) {
         "the host's"

@@ -1,5 +1,9 @@
 //! The bundles of the tests by name: what each changes in the plain specification.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::bundle;
@@ -8,6 +12,8 @@ use crate::bundle;
 pub(crate) struct Named {
     pub(crate) name: &'static str,
     pub(crate) change: fn(&mut Value),
+    /// What is done to the bundle's directory before it is run.
+    pub(crate) prepare: fn(&Path),
 }
 
 /// All of them.
@@ -36,6 +42,16 @@ pub(crate) const ALL: &[Named] = &[
     named("personality", |specification| {
         specification["linux"]["personality"] = json!({"domain": "LINUX32"});
     }),
+    Named {
+        name: "user-namespace",
+        change: user_namespace,
+        prepare: give,
+    },
+    named("scheduled", |specification| {
+        specification["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
+        specification["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+    }),
+    named("mount-options", mount_options),
     named("nothing-masked", |specification| {
         specification["linux"]["maskedPaths"] = json!([]);
         specification["linux"]["readonlyPaths"] = json!([]);
@@ -43,7 +59,11 @@ pub(crate) const ALL: &[Named] = &[
 ];
 
 const fn named(name: &'static str, change: fn(&mut Value)) -> Named {
-    Named { name, change }
+    Named {
+        name,
+        change,
+        prepare: |_| {},
+    }
 }
 
 /// A user with groups, a umask and a score, without `noNewPrivileges`, so that the filter comes first.
@@ -134,4 +154,45 @@ fn add_namespace(specification: &mut Value, kind: &str) {
 fn time_namespace(specification: &mut Value) {
     add_namespace(specification, "time");
     specification["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1000}});
+}
+
+/// First id of the user namespaces on the host.
+const FIRST: u32 = 100_000;
+
+fn user_namespace(specification: &mut Value) {
+    add_namespace(specification, "user");
+    let map = json!([{"containerID": 0, "hostID": FIRST, "size": 65536}]);
+    specification["linux"]["uidMappings"] = map.clone();
+    specification["linux"]["gidMappings"] = map;
+}
+
+/// Gives the root to the namespace's root, and opens the way to it, as runc wants it.
+fn give(directory: &Path) {
+    fn to_root(path: &Path) {
+        lchown(path, Some(FIRST), Some(FIRST)).unwrap();
+        if path.is_dir() && !path.is_symlink() {
+            fs::read_dir(path)
+                .unwrap()
+                .for_each(|entry| to_root(&entry.unwrap().path()));
+        }
+    }
+    to_root(&directory.join("rootfs"));
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Propagation, times of access, recursion, and a mount over a mount.
+fn mount_options(specification: &mut Value) {
+    let tmpfs =
+        |place: &str, options: Value| json!({"destination": place, "type": "tmpfs", "source": "t", "options": options});
+    let bind = |place: &str, options: Value| json!({"destination": place, "type": "bind", "source": "/usr/share", "options": options});
+    let more = [
+        tmpfs("/dev/a", json!(["noatime", "mode=700", "size=1m"])),
+        tmpfs("/dev/a/b", json!(["nodiratime", "nodev", "strictatime"])),
+        bind("/dev/c", json!(["bind", "private", "noexec"])),
+        bind("/dev/d", json!(["rbind", "rslave", "ro"])),
+        bind("/dev/e", json!(["rbind", "rshared"])),
+        bind("/dev/f", json!(["bind", "unbindable"])),
+        tmpfs("/dev/a", json!(["ro"])),
+    ];
+    specification["mounts"].as_array_mut().unwrap().extend(more);
 }
