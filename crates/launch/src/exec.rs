@@ -18,6 +18,7 @@ use conex_spec::plan::ExecPlan;
 use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::{self, Socket};
 use conex_sys::userns::{self, IdMap, NEW_USER};
+use rustix::thread::LinkNameSpaceType;
 
 use crate::attributes;
 use crate::child::{self, Child, Failure};
@@ -54,7 +55,8 @@ pub fn exec(
     let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
     let (ours, theirs) = seqpacket::pair().map_err(parent("make the status socket"))?;
     let proof = SingleThreaded::verify().map_err(parent("clone"))?;
-    let (is_mapped, has_own_time) = (!same_namespace("user", pid), !same_namespace("time", pid));
+    let is_mapped = !same_namespace("user", pid);
+    let time = time_namespace(pid).map_err(parent("open the time namespace"))?;
     if is_mapped {
         IdMap::of_process(pid)
             .and_then(|map| mapped::own(stdio.as_ref(), &map))
@@ -78,7 +80,7 @@ pub fn exec(
                 home: None,
                 init: None,
             };
-            intermediate(&proof, child, (target, has_own_time), &child_stdio, plan)
+            intermediate(&proof, child, (target, time.as_ref()), &child_stdio, plan)
         }
         Cloned::Parent { pidfd, .. } => {
             close((theirs, child_stdio));
@@ -101,19 +103,27 @@ pub fn exec(
     }
 }
 
-/// `CLONE_NEWTIME`: entered only where it is another one, as kernels may have none.
-const NEW_TIME: i32 = 0x80;
-
 /// Whether a process is in the caller's namespace of a kind; entering one's own user namespace is an error (setns(2)).
 fn same_namespace(kind: &str, pid: i32) -> bool {
     let link = |of: &str| fs::read_link(format!("/proc/{of}/ns/{kind}")).ok();
     link("self") == link(&pid.to_string())
 }
 
+/// The time namespace of a container that has one of its own. Its first process comes into it by executing its program
+/// (time_namespaces(7)), and may be about to; its children would be in it already.
+fn time_namespace(pid: i32) -> io::Result<Option<OwnedFd>> {
+    let path = format!("/proc/{pid}/ns/time_for_children");
+    // Kernels may have none.
+    match (fs::read_link("/proc/self/ns/time"), fs::read_link(&path)) {
+        (Ok(ours), Ok(theirs)) if ours != theirs => Ok(Some(fs::File::open(path)?.into())),
+        _ => Ok(None),
+    }
+}
+
 fn intermediate(
     proof: &SingleThreaded,
     child: Child<'_>,
-    (target, has_own_time): (BorrowedFd<'_>, bool),
+    (target, time): (BorrowedFd<'_>, Option<&OwnedFd>),
     stdio: &ChildStdio,
     plan: &ExecPlan,
 ) -> ! {
@@ -128,7 +138,7 @@ fn intermediate(
         fail(&child, step, failure);
     }
     let made = joined
-        .and_then(|()| enter(target, child.is_mapped, has_own_time))
+        .and_then(|()| enter(target, child.is_mapped, time))
         .and_then(|()| {
             process::clone(
                 proof,
@@ -148,10 +158,12 @@ fn intermediate(
     }
 }
 
-fn enter(target: BorrowedFd<'_>, is_mapped: bool, has_own_time: bool) -> io::Result<()> {
-    let time = if has_own_time { NEW_TIME } else { 0 };
+fn enter(target: BorrowedFd<'_>, is_mapped: bool, time: Option<&OwnedFd>) -> io::Result<()> {
     let user = if is_mapped { NEW_USER } else { 0 };
-    process::enter_namespaces(target, NAMESPACES | time | user)?;
+    process::enter_namespaces(target, NAMESPACES | user)?;
+    if let Some(time) = time {
+        rustix::thread::move_into_link_name_space(time.as_fd(), Some(LinkNameSpaceType::Time))?;
+    }
     if is_mapped { userns::become_root() } else { Ok(()) }
 }
 
