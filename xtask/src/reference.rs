@@ -116,6 +116,8 @@ pub(crate) fn reference() -> Outcome {
         .args([
             "--test",
             "differential",
+            "--test",
+            "runtimes",
             "--",
             "--ignored",
             "--nocapture",
