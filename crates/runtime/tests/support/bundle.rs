@@ -215,8 +215,8 @@ pub(crate) fn both(script: &str, change: impl Fn(&mut Value)) -> (String, String
     (run(Path::new(CONEX)), run(&runc()))
 }
 
-/// Makes a specification the one that Docker 28 writes for `docker run`, with its default filter on x86_64. The version is
-/// the one that crun 1.8 knows; the bundle needs `write_docker_files`.
+/// Makes a specification the one that Docker 28 writes for `docker run`, with Docker's current filter on x86_64. The
+/// version is the one that crun 1.8 knows; the bundle needs `write_docker_files`.
 pub(crate) fn docker(specification: &mut Value) {
     let mut docker: Value = serde_json::from_str(include_str!("docker.json")).unwrap();
     docker["linux"]["cgroupsPath"] = specification["linux"]["cgroupsPath"].take();
