@@ -23,6 +23,7 @@ use crate::account;
 use crate::attributes::{self, is_outside, outside};
 use crate::hook::run_hook;
 use crate::kernel::KernelMounts;
+use crate::listener;
 use crate::mounts;
 use crate::status::Report;
 use crate::stdio::ChildStdio;
@@ -296,7 +297,11 @@ impl Child<'_> {
             Step::Seccomp { filter, flags } => {
                 let program =
                     conex_sys::memfd::read(self.fd(*filter)?).map_err(Failure::on("read the seccomp filter"))?;
-                seccomp::install(&program, *flags).map_err(Failure::on("install the seccomp filter"))
+                let install = || seccomp::install(&program, *flags);
+                if listener::is_wanted(*flags) {
+                    return listener::hand_over(self.status, install);
+                }
+                install().map_err(Failure::on("install the seccomp filter"))
             }
             Step::Init => {
                 self.init = Some(conex_sys::init::sealed().map_err(Failure::on("make the init"))?);

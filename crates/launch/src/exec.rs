@@ -25,7 +25,7 @@ use crate::child::{self, Child, Failure};
 use crate::error::StartError;
 use crate::kernel::KernelMounts;
 use crate::mapped;
-use crate::start::{close, end, failed, settle};
+use crate::start::{Event, Told, close, end, failed, listening, settle};
 use crate::status::Report;
 use crate::stdio::{self, ChildStdio, ProcessStdio};
 
@@ -43,13 +43,15 @@ pub struct Execed {
 /// Mount, pid, network, IPC, UTS and cgroup namespaces; entering the one that one is in already is allowed.
 const NAMESPACES: i32 = 0x0002_0000 | 0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0200_0000;
 
-/// Starts a process in the namespaces of `target`, the first process `pid`. On failure nothing is left.
+/// Starts a process in the namespaces of `target`, the first process `pid`. `told` is called where it waits for its parent. On
+/// failure nothing is left.
 pub fn exec(
     plan: &ExecPlan,
     pid: i32,
     target: BorrowedFd<'_>,
     cgroup: Option<&Cgroup>,
     fds: &[OwnedFd],
+    told: &mut dyn FnMut(i32, Event) -> Result<(), StartError>,
 ) -> Result<Execed, StartError> {
     let parent = |operation: &'static str| move |error: io::Error| StartError::of_parent(operation, &error);
     let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
@@ -84,7 +86,7 @@ pub fn exec(
         }
         Cloned::Parent { pidfd, .. } => {
             close((theirs, child_stdio));
-            let followed = follow(&ours, plan);
+            let followed = follow(&ours, plan, told);
             if let Err(error) = process::wait(pidfd.as_fd()) {
                 return Err(StartError::of_parent("wait for the intermediate process", &error));
             }
@@ -176,13 +178,26 @@ fn fail(child: &Child<'_>, step: Option<usize>, Failure { errno, detail }: Failu
 type Process = (i32, OwnedFd);
 
 /// Listens to both processes until neither has anything to tell; their messages come in any order.
-fn follow(status: &Socket, plan: &ExecPlan) -> Result<(Option<Process>, Option<OwnedFd>), StartError> {
-    let (mut process, mut master, mut failure) = (None, None, None);
+fn follow(
+    status: &Socket,
+    plan: &ExecPlan,
+    told: &mut Told<'_>,
+) -> Result<(Option<Process>, Option<OwnedFd>), StartError> {
+    let (mut process, mut master, mut failure) = (None::<Process>, None, None);
+    let mut listens = None;
     loop {
+        if let (Some((pid, pidfd)), Some(descriptor)) = (&process, listens) {
+            listens = None;
+            if let Err(error) = listening(status, (*pid, pidfd), descriptor, told) {
+                end(pidfd);
+                return Err(error);
+            }
+        }
         match Report::receive(status).map_err(|error| StartError::of_parent("listen to the process", &error))? {
             None => break,
             Some((Report::Process { pid }, Some(pidfd))) => process = Some((pid, pidfd)),
             Some((Report::Terminal, fd)) => master = fd,
+            Some((Report::Listening { descriptor }, _)) => listens = Some(descriptor),
             Some((Report::Failed { step, errno, detail }, _)) => {
                 failure = Some(failed(&plan.steps, step, errno, &detail));
             }

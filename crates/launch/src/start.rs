@@ -14,6 +14,7 @@ use rustix::thread::LinkNameSpaceType;
 use crate::child::{self, Child};
 use crate::error::StartError;
 use crate::kernel::KernelMounts;
+use crate::listener;
 use crate::mapped::{self, Making};
 use crate::status::Report;
 use crate::stdio::{self, ChildStdio, ProcessStdio};
@@ -33,6 +34,18 @@ pub struct Started {
     pub namespaces: Vec<OwnedFd>,
 }
 
+/// What a process waits for its parent with.
+#[derive(Debug)]
+pub enum Event {
+    /// Its plan holds it (`Step::Hold`).
+    Held,
+    /// Its filter asks about system calls, and this is where they are heard and answered.
+    Listening(OwnedFd),
+}
+
+/// Is called with the process's pid when it waits; it goes on when this returns, or ends where this fails.
+pub(crate) type Told<'a> = dyn FnMut(i32, Event) -> Result<(), StartError> + 'a;
+
 static LAYOUT: OnceLock<Layout> = OnceLock::new();
 
 /// The host's cgroup layout, probed once per process and inherited by its forks.
@@ -49,14 +62,10 @@ pub fn warm() -> io::Result<()> {
     layout().map(|_| ())
 }
 
-/// Starts the first process of a plan. `held` is called where the plan holds it. On failure nothing is left.
-pub fn start(
-    plan: &InitPlan,
-    fds: &[OwnedFd],
-    held: &mut dyn FnMut(i32) -> Result<(), StartError>,
-) -> Result<Started, StartError> {
+/// Starts the first process of a plan. `told` is called where it waits for its parent. On failure nothing is left.
+pub fn start(plan: &InitPlan, fds: &[OwnedFd], told: &mut Told<'_>) -> Result<Started, StartError> {
     let mut cgroup = make_cgroup(plan)?;
-    let outcome = launch(plan, fds, cgroup.as_ref(), held);
+    let outcome = launch(plan, fds, cgroup.as_ref(), told);
     match outcome {
         Ok(launched) => Ok(Started {
             pid: launched.pid,
@@ -96,7 +105,7 @@ fn launch(
     plan: &InitPlan,
     fds: &[OwnedFd],
     cgroup: Option<&Cgroup>,
-    held: &mut dyn FnMut(i32) -> Result<(), StartError>,
+    told: &mut Told<'_>,
 ) -> Result<Launched, StartError> {
     let parent = |operation: &'static str| move |error: io::Error| StartError::of_parent(operation, &error);
     let (child_stdio, stdio) = stdio::prepare(plan.stdio).map_err(parent("make the standard descriptors"))?;
@@ -141,7 +150,7 @@ fn launch(
         }
     };
     drop((theirs, child_stdio));
-    match follow(&ours, pid, plan, held) {
+    match follow(&ours, (pid, &pidfd), plan, told) {
         Ok(master) => Ok(Launched {
             pid,
             pidfd,
@@ -197,24 +206,44 @@ fn join_by_step(cgroup: Option<&Cgroup>) -> Option<&Cgroup> {
 /// Listens to the child until it executes; returns the terminal's master where there is one.
 fn follow(
     status: &Socket,
-    pid: i32,
+    (pid, pidfd): (i32, &OwnedFd),
     plan: &InitPlan,
-    held: &mut dyn FnMut(i32) -> Result<(), StartError>,
+    told: &mut Told<'_>,
 ) -> Result<Option<OwnedFd>, StartError> {
     let mut master = None;
     loop {
         match Report::receive(status).map_err(|error| StartError::of_parent("listen to the process", &error))? {
             None => return Ok(master),
             Some((Report::Held, _)) => {
-                held(pid)?;
-                status
-                    .send(b"go", &[])
-                    .map_err(|error| StartError::of_parent("let the process go on", &error))?;
+                told(pid, Event::Held)?;
+                go_on(status)?;
+            }
+            Some((Report::Listening { descriptor }, _)) => {
+                listening(status, (pid, pidfd), descriptor, told)?;
             }
             Some((Report::Terminal | Report::Process { .. }, fd)) => master = fd,
             Some((Report::Failed { step, errno, detail }, _)) => return Err(failed(&plan.steps, step, errno, &detail)),
         }
     }
+}
+
+/// Lets a process go on that waits.
+fn go_on(status: &Socket) -> Result<(), StartError> {
+    let sent = status.send(b"go", &[]);
+    sent.map_err(|error| StartError::of_parent("let the process go on", &error))
+}
+
+/// Takes a filter's listener from the process, has it brought where it belongs, and lets the process go on.
+pub(crate) fn listening(
+    status: &Socket,
+    (pid, pidfd): (i32, &OwnedFd),
+    descriptor: i32,
+    told: &mut Told<'_>,
+) -> Result<(), StartError> {
+    let taken = listener::take(pidfd, descriptor);
+    let listener = taken.map_err(|error| StartError::of_parent("take the listener of the seccomp filter", &error))?;
+    told(pid, Event::Listening(listener))?;
+    go_on(status)
 }
 
 /// Words a failure by the step that the child names.

@@ -4,6 +4,8 @@
 //!   child                                     parent
 //!   Held (and waits for one message)   ->
 //!                                      <-     go
+//!   Listening (see `listener`)         ->
+//!                                      <-     go
 //!   Terminal, with the master          ->
 //!   {step, errno, detail}, then exits  ->     words the message
 //!   (end of file)                      ->     the program executes
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Report {
     /// Waits to be placed.
     Held,
+    /// Has, or is about to have, the listener of its filter as this descriptor, and waits.
+    Listening { descriptor: i32 },
     /// The terminal's master travels beside this.
     Terminal,
     /// The process that will execute, for an exec; its pidfd travels beside this.

@@ -5,16 +5,16 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use conex_launch::{ProcessStdio, Reason, StartError, Started};
+use conex_launch::{Event, ProcessStdio, Reason, StartError, Started};
 use conex_spec::oci::{BundleContext, BundlePlan, from_oci};
 use conex_spec::plan::{Stdio, Step};
 use rustix::fs::Mode;
 
 use crate::arguments::{Flag, Global, Parsed};
 use crate::bundle::Bundle;
-use crate::container::{Container, Record, replace};
+use crate::container::{Container, Record, Status, replace};
 use crate::descriptors::Passed;
-use crate::{console, descriptors, hooks, host, report};
+use crate::{console, descriptors, hooks, host, report, seccomp_agent};
 
 /// Flags of both commands.
 pub(crate) const FLAGS: [Flag; 8] = [
@@ -88,11 +88,17 @@ fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, argument
     let fifo = container.fifo();
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::from_raw_mode(0o600)).context("make the start fifo")?;
     let fds = descriptors::open(&plan.descriptors, Some(&fifo))?;
-    let mut held = |pid: i32| {
+    let mut told = |pid: i32, event| {
         container.record.pid = pid;
-        hooks::before_pivot(&bundle.spec, &container).map_err(hook_failed)
+        let done = match event {
+            Event::Held => hooks::before_pivot(&bundle.spec, &container),
+            Event::Listening(listener) => plan.listener.as_ref().map_or(Ok(()), |agent| {
+                seccomp_agent::hand_over(agent, &container, Status::Creating, (pid, &listener))
+            }),
+        };
+        done.map_err(|error| by_manager(&error))
     };
-    let mut started = conex_launch::start(&plan.plan, &fds, &mut held).map_err(|error| failed(&error))?;
+    let mut started = conex_launch::start(&plan.plan, &fds, &mut told).map_err(|error| failed(&error))?;
     container.record.pid = started.pid;
     match publish(&mut container, &started, socket.as_ref(), arguments) {
         Ok(()) => Ok(Made { container, started }),
@@ -135,7 +141,8 @@ fn undo(started: &mut Started) {
     }
 }
 
-fn hook_failed(error: anyhow::Error) -> StartError {
+/// What a program outside said or did.
+pub(crate) fn by_manager(error: &anyhow::Error) -> StartError {
     StartError {
         reason: Reason::Other,
         errno: 0,

@@ -26,6 +26,7 @@ mod host;
 mod launching;
 mod report;
 mod sealed;
+mod seccomp_agent;
 mod signals;
 
 use std::process::ExitCode;

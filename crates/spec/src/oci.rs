@@ -22,7 +22,7 @@ use crate::facts::HostFacts;
 use crate::limits::{OwnNamespaces, validate_sysctls};
 use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Step, UserNamespace};
 use crate::process::{oom_step, session_steps};
-use crate::seccomp::{Profile, compile};
+use crate::seccomp::{Listener, NEW_LISTENER, Profile, compile};
 
 pub use self::hooks::hooks;
 pub use self::ids::{IdMappings, IdRange};
@@ -51,6 +51,8 @@ pub struct BundlePlan {
     pub plan: InitPlan,
     /// What the caller hands over beside the plan, in the order of the slots.
     pub descriptors: Vec<Descriptor>,
+    /// Who is to be given the listener of its filter.
+    pub listener: Option<Listener>,
 }
 
 /// A descriptor that a plan names.
@@ -91,6 +93,8 @@ pub struct ProcessPlan {
     pub plan: ExecPlan,
     /// What the caller hands over beside the plan, in the order of the slots.
     pub descriptors: Vec<Descriptor>,
+    /// Who is to be given the listener of its filter.
+    pub listener: Option<Listener>,
 }
 
 /// Descriptors as they are asked for.
@@ -148,7 +152,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     steps.push(Step::PivotRoot);
     steps.extend(hardening(linux, &namespaces.own, root.readonly().unwrap_or(false))?);
     steps.extend(propagation.of_root.map(Step::RootPropagation));
-    let filter = filter(linux, context, &mut slots)?;
+    let (filter, listener) = filter(linux, context, &mut slots)?;
     let fifo = context.await_start.then(|| slots.add(Descriptor::StartFifo));
     let late = process::Late {
         filter,
@@ -175,6 +179,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     Ok(BundlePlan {
         plan,
         descriptors: slots.0,
+        listener,
     })
 }
 
@@ -184,7 +189,7 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
     let mut slots = Slots::default();
     let mut steps = session_steps(None, process::umask(process));
     steps.extend(process::console(process));
-    let filter = filter(linux, context, &mut slots)?;
+    let (filter, listener) = filter(linux, context, &mut slots)?;
     steps.extend(oom_step(process.oom_score_adj())?);
     steps.extend(process::labels(process, &context.facts)?);
     let affinity = process
@@ -207,6 +212,7 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
             steps,
         },
         descriptors: slots.0,
+        listener,
     })
 }
 
@@ -357,18 +363,31 @@ fn hardening(linux: &Linux, own: &[Namespace], readonly_root: bool) -> Result<Ve
     Ok(steps)
 }
 
+/// A filter's step, and who listens to it.
+type Filter = (Option<Step>, Option<Listener>);
+
 /// The specification's filter has the fields of Docker's format, and is read as such.
-fn filter(linux: &Linux, context: &BundleContext, slots: &mut Slots) -> Result<Option<Step>> {
+fn filter(linux: &Linux, context: &BundleContext, slots: &mut Slots) -> Result<Filter> {
     let Some(seccomp) = linux.seccomp() else {
-        return Ok(None);
+        return Ok((None, None));
     };
     let json = serde_json::to_string(seccomp).map_err(|error| Error::SeccompDecode {
         reason: error.to_string(),
     })?;
     let profile = Profile::parse(&json)?;
     let program = compile(&profile, context.facts.architecture)?;
-    Ok(Some(Step::Seccomp {
+    let flags = if profile.notifies() {
+        // The one thread needs no synchronising, and the kernel has no room for both answers (seccomp(2)).
+        profile.flags & !TSYNC | NEW_LISTENER
+    } else {
+        profile.flags
+    };
+    let step = Step::Seccomp {
         filter: slots.add(Descriptor::Seccomp(program)),
-        flags: profile.flags,
-    }))
+        flags,
+    };
+    Ok((Some(step), profile.listener.filter(|_| flags & NEW_LISTENER != 0)))
 }
+
+/// `SECCOMP_FILTER_FLAG_TSYNC`.
+const TSYNC: u32 = 1;

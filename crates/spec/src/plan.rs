@@ -273,7 +273,8 @@ pub enum Step {
     Seccomp {
         /// Sealed memfd with the program.
         filter: FdSlot,
-        /// Flags of `SECCOMP_SET_MODE_FILTER`.
+        /// Flags of `SECCOMP_SET_MODE_FILTER`. With `SECCOMP_FILTER_FLAG_NEW_LISTENER` the parent takes the listener, and the
+        /// process waits until it has done with it what it has to.
         flags: u32,
     },
     /// Have `Execute` run the program by an init, which hands signals on to it and reaps orphans (`conex_sys::init`). It comes

@@ -29,8 +29,11 @@ mod verdict;
 
 pub use compile::compile;
 pub use default_profile::default_profile;
-pub use profile::{Action, Architectures, Comparison, Condition, Operator, Profile, Rule};
+pub use profile::{Action, Architectures, Comparison, Condition, Listener, Operator, Profile, Rule};
 pub use table::Abi;
+
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER` (seccomp(2)).
+pub const NEW_LISTENER: u32 = 8;
 
 use crate::error::Result;
 use crate::facts::HostFacts;

@@ -77,7 +77,15 @@ fn seccomp_choice(value: &str) -> Result<SeccompChoice> {
     match value {
         "unconfined" => Ok(SeccompChoice::Unconfined),
         "" | "builtin" => Ok(SeccompChoice::Default),
-        json => Profile::parse(json).map(SeccompChoice::Profile),
+        json => {
+            let profile = Profile::parse(json)?;
+            if profile.notifies() {
+                return Err(Error::Unsupported {
+                    feature: "the seccomp action SCMP_ACT_NOTIFY".to_string(),
+                });
+            }
+            Ok(SeccompChoice::Profile(profile))
+        }
     }
 }
 

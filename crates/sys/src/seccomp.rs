@@ -38,7 +38,8 @@ pub fn install(program: &[u8], flags: u32) -> io::Result<()> {
             &raw const program,
         )
     };
-    if result == 0 {
+    // With a listener it is the listener's number.
+    if result >= 0 {
         Ok(())
     } else {
         Err(io::Error::last_os_error())

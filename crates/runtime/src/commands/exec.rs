@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_launch::ProcessStdio;
+use conex_launch::{Event, ProcessStdio};
 use conex_spec::oci::{BundleContext, exec_from_oci};
 use conex_spec::plan::Step;
 use oci_spec::runtime::{Process, Spec, User};
@@ -12,7 +12,7 @@ use oci_spec::runtime::{Process, Spec, User};
 use crate::arguments::{Flag, Global, Order, Parsed};
 use crate::container::{Container, Status, replace};
 use crate::descriptors::Passed;
-use crate::{bundle, console, descriptors, foreground, host, launching};
+use crate::{bundle, console, descriptors, foreground, host, launching, seccomp_agent};
 
 const FLAGS: [Flag; 13] = [
     Flag::Value("console-socket", None),
@@ -86,7 +86,15 @@ fn execute(
     let fds = descriptors::open(&planned.descriptors, None)?;
     let pidfd = container.pidfd()?;
     let cgroup = container.cgroup().with_doors()?;
-    let execed = conex_launch::exec(&planned.plan, container.record.pid, pidfd.as_fd(), Some(&cgroup), &fds)
+    let mut told = |pid, event| match (event, &planned.listener) {
+        (Event::Listening(listener), Some(agent)) => {
+            seccomp_agent::hand_over(agent, container, Status::Running, (pid, &listener))
+                .map_err(|error| launching::by_manager(&error))
+        }
+        _ => Ok(()),
+    };
+    let first = container.record.pid;
+    let execed = conex_launch::exec(&planned.plan, first, pidfd.as_fd(), Some(&cgroup), &fds, &mut told)
         .map_err(|error| launching::failed(&error))?;
     if let Some(path) = arguments.value("pid-file") {
         replace(Path::new(path), execed.pid.to_string().as_bytes())?;

@@ -12,6 +12,15 @@ use rustix::process::Signal;
 
 use crate::monitor::state::{FIRST, Monitor, ProcessKey};
 
+/// Plans of the daemon have no filter that asks; one that had would be waited for in vain.
+pub(crate) fn nobody_listens() -> StartError {
+    StartError {
+        reason: Reason::Other,
+        errno: 0,
+        message: "nobody listens to the seccomp filter".to_owned(),
+    }
+}
+
 impl Monitor {
     /// Starts a process as the daemon asked for, and tells how it went.
     pub(crate) fn exec(&mut self, request: Request, exec: String, attachment: Option<Attachment>, fds: Vec<OwnedFd>) {
@@ -41,8 +50,15 @@ impl Monitor {
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.catch_up().map_err(|error| Failure::other(&error.to_string()))?;
         }
-        let execed = conex_launch::exec(&plan, first.pid, first.pidfd.as_fd(), self.cgroup.as_ref(), &fds)
-            .map_err(|error| failure(&error))?;
+        let execed = conex_launch::exec(
+            &plan,
+            first.pid,
+            first.pidfd.as_fd(),
+            self.cgroup.as_ref(),
+            &fds,
+            &mut |_, _| Err(nobody_listens()),
+        )
+        .map_err(|error| failure(&error))?;
         failpoint::hit("monitor.exec-after-fork");
         let key = self.number();
         self.adopt(key, Some(exec.to_owned()), (execed.pid, execed.pidfd), execed.stdio)

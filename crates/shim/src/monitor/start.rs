@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use conex_launch::{Reason, StartError, Started};
+use conex_launch::{Event, Reason, StartError, Started};
 use conex_protocol::message::{Attachment, FromMonitor, MonitorOrder, MonitorRecord, VERSION};
 use conex_protocol::monitor::{self, Input, Output};
 use conex_protocol::{decode, encode};
@@ -14,7 +14,7 @@ use conex_sys::seqpacket::Socket;
 use conex_sys::{failpoint, memfd, process};
 
 use crate::monitor::events::{Events, READ, Source};
-use crate::monitor::execs::failure;
+use crate::monitor::execs::{failure, nobody_listens};
 use crate::monitor::log::Log;
 use crate::monitor::run_dir::RunDir;
 use crate::monitor::state::{FIRST, Monitor, Order};
@@ -90,7 +90,11 @@ fn launch(
     channel: &Socket,
     run_dir: &RunDir,
 ) -> io::Result<Started> {
-    conex_launch::start(plan, &fds, &mut |pid| hold(protocol, channel, pid)).map_err(|error| {
+    let mut told = |pid, event| match event {
+        Event::Held => hold(protocol, channel, pid),
+        Event::Listening(_) => Err(nobody_listens()),
+    };
+    conex_launch::start(plan, &fds, &mut told).map_err(|error| {
         run_dir.clear();
         for output in protocol.on(Input::StartFailed(failure(&error))) {
             if let Output::Tell(message) = output {

@@ -8,6 +8,7 @@ use crate::defaults::UMASK;
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::plan::{Capabilities, FdSlot, SecurityModule, Stdio, Step, UserSpec};
+use crate::seccomp::NEW_LISTENER;
 
 /// Terminal or the runtime's own descriptors.
 pub(super) fn stdio(process: &Process) -> Result<Stdio> {
@@ -103,11 +104,17 @@ pub(super) fn tail(
     if no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
+    // Whoever listens gets the listener before the container is said to be made.
+    let listens = matches!(filter, Some(Step::Seccomp { flags, .. }) if flags & NEW_LISTENER != 0);
+    let (early, late) = if listens { (filter, None) } else { (None, filter) };
+    if no_new_privileges {
+        steps.extend(early);
+    }
     // Before a filter that can come late: waiting needs system calls that a profile may not name.
     steps.extend(fifo.map(|fifo| Step::AwaitStart { fifo }));
     steps.extend(hooks);
     if no_new_privileges {
-        steps.extend(filter);
+        steps.extend(late);
     }
     steps.push(Step::Execute { argv, env });
     Ok(steps)

@@ -162,6 +162,7 @@ pub fn default_profile(capabilities: u64) -> Profile {
     }
     let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<_>>();
     Profile {
+        listener: None,
         default_action: Action::Errno(EPERM),
         architectures: Architectures::Mapped(vec![
             ("SCMP_ARCH_X86_64".to_string(), names(&["SCMP_ARCH_X86"])),

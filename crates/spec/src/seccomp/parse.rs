@@ -1,8 +1,10 @@
 //! Docker's JSON format of profiles, of which the runtime specification's `linux.seccomp` is a subset.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
-use super::profile::{Action, Architectures, Comparison, Condition, Operator, Profile, Rule};
+use super::profile::{Action, Architectures, Comparison, Condition, Listener, Operator, Profile, Rule};
 use crate::capabilities;
 use crate::error::{Error, Result};
 
@@ -20,7 +22,9 @@ struct Document {
     #[serde(default)]
     flags: Option<Vec<String>>,
     #[serde(default)]
-    listener_path: Option<String>,
+    listener_path: Option<PathBuf>,
+    #[serde(default)]
+    listener_metadata: Option<String>,
     #[serde(default)]
     syscalls: Option<Vec<Entry>>,
 }
@@ -77,21 +81,29 @@ impl Profile {
         let document: Document = serde_json::from_str(json).map_err(|error| Error::SeccompDecode {
             reason: error.to_string(),
         })?;
-        if document.listener_path.is_some_and(|path| !path.is_empty()) {
-            return Err(Error::Unsupported {
-                feature: "a seccomp listener".to_string(),
-            });
-        }
         let mut rules = Vec::new();
         for entry in document.syscalls.unwrap_or_default() {
             rules.extend(parse_entry(entry)?);
         }
-        Ok(Profile {
+        let path = document.listener_path.filter(|path| !path.as_os_str().is_empty());
+        let profile = Profile {
             default_action: action(&document.default_action, document.default_errno_ret)?,
             architectures: architectures(document.architectures, document.arch_map)?,
             flags: flags(&document.flags.unwrap_or_default())?,
+            listener: path.map(|path| Listener {
+                path,
+                metadata: document.listener_metadata.unwrap_or_default(),
+            }),
             rules,
-        })
+        };
+        if profile.default_action == Action::Notify {
+            // Not even the agent's answer could be waited for.
+            return Err(refused("SCMP_ACT_NOTIFY cannot be used as default action"));
+        }
+        if profile.notifies() && profile.listener.is_none() {
+            return Err(refused("SCMP_ACT_NOTIFY needs a listenerPath"));
+        }
+        Ok(profile)
     }
 }
 
@@ -122,6 +134,7 @@ fn flags(names: &[String]) -> Result<u32> {
             "SECCOMP_FILTER_FLAG_TSYNC" => 1,
             "SECCOMP_FILTER_FLAG_LOG" => 2,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 4,
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => 32,
             _ => return Err(refused(format!("unknown flag {name:?}"))),
         };
     }
@@ -183,9 +196,7 @@ fn action(name: &str, errno: Option<u16>) -> Result<Action> {
         "SCMP_ACT_TRAP" => Ok(Action::Trap),
         "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Ok(Action::KillThread),
         "SCMP_ACT_KILL_PROCESS" => Ok(Action::KillProcess),
-        "SCMP_ACT_NOTIFY" => Err(Error::Unsupported {
-            feature: "the seccomp action SCMP_ACT_NOTIFY".to_string(),
-        }),
+        "SCMP_ACT_NOTIFY" => Ok(Action::Notify),
         _ => Err(refused(format!("unknown action {name:?}"))),
     }
 }

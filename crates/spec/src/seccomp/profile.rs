@@ -1,5 +1,7 @@
 //! A policy as data.
 
+use std::path::PathBuf;
+
 use crate::facts::Architecture;
 
 /// Which system calls are let through, and what happens to the others.
@@ -11,8 +13,19 @@ pub struct Profile {
     pub architectures: Architectures,
     /// Flags of `SECCOMP_SET_MODE_FILTER` (seccomp(2)).
     pub flags: u32,
+    /// Who listens to what is asked.
+    pub listener: Option<Listener>,
     /// The rules. A rule without arguments wins over those with; else the first that matches wins.
     pub rules: Vec<Rule>,
+}
+
+/// An agent that is asked about system calls (`listenerPath`, `listenerMetadata`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its UNIX socket.
+    pub path: PathBuf,
+    /// What it is told besides.
+    pub metadata: String,
 }
 
 /// Which binary interfaces a profile covers; the native one always.
@@ -54,6 +67,8 @@ pub enum Action {
     KillThread,
     /// Kill the process.
     KillProcess,
+    /// Ask whoever listens (seccomp_unotify(2)).
+    Notify,
 }
 
 /// A condition on one argument.
@@ -118,6 +133,12 @@ impl Condition {
 }
 
 impl Profile {
+    /// Whether any call is asked about.
+    #[must_use]
+    pub fn notifies(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == Action::Notify)
+    }
+
     /// The profile with the rules that stand for a container, their conditions used up.
     #[must_use]
     pub fn for_container(&self, capabilities: u64, kernel: (u32, u32), architecture: Architecture) -> Profile {
@@ -145,6 +166,7 @@ impl Action {
             Action::Trap => 0x0003_0000,
             Action::KillThread => 0,
             Action::KillProcess => 0x8000_0000,
+            Action::Notify => 0x7fc0_0000,
         }
     }
 }
