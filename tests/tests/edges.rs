@@ -64,6 +64,31 @@ fn every_edge_stands_in_the_table() {
     assert_eq!(table.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
 }
 
+#[test]
+fn nothing_is_built_without_guards_unless_it_is_said() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut have_it = Vec::new();
+    for package in value["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let features = &package["features"];
+        if features.get("without-guards").is_some() {
+            have_it.push(name);
+        }
+        assert!(features.get("default").is_none(), "{name} has features by default");
+        for edge in package["dependencies"].as_array().unwrap() {
+            let asked = edge["features"].as_array().unwrap();
+            assert!(!asked.iter().any(|feature| feature == "without-guards"), "{name}");
+        }
+    }
+    have_it.sort_unstable();
+    assert_eq!(have_it, ["conex-runtime", "conex-sys"]);
+}
+
 /// Whether an SPDX expression can be satisfied by licences of a list. `AND` binds closer than `OR`; in the crates of the
 /// tree brackets stand around alternatives only.
 fn is_satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
