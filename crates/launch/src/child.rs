@@ -257,6 +257,7 @@ impl Child<'_> {
                 made.map_err(Failure::on(format!("symlink {}", target.display())))
             }
             Step::Console => self.console(),
+            Step::MoveRoot => mount::move_over_root(self.root()?).map_err(Failure::on("move the root")),
             Step::PivotRoot => mount::pivot_into(self.root()?).map_err(Failure::on("pivot_root")),
             Step::Mask(path) => mounts::mask(self.opened_root()?, &self.kernel, path),
             Step::ReadonlyPath(path) => mounts::readonly_path(self.opened_root()?, &self.kernel, path),

@@ -36,9 +36,6 @@ pub(crate) struct Made {
 
 /// Makes a container up to the point where its program would be executed. On failure nothing is left.
 pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<Made> {
-    if arguments.is_set("no-pivot") {
-        bail!("--no-pivot is not supported: pivot_root is always used");
-    }
     let id = arguments.only("<container-id>")?;
     let mut bundle = Bundle::load(Path::new(arguments.value("bundle").unwrap_or(".")))?;
     hooks::check(&bundle.spec)?;
@@ -50,6 +47,11 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
         plan.plan.steps.retain(|step| !matches!(step, Step::SessionKeyring(_)));
     }
     report::debug(global, || format!("plan of {id}:\n{}", conex_spec::render(&plan.plan)));
+    if arguments.is_set("no-pivot") {
+        for step in plan.plan.steps.iter_mut().filter(|step| **step == Step::PivotRoot) {
+            *step = Step::MoveRoot;
+        }
+    }
     let terminal = matches!(plan.plan.stdio, Stdio::Terminal { .. });
     console::check(terminal, arguments.value("console-socket"), detach)?;
     plan.plan.preserved = passed.count;

@@ -12,8 +12,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
-use bundle::Bundle;
+use bundle::{Bundle, CONEX, runc};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 
@@ -193,7 +194,6 @@ fn what_is_not_done_is_refused_clearly_and_leaves_nothing() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(refusal(&["--systemd-cgroup", "create", &bundle.id]).contains("--systemd-cgroup is not supported"));
-    assert!(refusal(&["create", "--no-pivot", &bundle.id]).contains("--no-pivot is not supported"));
     assert!(refusal(&["create", "../escape"]).contains("invalid container ID format"));
     assert!(refusal(&["checkpoint", &bundle.id]).contains("is not supported"));
     bundle.assert_nothing_left();
@@ -235,6 +235,96 @@ fn containers_are_listed() {
     let list: Value = serde_json::from_str(&bundle.succeed(&["list", "--format", "json"])).unwrap();
     assert_eq!(list[0]["status"], "created");
     bundle.succeed(&["delete", &bundle.id]);
+}
+
+#[test]
+fn without_pivot_root_the_root_is_moved_to_its_place_as_under_runc() {
+    let script = "ls / | sort; grep -c ' / / ' /proc/self/mountinfo; pwd";
+    let run = |runtime: &Path| {
+        let bundle = Bundle::of(runtime, says(script));
+        let output = bundle.succeed(&["run", "--no-pivot", &bundle.id]);
+        bundle.assert_nothing_left();
+        output
+    };
+    let ours = run(Path::new(CONEX));
+    assert_eq!(ours, run(&runc()));
+    assert!(!ours.contains("home"), "{ours}");
+}
+
+#[test]
+fn every_feature_that_is_told_is_there() {
+    let bundle = Bundle::new(says("true"));
+    let features: Value = serde_json::from_str(&bundle.succeed(&["features"])).unwrap();
+    let strings = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+    let run = |what: &str, change: &dyn Fn(&mut Value)| {
+        let bundle = Bundle::new(|specification| {
+            says("true")(specification);
+            change(specification);
+        });
+        let output = bundle.call(&["run", &bundle.id]);
+        assert!(
+            output.status.success(),
+            "{what}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let ids = json!([{"containerID": 0, "hostID": 0, "size": 10}]);
+    run("mount options", &|specification| {
+        for (number, option) in strings(&features["mountOptions"]).iter().enumerate() {
+            let (kind, source) = match option.as_str() {
+                "bind" | "rbind" | "idmap" | "ridmap" => ("bind", "rootfs"),
+                _ => ("tmpfs", "tmpfs"),
+            };
+            let target = if option == "remount" {
+                "/dev".to_owned()
+            } else {
+                format!("/dev/o{number}")
+            };
+            let mut mount = json!({"destination": target, "type": kind, "source": source, "options": [option]});
+            if option.ends_with("idmap") {
+                mount["options"] = json!(["bind", option]);
+                (mount["uidMappings"], mount["gidMappings"]) = (ids.clone(), ids.clone());
+            }
+            specification["mounts"].as_array_mut().unwrap().push(mount);
+        }
+    });
+    for kind in strings(&features["linux"]["namespaces"]) {
+        run(&kind, &|specification| {
+            let list = specification["linux"]["namespaces"].as_array_mut().unwrap();
+            if !list.iter().any(|namespace| namespace["type"] == json!(kind)) {
+                list.push(json!({"type": kind}));
+            }
+            if kind == "user" {
+                specification["linux"]["uidMappings"] = ids.clone();
+                specification["linux"]["gidMappings"] = ids.clone();
+                specification["mounts"]
+                    .as_array_mut()
+                    .unwrap()
+                    .retain(|mount| mount["type"] != "devpts");
+            }
+        });
+    }
+    let points = strings(&features["hooks"]);
+    run("hooks", &|specification| {
+        let hook = json!([{"path": "/bin/true"}]);
+        specification["hooks"] = points.iter().map(|point| (point.clone(), hook.clone())).collect();
+    });
+    let seccomp = &features["linux"]["seccomp"];
+    for flag in strings(&seccomp["supportedFlags"])
+        .iter()
+        .filter(|flag| !flag.contains("WAIT_KILLABLE"))
+    {
+        run(flag, &|specification| {
+            let rules: Vec<Value> = strings(&seccomp["operators"])
+                .iter()
+                .map(|operator| {
+                    let argument = json!({"index": 1, "value": 77, "valueTwo": 77, "op": operator});
+                    json!({"names": ["acct"], "action": "SCMP_ACT_ERRNO", "args": [argument]})
+                })
+                .collect();
+            specification["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [flag], "architectures": seccomp["archs"], "syscalls": rules});
+        });
+    }
 }
 
 #[test]

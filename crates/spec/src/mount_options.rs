@@ -63,6 +63,40 @@ const ATTRIBUTES: [(&str, u64, bool); 19] = [
     ("defaults", bit::RELATIME, true),
 ];
 
+/// Options that mean something else than an attribute.
+const OTHERS: [&str; 19] = [
+    "async",
+    "bind",
+    "idmap",
+    "loud",
+    "nomand",
+    "noiversion",
+    "private",
+    "rbind",
+    "remount",
+    "ridmap",
+    "rprivate",
+    "rshared",
+    "rslave",
+    "runbindable",
+    "shared",
+    "silent",
+    "slave",
+    "tmpcopyup",
+    "unbindable",
+];
+
+/// Every option that is not the file system's own, in the order of the alphabet.
+#[must_use]
+pub fn known() -> Vec<String> {
+    let attributes = ATTRIBUTES.iter().map(|(name, ..)| (*name).to_owned());
+    let of_all = ATTRIBUTES.iter().filter(|(name, ..)| *name != "defaults");
+    let of_all = of_all.map(|(name, ..)| format!("r{name}"));
+    let mut known: Vec<String> = attributes.chain(of_all).chain(OTHERS.map(String::from)).collect();
+    known.sort();
+    known
+}
+
 /// Takes a list of options apart; later ones win over earlier ones.
 pub fn parse(options: &[String]) -> Result<ParsedOptions> {
     let mut parsed = ParsedOptions::default();
@@ -201,6 +235,14 @@ mod tests {
             0x1,
             "later ones win"
         );
+    }
+
+    #[test]
+    fn every_known_option_is_told_from_the_file_systems_own() {
+        for option in known() {
+            let parsed = parse(&[option.clone()]).unwrap();
+            assert!(parsed.data.is_empty(), "{option}");
+        }
     }
 
     #[test]

@@ -177,6 +177,9 @@ pub enum Step {
     Console,
     /// `pivot_root(2)` into the new root and detach the old one.
     PivotRoot,
+    /// Move the new root over the old one and `chroot(2)` into it: for a host whose own root cannot be pivoted away from, as a
+    /// ramdisk's (initramfs). The old root stays mounted below, and a process with CAP_SYS_CHROOT finds the way to it.
+    MoveRoot,
     /// Hide a path: `/dev/null` over a file, an empty read-only tmpfs over a directory; absent paths are skipped.
     Mask(PathBuf),
     /// Make a path read-only by a bind mount on itself; absent paths are skipped.

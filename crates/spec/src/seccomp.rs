@@ -29,6 +29,7 @@ mod verdict;
 
 pub use compile::compile;
 pub use default_profile::default_profile;
+pub use parse::{Vocabulary, vocabulary};
 pub use profile::{Action, Architectures, Comparison, Condition, Listener, Operator, Profile, Rule};
 pub use table::Abi;
 

@@ -293,6 +293,15 @@ pub fn pivot_into(root: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Moves a mount over the root, and makes it the process's (switch_root(8)).
+pub fn move_over_root(root: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(root.as_fd())?;
+    rustix::mount::mount_move(".", "/")?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
 /// Detaches what is mounted at a path.
 pub fn unmount_detach(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)

@@ -14,7 +14,9 @@ use crate::container::{Container, Status, replace};
 use crate::descriptors::Passed;
 use crate::{bundle, console, descriptors, foreground, host, launching, seccomp_agent};
 
-const FLAGS: [Flag; 13] = [
+const FLAGS: [Flag; 15] = [
+    Flag::Value("apparmor", None),
+    Flag::Value("process-label", None),
     Flag::Value("console-socket", None),
     Flag::Value("cwd", None),
     Flag::Value("env", Some('e')),
@@ -126,6 +128,12 @@ fn process(spec: &Spec, arguments: &Parsed, argv: &[String]) -> Result<Process> 
     let mut env = process.env().clone().unwrap_or_default();
     env.extend(arguments.values("env").map(String::from));
     process.set_env(Some(env));
+    if let Some(profile) = arguments.value("apparmor") {
+        process.set_apparmor_profile(Some(profile.to_owned()));
+    }
+    if let Some(label) = arguments.value("process-label") {
+        process.set_selinux_label(Some(label.to_owned()));
+    }
     if arguments.is_set("no-new-privs") {
         process.set_no_new_privileges(Some(true));
     }

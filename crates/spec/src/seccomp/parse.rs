@@ -127,18 +127,21 @@ fn architectures(listed: Option<Vec<String>>, mapped: Option<Vec<ArchitectureEnt
 }
 
 /// Values of seccomp(2). `TSYNC` has no meaning for a process with one thread, and is passed on all the same.
+const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_LOG", 2),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", 4),
+    ("SECCOMP_FILTER_FLAG_TSYNC", 1),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 32),
+];
+
 fn flags(names: &[String]) -> Result<u32> {
-    let mut flags = 0;
-    for name in names {
-        flags |= match name.as_str() {
-            "SECCOMP_FILTER_FLAG_TSYNC" => 1,
-            "SECCOMP_FILTER_FLAG_LOG" => 2,
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 4,
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => 32,
-            _ => return Err(refused(format!("unknown flag {name:?}"))),
-        };
-    }
-    Ok(flags)
+    let flag = |name: &String| {
+        let found = FLAGS.iter().find(|(known, _)| known == name);
+        found
+            .map(|(_, bit)| *bit)
+            .ok_or_else(|| refused(format!("unknown flag {name:?}")))
+    };
+    names.iter().try_fold(0, |flags, name| Ok(flags | flag(name)?))
 }
 
 /// One rule, or one per comparison where an argument is compared twice: libseccomp cannot say "and" of one argument, and
@@ -201,17 +204,60 @@ fn action(name: &str, errno: Option<u16>) -> Result<Action> {
     }
 }
 
+const OPERATORS: [(&str, Operator); 7] = [
+    ("SCMP_CMP_EQ", Operator::Equal),
+    ("SCMP_CMP_GE", Operator::GreaterOrEqual),
+    ("SCMP_CMP_GT", Operator::Greater),
+    ("SCMP_CMP_LE", Operator::LessOrEqual),
+    ("SCMP_CMP_LT", Operator::Less),
+    ("SCMP_CMP_MASKED_EQ", Operator::MaskedEqual),
+    ("SCMP_CMP_NE", Operator::NotEqual),
+];
+
+/// Names that profiles may use, each list in the order of the alphabet.
+#[derive(Debug)]
+pub struct Vocabulary {
+    /// Actions.
+    pub actions: Vec<&'static str>,
+    /// Operators of comparisons.
+    pub operators: Vec<&'static str>,
+    /// Flags of a filter.
+    pub flags: Vec<&'static str>,
+    /// Binary interfaces whose tables there are.
+    pub architectures: Vec<&'static str>,
+}
+
+/// What `Profile::parse` understands.
+#[must_use]
+pub fn vocabulary() -> Vocabulary {
+    Vocabulary {
+        actions: ACTIONS.to_vec(),
+        operators: OPERATORS.iter().map(|(name, _)| *name).collect(),
+        flags: FLAGS.iter().map(|(name, _)| *name).collect(),
+        architectures: vec![
+            "SCMP_ARCH_AARCH64",
+            "SCMP_ARCH_ARM",
+            "SCMP_ARCH_X86",
+            "SCMP_ARCH_X86_64",
+        ],
+    }
+}
+
+const ACTIONS: [&str; 9] = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+
 fn comparison(argument: &Argument) -> Result<Comparison> {
-    let operator = match argument.op.as_str() {
-        "SCMP_CMP_NE" => Operator::NotEqual,
-        "SCMP_CMP_LT" => Operator::Less,
-        "SCMP_CMP_LE" => Operator::LessOrEqual,
-        "SCMP_CMP_EQ" => Operator::Equal,
-        "SCMP_CMP_GE" => Operator::GreaterOrEqual,
-        "SCMP_CMP_GT" => Operator::Greater,
-        "SCMP_CMP_MASKED_EQ" => Operator::MaskedEqual,
-        other => return Err(refused(format!("unknown operator {other:?}"))),
-    };
+    let found = OPERATORS.iter().find(|(name, _)| *name == argument.op);
+    let (_, operator) = *found.ok_or_else(|| refused(format!("unknown operator {:?}", argument.op)))?;
     if argument.index > 5 {
         return Err(refused(format!("no system call has an argument {}", argument.index)));
     }
@@ -245,4 +291,23 @@ fn kernel_version(text: &str) -> Result<(u32, u32)> {
     text.split_once('.')
         .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
         .ok_or_else(|| refused(format!("invalid kernel version {text:?}, expected '<kernel>.<major>'")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::Abi;
+
+    #[test]
+    fn every_name_that_is_told_is_understood() {
+        let words = vocabulary();
+        assert!(words.actions.iter().all(|name| action(name, None).is_ok()));
+        assert!(words.architectures.iter().all(|name| Abi::parse(name).is_some()));
+        let flags_of = |name: &&str| flags(&[(*name).to_owned()]).is_ok();
+        assert!(words.flags.iter().all(flags_of));
+        assert!(
+            flags(&["SECCOMP_FILTER_FLAG_NEW_LISTENER".to_owned()]).is_err(),
+            "it is ours to set"
+        );
+    }
 }
