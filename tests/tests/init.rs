@@ -179,7 +179,7 @@ fn our_own_command_line_asks_for_an_init_and_for_namespaces() {
         assert_eq!(of(&[&format!("{option}=host")]), host.display().to_string(), "{option}");
     }
     let (_, refusal) = conex(&["--userns", "nonsense"], "true");
-    assert!(refusal.contains("UsernsMode"), "{refusal}");
+    assert!(refusal.contains("invalid USER mode"), "{refusal}");
     let (_, refusal) = conex(&["--pid", "nonsense"], "true");
     assert!(refusal.contains("invalid PID mode: nonsense"), "{refusal}");
 }

@@ -760,3 +760,80 @@ fn a_storage_driver_that_does_not_map_is_told_of_at_the_start() {
         "{said}"
     );
 }
+
+/// Makes and starts a container by the API: the `docker` CLI itself refuses what Docker does not know.
+fn start_with(daemon: &Remapped, name: &str, mode: &str) -> (u16, String) {
+    let body = format!(
+        r#"{{"Image":"busybox","Cmd":["sleep","600"],"HostConfig":{{"UsernsMode":"{mode}","NetworkMode":"none"}}}}"#
+    );
+    let made = daemon.request("POST", &format!("/containers/create?name={name}"), &body);
+    if made.0 != 201 {
+        return made;
+    }
+    daemon.request("POST", &format!("/containers/{name}/start"), "")
+}
+
+#[test]
+fn a_container_has_the_ids_that_it_asks_for() {
+    let daemon = Remapped::with("");
+    assert_eq!(start_with(&daemon, "own", "0:300000:1000").0, 204);
+    let map = daemon.inside("own", "cat /proc/self/uid_map /proc/self/gid_map; touch /made; id -u");
+    let words: Vec<&str> = map.split_whitespace().collect();
+    assert_eq!(words, ["0", "300000", "1000", "0", "300000", "1000", "0"]);
+    let id = daemon.ok(&["inspect", "--format", "{{.Id}} {{.HostConfig.UsernsMode}}", "own"]);
+    let (id, mode) = id.split_once(' ').unwrap();
+    assert_eq!(mode, "0:300000:1000");
+    assert_eq!(owner(&daemon.directory(id).join("upper/made")), (300_000, 300_000));
+    // Another one in the same daemon has the host's.
+    assert_eq!(
+        daemon
+            .run(&["--network", "none"], "cat /proc/self/uid_map")
+            .split_whitespace()
+            .nth(1),
+        Some("0")
+    );
+
+    for (mode, words) in [("0:1", "invalid USER mode: 0:1"), ("keep-id", "UsernsMode")] {
+        let (status, body) = start_with(&daemon, "wrong", mode);
+        assert!(status >= 400 && body.contains(words), "{mode}: {status} {body}");
+    }
+    let privileged = r#"{"Image":"busybox","HostConfig":{"UsernsMode":"0:300000:1000","Privileged":true}}"#;
+    let (status, body) = daemon.request("POST", "/containers/create", privileged);
+    assert!(
+        status == 400 && body.contains("privileged mode is incompatible"),
+        "{status} {body}"
+    );
+}
+
+#[test]
+fn ids_are_allotted_that_no_other_container_has_and_come_back() {
+    let daemon = Remapped::with("");
+    let (status, body) = start_with(&daemon, "none", "auto");
+    assert!(
+        status == 400 && body.contains("the user \\\"containers\\\" has no ranges"),
+        "{status} {body}"
+    );
+
+    let mut daemon = daemon;
+    daemon.write("subuid", "mapped:100000:65536\ncontainers:400000:2500\n");
+    daemon.write("subgid", "mapped:200000:65536\ncontainers:500000:2500\n");
+    daemon.terminate();
+    daemon.start(&[]);
+    let first_ids = |name: &str| {
+        let text = daemon.inside(name, "cat /proc/self/uid_map /proc/self/gid_map");
+        let words: Vec<u32> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        (words[1], words[4])
+    };
+    for (name, ids) in [("one", (400_000, 500_000)), ("two", (401_000, 501_000))] {
+        assert_eq!(start_with(&daemon, name, "auto:size=1000").0, 204);
+        assert_eq!(first_ids(name), ids);
+    }
+    let (status, body) = start_with(&daemon, "three", "auto:size=1000");
+    assert!(
+        status == 400 && body.contains("1000 ids in a row are not free"),
+        "{status} {body}"
+    );
+    daemon.ok(&["rm", "--force", "one"]);
+    assert_eq!(start_with(&daemon, "three", "auto:size=1000").0, 204);
+    assert_eq!(first_ids("three"), (400_000, 500_000), "those of the one that is gone");
+}

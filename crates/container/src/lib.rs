@@ -21,6 +21,7 @@ pub mod signals;
 pub mod state;
 mod unsupported;
 mod update;
+pub mod userns;
 
 pub use crate::config::Config;
 pub use crate::exec::ExecConfig;

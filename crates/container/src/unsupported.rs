@@ -3,6 +3,7 @@
 use conex_api_types::{ContainerCreateRequest, HostConfig};
 
 use crate::invalid::Invalid;
+use crate::userns::UsernsMode;
 use crate::{health, namespaces, restart};
 
 /// Refuses what would otherwise be ignored.
@@ -26,16 +27,12 @@ fn asked<T>(list: Option<&Vec<T>>) -> bool {
 pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
     restart::check(host)?;
     impossible(host)?;
+    UsernsMode::parse(&host.userns_mode)?;
     let refusals = [
         (
             host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
             "StorageOpt",
             "a storage option",
-        ),
-        (
-            !matches!(host.userns_mode.as_str(), "" | "host"),
-            "UsernsMode",
-            "a user namespace mode",
         ),
         (
             !matches!(host.runtime.as_str(), "" | "conex" | "runc"),

@@ -49,6 +49,17 @@ impl Accounts {
         }))
     }
 
+    /// The ids that are there to be allotted, which are those of a user that need not exist; `None` where it has none, or
+    /// none that make sense.
+    pub(crate) fn pool_of(&self, name: &str) -> Option<IdMap> {
+        let number = self.find("passwd", |entry, _| entry == name).ok().flatten();
+        let uid = number.map_or(u32::MAX, |(_, uid)| uid);
+        Some(IdMap {
+            users: self.ranges("subuid", name, uid).ok()?,
+            groups: self.ranges("subgid", name, uid).ok()?,
+        })
+    }
+
     /// Name and id of a user.
     fn user(&self, text: &str) -> Result<(String, u32)> {
         if let Ok(uid) = text.parse::<u32>() {

@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use conex_engine::{Build, Engine, IdMap, Keep, Limits, LogConfig, NamespaceDefaults, OnFailure, Settings, Storage};
+use conex_engine::{
+    AUTO_USER, Build, Engine, IdMap, Keep, Limits, LogConfig, NamespaceDefaults, OnFailure, Settings, Storage,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -113,6 +115,8 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             options.default_cgroupns_mode.as_deref(),
         )?,
         user_map: user_map(options.userns_remap.as_deref())?,
+        // Who asks for them is told where there are none.
+        auto_ids: Accounts::of_host().pool_of(AUTO_USER),
         shim: find_shim()?,
         hosts,
         debug: options.debug,

@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) pruning_volumes: tokio::sync::Mutex<()>,
     /// Held by a prune of images.
     pub(crate) pruning_images: tokio::sync::Mutex<()>,
+    /// Held from the choice of ids for a container until it is one.
+    pub(crate) allotting: tokio::sync::Mutex<()>,
     /// Held by a check of the stores.
     pub(crate) checking: Arc<tokio::sync::Mutex<()>>,
     /// An empty directory on which containers attach their root, each in its own mount namespace.
@@ -267,6 +269,7 @@ impl Stores {
             pruning: tokio::sync::Mutex::default(),
             pruning_volumes: tokio::sync::Mutex::default(),
             pruning_images: tokio::sync::Mutex::default(),
+            allotting: tokio::sync::Mutex::default(),
             checking: Arc::default(),
             leaving: Count::default(),
         }

@@ -52,6 +52,8 @@ pub struct Settings {
     /// The ids that containers have on the host where they do not ask for the host's own (`userns-remap`); `None` where all
     /// have the host's.
     pub user_map: Option<IdMap>,
+    /// The ids that containers are allotted which ask for some of their own (`--userns auto`).
+    pub auto_ids: Option<IdMap>,
     /// The `conex-shim` program.
     pub shim: PathBuf,
     /// Where the daemon listens, as `info` and clients see it.

@@ -9,19 +9,25 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use conex_api_types::HostConfig;
 use conex_container::NetworkChoice;
 use conex_container::state::State;
+use conex_container::userns::UsernsMode;
 use conex_snapshot::{Mapped, Snapshots};
 use conex_sys::userns::{self, IdMap, IdRange};
 use serde::{Deserialize, Serialize};
+use tokio::sync::MutexGuard;
 
 use crate::containers::launch::system;
 use crate::containers::{Container, namespaces};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
+
+/// Whose subordinate ids `--userns auto` allots, as for Podman.
+pub const AUTO_USER: &str = "containers";
 
 /// What `conex-shim` is called with to make namespaces.
 const MAKE: &str = "namespaces";
@@ -61,12 +67,92 @@ impl From<MapRecord> for IdMap {
     }
 }
 
-/// The ids of a container that is to be made; `None` where they are the host's. What cannot be had in a user namespace is
-/// refused in Docker's words.
-pub(crate) fn choose(settings: &Settings, host: &HostConfig) -> Result<Option<IdMap>> {
-    let Some(map) = settings.user_map.as_ref().filter(|_| host.userns_mode != "host") else {
-        return Ok(None);
+/// The ids of a container that is to be made, and what has to be held until it is one; no ids where they are the host's. What
+/// cannot be had in a user namespace is refused in Docker's words.
+pub(crate) async fn choose<'a>(
+    inner: &'a Arc<Inner>,
+    host: &HostConfig,
+) -> Result<(Option<IdMap>, Option<MutexGuard<'a, ()>>)> {
+    let invalid = |error: conex_container::Invalid| Error::new(ErrorKind::InvalidParameter, error.to_string());
+    let mode = UsernsMode::parse(&host.userns_mode).map_err(invalid)?;
+    let (map, held) = match mode {
+        UsernsMode::Host => (None, None),
+        UsernsMode::Daemon => (inner.settings.user_map.clone(), None),
+        UsernsMode::Range { inside, outside, size } => {
+            let count = size;
+            (Some(uniform(IdRange { inside, outside, count })), None)
+        }
+        UsernsMode::Auto { size } => {
+            let held = inner.allotting.lock().await;
+            (Some(allot(inner, size)?), Some(held))
+        }
     };
+    let Some(map) = map else { return Ok((None, held)) };
+    refuse_host(host)?;
+    if mode != UsernsMode::Daemon {
+        // The daemon's own map was tried when it was opened.
+        let (inner, map) = (inner.clone(), map.clone());
+        let tried = tokio::task::spawn_blocking(move || try_map(&inner.settings, &inner.snapshots, &map, "--userns"));
+        tried
+            .await
+            .map_err(|error| Error::new(ErrorKind::System, "try the ids").caused_by(error))??;
+    }
+    Ok((Some(map), held))
+}
+
+fn uniform(range: IdRange) -> IdMap {
+    IdMap {
+        users: vec![range],
+        groups: vec![range],
+    }
+}
+
+/// Ids of the pool that no container has, and that are not the daemon's for all others.
+fn allot(inner: &Inner, size: u32) -> Result<IdMap> {
+    let refuse = |words: String| Error::new(ErrorKind::InvalidParameter, format!("--userns auto: {words}"));
+    let pool = inner.settings.auto_ids.as_ref().ok_or_else(|| {
+        refuse(format!(
+            "the user {AUTO_USER:?} has no ranges in /etc/subuid and /etc/subgid"
+        ))
+    })?;
+    let containers = inner.containers.all();
+    let taken: Vec<&IdMap> = containers
+        .iter()
+        .filter_map(|container| container.map.as_ref())
+        .chain(&inner.settings.user_map)
+        .collect();
+    let find = |pool: &[IdRange], of: fn(&IdMap) -> &[IdRange]| {
+        let taken: Vec<IdRange> = taken.iter().flat_map(|map| of(map)).copied().collect();
+        let outside = free(pool, &taken, size);
+        let outside = outside.ok_or_else(|| refuse(format!("{size} ids in a row are not free")))?;
+        Ok::<_, Error>(vec![IdRange {
+            inside: 0,
+            outside,
+            count: size,
+        }])
+    };
+    Ok(IdMap {
+        users: find(&pool.users, |map| &map.users)?,
+        groups: find(&pool.groups, |map| &map.groups)?,
+    })
+}
+
+/// The first of the lowest ids of the host that are in one range of the pool and in none of those that are taken.
+fn free(pool: &[IdRange], taken: &[IdRange], size: u32) -> Option<u32> {
+    let end = |range: &IdRange| range.outside.saturating_add(range.count);
+    let fits = |first: u32| {
+        let last = first.checked_add(size)?;
+        let is_within = pool.iter().any(|range| range.outside <= first && last <= end(range));
+        let is_free = !taken.iter().any(|range| range.outside < last && first < end(range));
+        (is_within && is_free).then_some(first)
+    };
+    // What is free begins where a range of the pool begins or one that is taken ends.
+    let starts = pool.iter().map(|range| range.outside).chain(taken.iter().map(end));
+    starts.filter_map(fits).min()
+}
+
+/// Refuses what cannot be had in a user namespace.
+fn refuse_host(host: &HostConfig) -> Result<()> {
     let refusals = [
         (
             host.privileged,
@@ -84,7 +170,7 @@ pub(crate) fn choose(settings: &Settings, host: &HostConfig) -> Result<Option<Id
     ];
     match refusals.into_iter().find(|(asked, _)| *asked) {
         Some((_, words)) => Err(Error::new(ErrorKind::InvalidParameter, words)),
-        None => Ok(Some(map.clone())),
+        None => Ok(()),
     }
 }
 
@@ -93,6 +179,11 @@ pub(crate) fn check(settings: &Settings, snapshots: &Snapshots) -> Result<()> {
     let Some(map) = &settings.user_map else {
         return Ok(());
     };
+    try_map(settings, snapshots, map, "userns-remap")
+}
+
+/// Makes a namespace with a map, and a root file system with its ids.
+fn try_map(settings: &Settings, snapshots: &Snapshots, map: &IdMap, asked_by: &str) -> Result<()> {
     let made = make(settings, map)?;
     let mapped = Mapped {
         namespace: made.user.as_fd(),
@@ -100,7 +191,7 @@ pub(crate) fn check(settings: &Settings, snapshots: &Snapshots) -> Result<()> {
     };
     snapshots
         .try_mapping(mapped)
-        .map_err(|error| Error::new(ErrorKind::System, format!("userns-remap: {error}")).caused_by(error))
+        .map_err(|error| Error::new(ErrorKind::System, format!("{asked_by}: {error}")).caused_by(error))
 }
 
 fn make(settings: &Settings, map: &IdMap) -> Result<userns::Namespaces> {
@@ -179,4 +270,29 @@ fn is_same(one: &OwnedFd, other: &OwnedFd) -> Result<bool> {
 pub(crate) fn of_files(engine: &Inner, container: &Container) -> Result<Option<OwnedFd>> {
     let made = container.map.as_ref().map(|map| make(&engine.settings, map));
     made.map(|made| made.map(|made| made.user)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(outside: u32, count: u32) -> IdRange {
+        IdRange {
+            inside: 0,
+            outside,
+            count,
+        }
+    }
+
+    #[test]
+    fn the_lowest_free_ids_are_allotted_and_come_back() {
+        let pool = [range(1000, 100), range(5000, 50)];
+        assert_eq!(free(&pool, &[], 40), Some(1000));
+        assert_eq!(free(&pool, &[range(1000, 40)], 40), Some(1040));
+        assert_eq!(free(&pool, &[range(1000, 40), range(1040, 40)], 40), Some(5000));
+        assert_eq!(free(&pool, &[range(1040, 40)], 40), Some(1000), "what was given back");
+        assert_eq!(free(&pool, &[range(1000, 70), range(5000, 20)], 40), None);
+        assert_eq!(free(&pool, &[], 101), None, "no range has as many");
+        assert_eq!(free(&pool, &[range(0, u32::MAX)], 1), None);
+    }
 }

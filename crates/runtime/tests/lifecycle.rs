@@ -251,79 +251,91 @@ fn without_pivot_root_the_root_is_moved_to_its_place_as_under_runc() {
     assert!(!ours.contains("home"), "{ours}");
 }
 
+fn strings(value: &Value) -> Vec<String> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn runs(what: &str, change: impl FnOnce(&mut Value)) {
+    let bundle = Bundle::new(|specification| {
+        says("true")(specification);
+        change(specification);
+    });
+    let output = bundle.call(&["run", &bundle.id]);
+    assert!(
+        output.status.success(),
+        "{what}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The map of ids that changes none.
+fn same_ids() -> Value {
+    json!([{"containerID": 0, "hostID": 0, "size": 10}])
+}
+
+/// A mount with this option, of a kind that has it.
+fn mount_with(number: usize, option: &str) -> Value {
+    let (kind, source) = match option {
+        "bind" | "rbind" | "idmap" | "ridmap" => ("bind", "rootfs"),
+        _ => ("tmpfs", "tmpfs"),
+    };
+    let target = match option {
+        "remount" => "/dev".to_owned(),
+        _ => format!("/dev/o{number}"),
+    };
+    let mut mount = json!({"destination": target, "type": kind, "source": source, "options": [option]});
+    if option.ends_with("idmap") {
+        mount["options"] = json!(["bind", option]);
+        (mount["uidMappings"], mount["gidMappings"]) = (same_ids(), same_ids());
+    }
+    mount
+}
+
 #[test]
 fn every_feature_that_is_told_is_there() {
-    let bundle = Bundle::new(says("true"));
-    let features: Value = serde_json::from_str(&bundle.succeed(&["features"])).unwrap();
-    let strings = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
-    let run = |what: &str, change: &dyn Fn(&mut Value)| {
-        let bundle = Bundle::new(|specification| {
-            says("true")(specification);
-            change(specification);
-        });
-        let output = bundle.call(&["run", &bundle.id]);
-        assert!(
-            output.status.success(),
-            "{what}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    let ids = json!([{"containerID": 0, "hostID": 0, "size": 10}]);
-    run("mount options", &|specification| {
-        for (number, option) in strings(&features["mountOptions"]).iter().enumerate() {
-            let (kind, source) = match option.as_str() {
-                "bind" | "rbind" | "idmap" | "ridmap" => ("bind", "rootfs"),
-                _ => ("tmpfs", "tmpfs"),
-            };
-            let target = if option == "remount" {
-                "/dev".to_owned()
-            } else {
-                format!("/dev/o{number}")
-            };
-            let mut mount = json!({"destination": target, "type": kind, "source": source, "options": [option]});
-            if option.ends_with("idmap") {
-                mount["options"] = json!(["bind", option]);
-                (mount["uidMappings"], mount["gidMappings"]) = (ids.clone(), ids.clone());
-            }
-            specification["mounts"].as_array_mut().unwrap().push(mount);
-        }
+    let features: Value = serde_json::from_str(&Bundle::new(says("true")).succeed(&["features"])).unwrap();
+    runs("mount options", |specification| {
+        let options = strings(&features["mountOptions"]);
+        let mounts = options
+            .iter()
+            .enumerate()
+            .map(|(number, option)| mount_with(number, option));
+        specification["mounts"].as_array_mut().unwrap().extend(mounts);
     });
     for kind in strings(&features["linux"]["namespaces"]) {
-        run(&kind, &|specification| {
+        runs(&kind, |specification| {
             let list = specification["linux"]["namespaces"].as_array_mut().unwrap();
             if !list.iter().any(|namespace| namespace["type"] == json!(kind)) {
                 list.push(json!({"type": kind}));
             }
             if kind == "user" {
-                specification["linux"]["uidMappings"] = ids.clone();
-                specification["linux"]["gidMappings"] = ids.clone();
-                specification["mounts"]
-                    .as_array_mut()
-                    .unwrap()
-                    .retain(|mount| mount["type"] != "devpts");
+                specification["linux"]["uidMappings"] = same_ids();
+                specification["linux"]["gidMappings"] = same_ids();
             }
         });
     }
-    let points = strings(&features["hooks"]);
-    run("hooks", &|specification| {
+    runs("hooks", |specification| {
         let hook = json!([{"path": "/bin/true"}]);
-        specification["hooks"] = points.iter().map(|point| (point.clone(), hook.clone())).collect();
+        let points = strings(&features["hooks"])
+            .into_iter()
+            .map(|point| (point, hook.clone()));
+        specification["hooks"] = points.collect();
     });
     let seccomp = &features["linux"]["seccomp"];
-    for flag in strings(&seccomp["supportedFlags"])
-        .iter()
-        .filter(|flag| !flag.contains("WAIT_KILLABLE"))
-    {
-        run(flag, &|specification| {
-            let rules: Vec<Value> = strings(&seccomp["operators"])
-                .iter()
-                .map(|operator| {
-                    let argument = json!({"index": 1, "value": 77, "valueTwo": 77, "op": operator});
-                    json!({"names": ["acct"], "action": "SCMP_ACT_ERRNO", "args": [argument]})
-                })
-                .collect();
-            specification["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [flag], "architectures": seccomp["archs"], "syscalls": rules});
-        });
+    let rules = strings(&seccomp["operators"]).into_iter().map(|operator| {
+        let argument = json!({"index": 1, "value": 77, "valueTwo": 77, "op": operator});
+        json!({"names": ["acct"], "action": "SCMP_ACT_ERRNO", "args": [argument]})
+    });
+    let rules: Vec<Value> = rules.collect();
+    for flag in strings(&seccomp["supportedFlags"]) {
+        // Without a listener the kernel refuses it.
+        if flag != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" {
+            runs(&flag, |specification| {
+                let architectures = &seccomp["archs"];
+                specification["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [flag],
+                    "architectures": architectures, "syscalls": rules});
+            });
+        }
     }
 }
 

@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn every_known_option_is_told_from_the_file_systems_own() {
         for option in known() {
-            let parsed = parse(&[option.clone()]).unwrap();
+            let parsed = parse(std::slice::from_ref(&option)).unwrap();
             assert!(parsed.data.is_empty(), "{option}");
         }
     }

@@ -130,7 +130,7 @@ impl Engine {
         inner.settings.namespaces.fill_in(&mut config.host);
         namespaces::resolve(inner, &mut config)?;
         resolve_network(inner, &mut config)?;
-        let map = user_namespaces::choose(&inner.settings, &config.host)?;
+        let (map, allotted) = user_namespaces::choose(inner, &config.host).await?;
         plan::check(inner, &config)?;
         let warnings = warnings(&config);
         let id = random_id()?;
@@ -157,7 +157,7 @@ impl Engine {
         };
         let (container, (orders, view)) = Container::new(record, View::new(State::Created, Vec::new()));
         inner.containers.add(container.clone());
-        drop(lease);
+        drop((lease, allotted));
         inner.events.container(&container, "create", &[]);
         Task::spawn(
             inner.clone(),
