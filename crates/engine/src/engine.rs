@@ -17,6 +17,7 @@ use conex_snapshot::Snapshots;
 use conex_stream::ByteStream;
 use futures_util::stream::BoxStream;
 
+use crate::apparmor::AppArmor;
 use crate::containers::execs::Execs;
 use crate::containers::files::Files;
 use crate::containers::records::Records;
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) networks: Networks,
     pub(crate) volumes: Volumes,
     pub(crate) seccomp: Filters,
+    pub(crate) apparmor: AppArmor,
     pub(crate) template: Template,
     pub(crate) events: Events,
     pub(crate) forwarder: Forwarder,
@@ -250,6 +252,7 @@ impl Stores {
     fn with(self, settings: Settings, template: Template) -> Inner {
         Inner {
             seccomp: Filters::new(self.host.facts.clone()),
+            apparmor: AppArmor::new(&self.host.facts),
             host: self.host,
             files: self.files,
             records: Records::new(self.metadata),

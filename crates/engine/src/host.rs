@@ -53,7 +53,7 @@ impl Host {
             openat2: kernel >= (5, 6),
             mount_setattr: kernel >= (5, 12),
             seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
-            apparmor: Path::new("/sys/kernel/security/apparmor").exists(),
+            apparmor: crate::apparmor::probe(),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             capabilities: bounding_set()?,
             thermal_throttle: thermal_throttle(),

@@ -12,6 +12,7 @@
 //! `Engine` is the facade; it clones cheaply. Nothing here knows HTTP: errors carry a class (`ErrorKind`) that only
 //! `conex-server` maps to a status.
 
+mod apparmor;
 mod check;
 mod containers;
 mod count;

@@ -169,6 +169,7 @@ fn security_options(engine: &Engine) -> Vec<String> {
     let facts = &engine.inner.host.facts;
     let remaps = engine.inner.settings.user_map.is_some();
     let options = [
+        (engine.inner.apparmor.confines_by_default(), "name=apparmor"),
         (facts.seccomp, "name=seccomp,profile=builtin"),
         (remaps, "name=userns"),
         (facts.cgroups == CgroupVersion::V2, "name=cgroupns"),

@@ -13,7 +13,7 @@ use crate::plan::{
     CgroupPlan, DeviceRule, InitPlan, Mount, MountAttributes, MountSource, Namespace, Propagation, Stdio, Step,
     UserNamespace,
 };
-use crate::process::{capability_sets, oom_step, session_steps, tail};
+use crate::process::{capability_sets, label_step, oom_step, session_steps, tail};
 use crate::request::{ContainerPlanRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts};
 
 /// Plans a container, or refuses it in Docker's words.
@@ -34,8 +34,9 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
     if request.hold {
         steps.push(Step::Hold);
     }
-    // Written to the host's `/proc`; that of the container may be anything.
+    // Both are written to the host's `/proc`; that of the container may be anything.
     steps.extend(oom_step(request.oom_score_adj)?);
+    steps.extend(label_step(&request.process));
     steps.extend(cgroup_steps(request));
     steps.extend(name_steps(request));
     steps.extend(root_steps(request, &mounts));

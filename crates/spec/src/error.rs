@@ -101,6 +101,12 @@ pub enum Error {
         /// The option.
         option: String,
     },
+    /// A profile of AppArmor on a host without it.
+    #[error("the AppArmor profile {profile:?} cannot be applied: AppArmor is not enabled on this host")]
+    NoAppArmor {
+        /// Its name.
+        profile: String,
+    },
     /// A seccomp profile that is no JSON of Docker's format.
     #[error("decoding seccomp profile failed: {reason}")]
     SeccompDecode {

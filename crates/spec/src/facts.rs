@@ -29,7 +29,7 @@ pub struct HostFacts {
     pub mount_setattr: bool,
     /// Whether the kernel filters system calls (`CONFIG_SECCOMP_FILTER`).
     pub seccomp: bool,
-    /// Whether AppArmor is enabled.
+    /// Whether AppArmor is enabled, and its files are there.
     pub apparmor: bool,
     /// Whether SELinux is enabled.
     pub selinux: bool,

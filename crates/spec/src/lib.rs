@@ -11,6 +11,7 @@
 //! comes out can be printed (`render`) and compared. `plan` is what crosses to `conex-launch`.
 
 pub mod account;
+pub mod apparmor;
 pub mod capabilities;
 mod container_plan;
 pub mod defaults;

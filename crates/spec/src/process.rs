@@ -6,7 +6,7 @@ use crate::capabilities;
 use crate::environment::environment;
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
-use crate::plan::{Capabilities, Stdio, Step, UserSpec};
+use crate::plan::{Capabilities, SecurityModule, Stdio, Step, UserSpec};
 use crate::request::ProcessRequest;
 
 /// Docker's sets for a process of a container: the inheritable one is empty, so that a program with file capabilities gains
@@ -77,6 +77,14 @@ pub(crate) fn oom_step(score: Option<i32>) -> Result<Option<Step>> {
         Some(value) => Ok(Some(Step::OomScoreAdj(value))),
         None => Ok(None),
     }
+}
+
+/// AppArmor's label for the program, and for an init that is executed before it.
+pub(crate) fn label_step(process: &ProcessRequest) -> Option<Step> {
+    process.apparmor.clone().map(|label| Step::Label {
+        module: SecurityModule::AppArmor,
+        label,
+    })
 }
 
 /// Session, umask and session keyring. A terminal becomes a controlling one only of a session's leader (tty_ioctl(4)), so the

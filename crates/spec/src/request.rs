@@ -85,6 +85,8 @@ pub struct ProcessRequest {
     pub stdio: Stdio,
     /// The compiled seccomp filter, `None` for `unconfined`. Ignored for privileged processes.
     pub seccomp: Option<FdSlot>,
+    /// The label that AppArmor is to confine it by, `None` leaves that of the engine. One that is not loaded fails.
+    pub apparmor: Option<String>,
     /// `--security-opt no-new-privileges`.
     pub no_new_privileges: bool,
 }

@@ -1,5 +1,6 @@
 //! `HostConfig.SecurityOpt`: parsed by Docker's rules.
 
+use crate::apparmor::{DEFAULT_PROFILE, UNCONFINED};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::seccomp::Profile;
@@ -9,6 +10,8 @@ use crate::seccomp::Profile;
 pub struct SecurityOptions {
     /// Which system calls are let through.
     pub seccomp: SeccompChoice,
+    /// Which profile of AppArmor confines it.
+    pub apparmor: AppArmorChoice,
     /// `no-new-privileges`.
     pub no_new_privileges: bool,
     /// `writable-cgroups=true`.
@@ -27,8 +30,33 @@ pub enum SeccompChoice {
     Profile(Profile),
 }
 
-/// Parses the options. What a security module would have to enforce is passed over where the host does not have the module,
-/// as Docker does, and refused where it has.
+/// Which profile of AppArmor a container gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AppArmorChoice {
+    /// The default one, or none for a privileged container.
+    #[default]
+    Default,
+    /// None.
+    Unconfined,
+    /// This one.
+    Profile(String),
+}
+
+impl AppArmorChoice {
+    /// The profile's name where the host has AppArmor. As under Docker, a privileged container may be confined by name.
+    pub fn profile(&self, privileged: bool) -> &str {
+        match self {
+            AppArmorChoice::Default if privileged => UNCONFINED,
+            AppArmorChoice::Default => DEFAULT_PROFILE,
+            AppArmorChoice::Unconfined => UNCONFINED,
+            AppArmorChoice::Profile(name) => name,
+        }
+    }
+}
+
+/// Parses the options. A profile of AppArmor is refused where the host has no AppArmor: Docker passes it over, and runs
+/// unconfined what was to be confined. Labels of SELinux are passed over where the host does not have it, and refused where
+/// it has.
 pub fn parse(options: &[String], facts: &HostFacts) -> Result<SecurityOptions> {
     let mut parsed = SecurityOptions::default();
     for option in options {
@@ -53,17 +81,13 @@ fn parse_pair(option: &str, facts: &HostFacts, parsed: &mut SecurityOptions) -> 
         "seccomp" => parsed.seccomp = seccomp_choice(value)?,
         "no-new-privileges" => parsed.no_new_privileges = parse_bool(option, value)?,
         "writable-cgroups" => parsed.writable_cgroups = parse_bool(option, value)?,
-        "apparmor" if facts.apparmor && value != "unconfined" => {
-            return Err(Error::Unsupported {
-                feature: format!("the AppArmor profile {value:?}"),
-            });
-        }
+        "apparmor" => parsed.apparmor = apparmor_choice(value, facts)?,
         "label" if facts.selinux && value != "disable" => {
             return Err(Error::Unsupported {
                 feature: format!("the SELinux label {value:?}"),
             });
         }
-        "apparmor" | "label" => {}
+        "label" => {}
         _ => {
             return Err(Error::SecurityOption {
                 option: option.to_string(),
@@ -71,6 +95,17 @@ fn parse_pair(option: &str, facts: &HostFacts, parsed: &mut SecurityOptions) -> 
         }
     }
     Ok(())
+}
+
+fn apparmor_choice(value: &str, facts: &HostFacts) -> Result<AppArmorChoice> {
+    match value {
+        "" => Ok(AppArmorChoice::Default),
+        UNCONFINED => Ok(AppArmorChoice::Unconfined),
+        profile if facts.apparmor => Ok(AppArmorChoice::Profile(profile.to_string())),
+        profile => Err(Error::NoAppArmor {
+            profile: profile.to_string(),
+        }),
+    }
 }
 
 fn seccomp_choice(value: &str) -> Result<SeccompChoice> {
@@ -134,12 +169,33 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_of_a_module_that_the_host_lacks_is_passed_over() {
-        assert!(one("apparmor=mine").is_ok());
+    fn a_profile_of_apparmor_is_chosen_by_name() {
         let facts = HostFacts {
             apparmor: true,
             ..HostFacts::default()
         };
-        assert!(parse(&["apparmor=mine".to_string()], &facts).is_err());
+        let profile = |options: &[&str], privileged| {
+            let options: Vec<String> = options.iter().map(|option| (*option).to_string()).collect();
+            let parsed = parse(&options, &facts).unwrap();
+            parsed.apparmor.profile(privileged).to_string()
+        };
+        assert_eq!(profile(&[], false), "docker-default");
+        assert_eq!(profile(&["apparmor="], false), "docker-default");
+        assert_eq!(profile(&["apparmor=unconfined"], false), "unconfined");
+        assert_eq!(profile(&["apparmor:mine"], false), "mine");
+        assert_eq!(profile(&["apparmor=mine", "apparmor=other"], false), "other");
+        assert_eq!(profile(&[], true), "unconfined");
+        assert_eq!(profile(&["apparmor=mine"], true), "mine");
+    }
+
+    #[test]
+    fn who_is_to_be_confined_does_not_run_where_nothing_confines() {
+        assert_eq!(
+            one("apparmor=mine").unwrap_err().to_string(),
+            "the AppArmor profile \"mine\" cannot be applied: AppArmor is not enabled on this host"
+        );
+        assert!(one("apparmor=docker-default").is_err());
+        assert!(one("apparmor=unconfined").is_ok());
+        assert!(one("apparmor=").is_ok());
     }
 }

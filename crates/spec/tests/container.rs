@@ -7,10 +7,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use conex_spec::plan::{Device, FdSlot, InitPlan, Mount, MountSource, Namespace, Propagation, Step};
+use conex_spec::plan::{Device, FdSlot, InitPlan, Mount, MountSource, Namespace, Propagation, SecurityModule, Step};
 use conex_spec::{
-    ContainerPlanRequest, DeviceRequest, Error, IpcChoice, MountRequest, NamespaceChoice, Submounts, Ulimit,
-    container_plan,
+    ContainerPlanRequest, DeviceRequest, Error, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts,
+    Ulimit, container_plan, exec_plan,
 };
 use support::request;
 
@@ -224,6 +224,41 @@ fn the_order_of_the_steps_is_the_one_that_the_kernel_demands() {
     ];
     assert!(order.is_sorted(), "{order:?}");
     assert_eq!(order.last(), Some(&(steps.len() - 1)));
+}
+
+#[test]
+fn the_label_is_written_while_the_hosts_procfs_is_there() {
+    let is_label =
+        |step: &Step| matches!(step, Step::Label { module: SecurityModule::AppArmor, label } if label == "mine");
+    let mut request = request();
+    assert!(!container_plan(&request).unwrap().steps.iter().any(is_label));
+    request.process.apparmor = Some("mine".to_string());
+    let steps = container_plan(&request).unwrap().steps;
+    let label = place(&steps, is_label);
+    assert!(label < place(&steps, |step| matches!(step, Step::AttachRoot { .. })));
+    let mut exec = ExecPlanRequest {
+        facts: request.facts.clone(),
+        process: request.process,
+        hostname: "box".to_string(),
+        cap_add: Vec::new(),
+        cap_drop: Vec::new(),
+        container_privileged: false,
+        privileged: false,
+        ulimits: Vec::new(),
+        oom_score_adj: None,
+    };
+    assert_eq!(
+        exec_plan(&exec)
+            .unwrap()
+            .steps
+            .iter()
+            .filter(|step| is_label(step))
+            .count(),
+        1
+    );
+    // As under Docker, more rights are no less confinement.
+    exec.privileged = true;
+    assert!(exec_plan(&exec).unwrap().steps.iter().any(is_label));
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn process() -> ProcessRequest {
         working_directory: String::new(),
         stdio: Stdio::Pipes { stdin: false },
         seccomp: Some(FdSlot(1)),
+        apparmor: None,
         no_new_privileges: false,
     }
 }

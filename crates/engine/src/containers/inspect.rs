@@ -10,7 +10,7 @@ use conex_container::state::{Exit, State};
 use conex_spec::{CgroupVersion, defaults};
 
 use crate::containers::task::View;
-use crate::containers::{Container, files, links, list, networks, resolution};
+use crate::containers::{Container, files, links, list, networks, plan, resolution};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -51,6 +51,7 @@ impl Engine {
             restart_count: i64::from(view.restarts),
             driver: self.inner.snapshots.driver().name().into(),
             platform: "linux".into(),
+            app_armor_profile: app_armor_profile(&self.inner, &container),
             exec_ids: execs,
             host_config: host_config(&self.inner, &container),
             graph_driver: graph_driver(&self.inner, &dir),
@@ -176,6 +177,15 @@ fn host_config(inner: &Inner, container: &Container) -> api::HostConfig {
             .push("label=disable".to_owned());
     }
     host
+}
+
+/// Empty, too, where the options have become wrong since: AppArmor that was switched off.
+fn app_armor_profile(inner: &Inner, container: &Container) -> String {
+    let options = plan::security_options(inner, &container.config);
+    options.map_or_else(
+        |_| String::new(),
+        |options| inner.apparmor.profile(&options, &container.config).to_owned(),
+    )
 }
 
 fn mounts(inner: &Inner, container: &Container) -> Vec<api::MountPoint> {

@@ -64,6 +64,7 @@ pub(crate) fn init_plan(
             working_directory: config.working_dir.clone(),
             stdio: stdio(config),
             seccomp,
+            apparmor: engine.apparmor.label(&options, config)?,
             no_new_privileges: options.no_new_privileges,
         },
         init: host.init.unwrap_or(engine.settings.init),
@@ -177,6 +178,7 @@ pub(crate) fn later_plan(
                 }
             },
             seccomp,
+            apparmor: engine.apparmor.label(&options, config)?,
             no_new_privileges: options.no_new_privileges,
         },
         hostname: resolution::hostname(engine, container),
@@ -192,7 +194,7 @@ pub(crate) fn later_plan(
     exec_plan(&request).map_err(invalid)
 }
 
-fn security_options(engine: &Inner, config: &Config) -> Result<SecurityOptions> {
+pub(crate) fn security_options(engine: &Inner, config: &Config) -> Result<SecurityOptions> {
     let options = config.host.security_opt.clone().unwrap_or_default();
     security::parse(&options, &engine.host.facts).map_err(invalid)
 }

@@ -25,6 +25,7 @@ pub(crate) fn request() -> ContainerPlanRequest {
             working_directory: String::new(),
             stdio: Stdio::Pipes { stdin: false },
             seccomp: Some(FdSlot(1)),
+            apparmor: None,
             no_new_privileges: false,
         },
         cap_add: Vec::new(),
