@@ -52,6 +52,10 @@ pub(crate) const VM: [(&str, &str); 4] = [
     ("/bin/busybox", "busybox-static"),
 ];
 
+/// What loads profiles in the virtual machine, and what they build upon; unpacked, because what is installed confines this
+/// machine.
+pub(crate) const APPARMOR: [&str; 1] = ["apparmor"];
+
 /// Receivers of logs. They are unpacked and not installed, because what is installed is started.
 pub(crate) const RECEIVERS: [&str; 9] = [
     "rsyslog",

@@ -31,8 +31,12 @@ pub(crate) enum Extent {
 /// Run in every machine: the clock is the machine's own.
 const CLOCK: (&str, &[&str]) = ("failures", &["--ignored", "a_clock_that_jumps_holds_nothing_up"]);
 
+/// Run in every machine, whose kernel has AppArmor: the host's may not.
+const APPARMOR: (&str, &[&str]) = ("apparmor", &["--ignored"]);
+
 /// Test programs with the names that are run; no name runs all.
-const ALL: [(&str, &[&str]); 7] = [
+const ALL: [(&str, &[&str]); 8] = [
+    APPARMOR,
     ("isolation", &[]),
     ("namespaces", &[]),
     ("network", &[]),
@@ -41,7 +45,8 @@ const ALL: [(&str, &[&str]); 7] = [
     ("embedded", &[]),
     CLOCK,
 ];
-const SMALL: [(&str, &[&str]); 5] = [
+const SMALL: [(&str, &[&str]); 6] = [
+    APPARMOR,
     ("isolation", &[]),
     ("network", &[]),
     (
@@ -74,6 +79,7 @@ const VERDICT: &str = "conex-vm-verdict:";
 pub(crate) fn vm(extent: Extent) -> Outcome {
     packages::install(&packages::VM)?;
     packages::install_docker_client()?;
+    packages::unpack("apparmor", &packages::APPARMOR)?;
     let dir = root().join("target/vm");
     create(&dir)?;
     let kernel = kernel(&dir)?;
@@ -134,6 +140,7 @@ fn disk(dir: &Path, kernel: &Kernel, extent: Extent) -> Outcome<PathBuf> {
     for program in PROGRAMS {
         program_with_libraries(&tree, &find(program)?)?;
     }
+    apparmor(&tree)?;
     let tests: &[(&str, &[&str])] = match extent {
         Extent::All => &ALL,
         Extent::Small => &SMALL,
@@ -178,12 +185,25 @@ fn disk(dir: &Path, kernel: &Kernel, extent: Extent) -> Outcome<PathBuf> {
     Ok(disk)
 }
 
+/// The parser of profiles, and what they include.
+fn apparmor(tree: &Path) -> Outcome {
+    let unpacked = root().join("target/apparmor/root");
+    let parser = unpacked.join("sbin/apparmor_parser");
+    copy(&parser, &tree.join("sbin/apparmor_parser"))?;
+    libraries(tree, &parser)?;
+    run(Command::new("cp")
+        .arg("-a")
+        .arg(unpacked.join("etc/apparmor.d"))
+        .arg(tree.join("etc")))
+}
+
 fn init(commands: &str) -> String {
     format!(
         "#!/bin/sh\n\
          export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root CONEX_TEST_PATIENCE=30 CONEX_CRASH_ROUNDS=15\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
+         mount -t securityfs securityfs /sys/kernel/security\n\
          mount -t devtmpfs dev /dev 2>/dev/null\n\
          mkdir -p /dev/pts /dev/shm\n\
          mount -t devpts -o ptmxmode=666 devpts /dev/pts\n\
@@ -239,7 +259,7 @@ fn boot(kernel: &Path, initramfs: &Path, disk: &Path) -> Outcome {
         // Emulated everywhere: what helps the processor is half there on machines that are virtual themselves.
         .args(["-accel", "tcg,thread=multi", "-cpu", "max"])
         .args(["-m", "2048", "-smp", "2", "-nographic", "-no-reboot", "-nic", "none"])
-        .args(["-append", "console=ttyS0 panic=-1 quiet"])
+        .args(["-append", "console=ttyS0 panic=-1 quiet apparmor=1 security=apparmor"])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
