@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use conex_cgroup::{Cgroup, CgroupError, Layout, Version};
-use conex_spec::plan::{CgroupPlan, DeviceRule, Resources};
+use conex_spec::plan::{BlockIo, CgroupPlan, DeviceRule, Resources, Throttle, ThrottleKind};
 
 /// A path that is this test's alone.
 struct Place {
@@ -167,6 +167,93 @@ fn limits_are_what_the_kernels_files_say() {
     }
     assert_eq!(cgroup.version(), Version::V1);
     assert!(cgroup.clone_into().is_none());
+}
+
+/// Numbers of a block device of this machine.
+fn block_device() -> (u32, u32) {
+    let text = fs::read_to_string("/proc/partitions").unwrap();
+    let line = text.lines().nth(2).expect("a block device");
+    let mut numbers = line.split_whitespace().map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+#[test]
+#[ignore = "needs a host with control groups of version 1"]
+fn seldom_limits_are_what_the_kernels_files_say() {
+    let place = Place::new("seldom");
+    let device = block_device();
+    let kinds = [
+        (ThrottleKind::ReadBytes, "blkio.throttle.read_bps_device"),
+        (ThrottleKind::WriteBytes, "blkio.throttle.write_bps_device"),
+        (ThrottleKind::ReadOperations, "blkio.throttle.read_iops_device"),
+        (ThrottleKind::WriteOperations, "blkio.throttle.write_iops_device"),
+    ];
+    let throttles = kinds
+        .iter()
+        .zip([1_048_576, 2_097_152, 300, 400])
+        .map(|((kind, _), rate)| Throttle {
+            device,
+            kind: *kind,
+            rate,
+        });
+    let _cgroup = place.create(Resources {
+        memory_swappiness: Some(17),
+        oom_kill_disable: true,
+        cpu_quota: Some(50_000),
+        cpu_burst: Some(10_000),
+        block_io: BlockIo {
+            weight: Some(321),
+            throttles: throttles.collect(),
+            ..BlockIo::default()
+        },
+        ..Resources::default()
+    });
+    assert_eq!(place.read("memory", "memory.swappiness"), "17");
+    assert!(
+        place
+            .read("memory", "memory.oom_control")
+            .contains("oom_kill_disable 1")
+    );
+    assert_eq!(place.read("cpu", "cpu.cfs_burst_us"), "10000");
+    let (major, minor) = device;
+    for ((_, file), rate) in kinds.iter().zip([1_048_576, 2_097_152, 300, 400]) {
+        assert_eq!(place.read("blkio", file), format!("{major}:{minor} {rate}"), "{file}");
+    }
+    let weight = place.read("blkio", "blkio.bfq.weight");
+    assert!(weight.contains("321"), "{weight}");
+}
+
+#[test]
+#[ignore = "needs a host with control groups of version 1"]
+fn a_group_gets_only_time_that_nobody_else_wants() {
+    let place = Place::new("idle");
+    let _cgroup = place.create(Resources {
+        cpu_idle: Some(1),
+        ..Resources::default()
+    });
+    assert_eq!(place.read("cpu", "cpu.idle"), "1");
+}
+
+#[test]
+#[ignore = "needs a host with control groups of version 1"]
+fn a_limit_without_its_controller_is_refused_by_the_controllers_name() {
+    let place = Place::new("absent");
+    let Layout::V1(controllers) = &place.layout else {
+        unreachable!()
+    };
+    let class = Resources {
+        network_class: Some(7),
+        ..Resources::default()
+    };
+    let created = Cgroup::create(&place.layout, &place.plan(class));
+    if controllers.contains_key("net_cls") {
+        created.unwrap();
+        assert_eq!(place.read("net_cls", "net_cls.classid"), "7");
+    } else {
+        let words = created.unwrap_err().to_string();
+        assert_eq!(words, "the net_cls controller is not available on this host");
+        assert_eq!(place.left(), [] as [PathBuf; 0]);
+    }
 }
 
 #[test]
