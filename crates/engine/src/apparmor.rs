@@ -1,15 +1,16 @@
 //! AppArmor: which profile confines a container, and the default one, loaded when it is needed.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use conex_container::Config;
 use conex_spec::HostFacts;
 use conex_spec::apparmor::{DEFAULT_PROFILE, PolicyFiles, UNCONFINED, is_listed, is_plain, label, render_default};
 use conex_spec::security::{AppArmorChoice, SecurityOptions};
+use conex_sys::program;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -139,21 +140,12 @@ fn own_label() -> String {
 
 /// Loads a profile, past the cache of compiled ones, whose directory may not be writable.
 fn load(parser: &Path, text: &str) -> io::Result<()> {
-    let mut child = Command::new(parser)
-        .args(["--replace", "--skip-cache"])
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    // It says more itself than a broken pipe.
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(text.as_bytes());
-    }
-    let output = child.wait_with_output()?;
+    let output = program::feed(Command::new(parser).args(["--replace", "--skip-cache"]), text)?;
     if output.status.success() {
         return Ok(());
     }
-    let message = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(io::Error::other(format!("apparmor_parser: {message}")))
+    Err(io::Error::other(format!(
+        "apparmor_parser: {}",
+        program::message(&output)
+    )))
 }

@@ -11,26 +11,29 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::child::Failure;
 
-/// Carries out the steps that need rights on the host, or its own `/proc`; they reach the program from whichever process on
-/// the way takes them.
-pub(crate) fn outside(step: &Step) -> Result<(), Failure> {
-    match step {
-        Step::Rlimit { name, soft, hard } => rlimit(name, *soft, *hard),
-        Step::OomScoreAdj(value) => fs::write("/proc/self/oom_score_adj", value.to_string())
-            .map_err(Failure::on(format!("write {value} to /proc/self/oom_score_adj"))),
-        Step::Label { module, label } => self::label(*module, label),
-        _ => Ok(()),
+/// Takes, for the processes that this one makes, the steps that are written to the host's `/proc`: that of a container could be
+/// anything that the image put there. For those of another user namespace limits are set as well, which they have no right to.
+/// Otherwise limits are theirs to take: the way to them needs more descriptors than may be left.
+pub(crate) fn prepare(steps: &[Step], is_mapped: bool) -> Result<(), (Option<usize>, Failure)> {
+    for (index, step) in steps.iter().enumerate() {
+        let taken = match step {
+            Step::Rlimit { name, soft, hard } if is_mapped => rlimit(name, *soft, *hard),
+            Step::OomScoreAdj(score) => oom_score(*score),
+            Step::Label { module, label } => self::label(*module, label),
+            _ => Ok(()),
+        };
+        taken.map_err(|failure| (Some(index), failure))?;
     }
+    Ok(())
 }
 
-/// Whether `outside` has something to do for a step.
-pub(crate) fn is_outside(step: &Step) -> bool {
-    matches!(step, Step::Rlimit { .. } | Step::OomScoreAdj(_) | Step::Label { .. })
+pub(crate) fn oom_score(score: i32) -> Result<(), Failure> {
+    fs::write("/proc/self/oom_score_adj", score.to_string())
+        .map_err(Failure::on(format!("write {score} to /proc/self/oom_score_adj")))
 }
 
-/// The label that the next program gets (`setexeccon(3)`, `aa_change_onexec(2)`). It is written to the host's `/proc`: that of
-/// a container could be anything that the image put there.
-fn label(module: SecurityModule, label: &str) -> Result<(), Failure> {
+/// The label that the next program gets (`setexeccon(3)`, `aa_change_onexec(2)`).
+pub(crate) fn label(module: SecurityModule, label: &str) -> Result<(), Failure> {
     let on = || Failure::on(format!("apply the label {label:?}"));
     let (files, text): (&[&str], _) = match module {
         // Beside other modules it has a directory of its own, since Linux 5.8.
@@ -46,16 +49,9 @@ fn label(module: SecurityModule, label: &str) -> Result<(), Failure> {
 }
 
 pub(crate) fn scheduler(wanted: &Scheduler) -> Result<(), Failure> {
-    let attributes = scheduling::Attributes {
-        policy: wanted.policy,
-        flags: wanted.flags,
-        nice: wanted.nice,
-        priority: wanted.priority,
-        runtime: wanted.runtime,
-        deadline: wanted.deadline,
-        period: wanted.period,
-    };
-    scheduling::set_attributes(attributes).map_err(Failure::on(format!(
+    let times = [wanted.runtime, wanted.deadline, wanted.period];
+    let priorities = (wanted.nice, wanted.priority);
+    scheduling::set_scheduler((wanted.policy, wanted.flags), priorities, times).map_err(Failure::on(format!(
         "set scheduling policy {} with nice {} and priority {}",
         wanted.policy, wanted.nice, wanted.priority
     )))
@@ -72,7 +68,7 @@ pub(crate) fn affinity(cpus: &[u32]) -> Result<(), Failure> {
     scheduling::set_affinity(cpus).map_err(Failure::on(format!("keep the process on the CPUs {cpus:?}")))
 }
 
-fn rlimit(name: &str, soft: u64, hard: u64) -> Result<(), Failure> {
+pub(crate) fn rlimit(name: &str, soft: u64, hard: u64) -> Result<(), Failure> {
     let resource = match name.strip_prefix("RLIMIT_").unwrap_or(name) {
         "AS" => Resource::As,
         "CORE" => Resource::Core,

@@ -20,7 +20,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::LinkNameSpaceType;
 
 use crate::account;
-use crate::attributes::{self, is_outside, outside};
+use crate::attributes;
 use crate::hook::run_hook;
 use crate::kernel::KernelMounts;
 use crate::listener;
@@ -42,7 +42,7 @@ pub(crate) struct Child<'a> {
     pub(crate) stdio: Stdio,
     /// Whether it is in a user namespace, and the parent has done what needs rights on the host (`UserNamespace`).
     pub(crate) is_mapped: bool,
-    /// Whether the steps of `attributes::outside` are done.
+    /// Whether `attributes::prepare` was called for it.
     pub(crate) is_prepared: bool,
     /// The new root, once it is attached; until then the root that was inherited.
     pub(crate) root: Option<OwnedFd>,
@@ -194,10 +194,12 @@ impl Child<'_> {
                 rustix::thread::move_into_link_name_space(self.fd(*fd)?, Some(kind(*namespace)))
                     .map_err(|errno| Failure::on(format!("enter the {namespace:?} namespace"))(errno.into()))
             }
-            step if is_outside(step) => {
-                // Whoever made this process has taken them where it could not.
-                if self.is_prepared { Ok(()) } else { outside(step) }
-            }
+            // Whoever made this process has taken what it could not (`attributes::prepare`).
+            Step::Rlimit { .. } if self.is_mapped => Ok(()),
+            Step::OomScoreAdj(_) | Step::Label { .. } if self.is_prepared => Ok(()),
+            Step::Rlimit { name, soft, hard } => attributes::rlimit(name, *soft, *hard),
+            Step::OomScoreAdj(score) => attributes::oom_score(*score),
+            Step::Label { module, label } => attributes::label(*module, label),
             // Born in it, and without a right to come into it.
             Step::JoinCgroup if self.is_mapped && self.cgroup.is_some_and(|own| own.version() == Version::V2) => Ok(()),
             Step::JoinCgroup => self
@@ -264,7 +266,6 @@ impl Child<'_> {
             Step::ReadonlyRoot => mounts::readonly_root(self.root()?),
             Step::RootPropagation(propagation) => mounts::root_propagation(self.root()?, *propagation),
             Step::Sysctl { name, value } => mounts::sysctl(self.opened_root()?, &self.kernel, name, value),
-            Step::Rlimit { .. } | Step::OomScoreAdj(_) | Step::Label { .. } => Ok(()),
             Step::Scheduler(wanted) => attributes::scheduler(wanted),
             Step::IoPriority(priority) => conex_sys::scheduling::set_io_priority(*priority)
                 .map_err(Failure::on(format!("set I/O priority {priority:#x}"))),

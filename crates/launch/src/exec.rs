@@ -136,7 +136,7 @@ fn intermediate(
         fail(&child, None, failure);
     }
     let joined = child.cgroup.map_or(Ok(()), Cgroup::join);
-    if let Err((step, failure)) = mapped::outside(&plan.steps) {
+    if let Err((step, failure)) = attributes::prepare(&plan.steps, child.is_mapped) {
         fail(&child, step, failure);
     }
     let made = joined

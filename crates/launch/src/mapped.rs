@@ -101,7 +101,7 @@ pub(crate) fn own(stdio: Option<&ProcessStdio>, map: &IdMap) -> std::io::Result<
 }
 
 fn intermediate(proof: &SingleThreaded, making: &Making<'_>, child: Child<'_>, stdio: &ChildStdio) -> ! {
-    let made = outside(&making.plan.steps)
+    let made = attributes::prepare(&making.plan.steps, true)
         .and_then(|()| enter(making.plan, &child).map_err(|failure| (None, failure)))
         .and_then(|()| {
             let request = CloneRequest {
@@ -134,14 +134,6 @@ fn begin(child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> ! {
         Ok(()) => child::run(child, stdio, steps),
         Err(error) => child.fail(None, Failure::on("become root of the user namespace")(error)),
     }
-}
-
-/// Takes the steps that need the host's rights, for this process and its children.
-pub(crate) fn outside(steps: &[Step]) -> Result<(), (Option<usize>, Failure)> {
-    for (index, step) in steps.iter().enumerate() {
-        attributes::outside(step).map_err(|failure| (Some(index), failure))?;
-    }
-    Ok(())
 }
 
 fn enter(plan: &InitPlan, child: &Child<'_>) -> Result<(), Failure> {

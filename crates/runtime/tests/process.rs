@@ -168,6 +168,21 @@ fn a_later_process_is_kept_on_its_cpus() {
 }
 
 #[test]
+fn a_low_limit_of_descriptors_is_the_programs_and_not_that_of_the_way_to_it() {
+    let later = |runtime: &Path| {
+        let bundle = Bundle::of(runtime, |spec| {
+            spec["process"]["args"] = json!(["sleep", "60"]);
+            spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 8, "hard": 8}]);
+        });
+        assert!(bundle.call_into(&["run", "--detach", &bundle.id], "log"));
+        let limit = bundle.succeed(&["exec", &bundle.id, "sh", "-c", "ulimit -n"]);
+        bundle.succeed(&["delete", "--force", &bundle.id]);
+        limit
+    };
+    assert_eq!([later(Path::new(CONEX)), later(&runc())], ["8\n", "8\n"]);
+}
+
+#[test]
 fn a_label_without_its_module_is_an_error() {
     // Either module may be there; what is absent on this host is refused.
     let absent = |path: &str| !Path::new(path).exists();

@@ -85,7 +85,7 @@ fn is_zero(number: &u32) -> bool {
 /// A user namespace to make a process in. New namespaces of the process belong to it.
 ///
 /// What needs rights on the host is the parent's part: `Step::Rlimit`, `Step::OomScoreAdj` and `Step::Label` are done when the
-/// steps begin, as they are for a later process in any container.
+/// steps begin. The latter two are for a later process in any container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserNamespace {
     /// The namespace; it maps an id 0 of users and one of groups.

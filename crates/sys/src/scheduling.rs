@@ -6,25 +6,6 @@ use std::io;
 
 use rustix::thread::{CpuSet, UnshareFlags};
 
-/// What `sched_setattr(2)` sets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// `SCHED_*`.
-    pub policy: u32,
-    /// `SCHED_FLAG_*`.
-    pub flags: u64,
-    /// -20 to 19, for `SCHED_OTHER` and `SCHED_BATCH`.
-    pub nice: i32,
-    /// 1 to 99, for `SCHED_FIFO` and `SCHED_RR`.
-    pub priority: u32,
-    /// Nanoseconds, for `SCHED_DEADLINE`.
-    pub runtime: u64,
-    /// Nanoseconds, for `SCHED_DEADLINE`.
-    pub deadline: u64,
-    /// Nanoseconds, for `SCHED_DEADLINE`.
-    pub period: u64,
-}
-
 /// The kernel's `struct sched_attr`, in its first size: without clamps of utilisation.
 #[repr(C)]
 struct SchedAttr {
@@ -46,17 +27,19 @@ fn check(result: i64) -> io::Result<()> {
     }
 }
 
-/// Sets policy and priorities of the calling thread.
-pub fn set_attributes(attributes: Attributes) -> io::Result<()> {
+/// Sets how the calling thread is scheduled: `SCHED_*` and `SCHED_FLAG_*`, the nice value and the priority of real-time
+/// policies, and runtime, deadline and period of `SCHED_DEADLINE` in nanoseconds.
+pub fn set_scheduler((policy, flags): (u32, u64), (nice, priority): (i32, u32), times: [u64; 3]) -> io::Result<()> {
+    let [runtime, deadline, period] = times;
     let attributes = SchedAttr {
         size: u32::try_from(size_of::<SchedAttr>()).unwrap_or_default(),
-        policy: attributes.policy,
-        flags: attributes.flags,
-        nice: attributes.nice,
-        priority: attributes.priority,
-        runtime: attributes.runtime,
-        deadline: attributes.deadline,
-        period: attributes.period,
+        policy,
+        flags,
+        nice,
+        priority,
+        runtime,
+        deadline,
+        period,
     };
     // SAFETY: the structure says its size and lives across the call; 0 is the calling thread.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) })

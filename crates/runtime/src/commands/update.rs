@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use conex_cgroup::{Cgroup, Layout};
 use conex_spec::oci::{cgroup_path, limits};
 use conex_spec::plan::CgroupPlan;
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Flag, Global, Order, Parsed};
+use crate::bundle;
 use crate::container::{Container, Status};
 
 const FLAGS: [Flag; 17] = [
@@ -73,16 +74,17 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
         .context("the container has no linux section")?;
     let resources = resources.entry("resources").or_insert(json!({}));
     merge(resources, change);
-    let wanted: LinuxResources = serde_json::from_value(resources.clone()).context("parse the resources")?;
-    let spec = container.spec()?;
+    let text = document.to_string();
+    let spec: Spec = bundle::parse(&text).context("parse the resources")?;
     let linux = spec.linux().as_ref().context("the container has no linux section")?;
+    let wanted = linux.resources().as_ref().context("the container has no resources")?;
     let plan = CgroupPlan {
         path: cgroup_path(linux, &container.record.id),
-        resources: limits(&wanted)?,
+        resources: limits(wanted)?,
     };
     let layout = Layout::probe().context("probe the cgroups")?;
     Cgroup::update(&layout, &plan)?;
-    container.publish_text(&document.to_string())?;
+    container.publish_text(&text)?;
     container.add_cgroups(&layout.directories(&plan.path))?;
     Ok(0)
 }
