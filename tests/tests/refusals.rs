@@ -183,7 +183,6 @@ fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
     for (field, value) in [
         ("LogConfig", r#"{"Type":"awslogs"}"#),
         ("StorageOpt", r#"{"size":"1G"}"#),
-        ("UsernsMode", r#""keep-id""#),
         ("Runtime", r#""crun""#),
         ("Cgroup", r#""container:x""#),
         ("BlkioWeight", "300"),

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use conex_tests::{Said, Sandbox, dist, eventually, seeded_archive};
 use tempfile::TempDir;
@@ -610,12 +611,6 @@ fn what_a_user_namespace_rules_out_is_refused_unless_the_container_opts_out() {
         &sandbox.docker(&["run", "--userns", "other", "busybox"]),
         "invalid USER mode",
     );
-    let (status, body) = sandbox.request(
-        "POST",
-        "/containers/create",
-        r#"{"Image":"busybox","HostConfig":{"UsernsMode":"keep-id"}}"#,
-    );
-    assert!(status >= 400 && body.contains("UsernsMode"), "{status} {body}");
     let words = "not all of its ids are mapped in the user namespace";
     refused(
         &sandbox.docker(&["run", "--rm", "--user", "70000", "busybox", "true"]),
@@ -793,7 +788,11 @@ fn a_container_has_the_ids_that_it_asks_for() {
         Some("0")
     );
 
-    for (mode, words) in [("0:1", "invalid USER mode: 0:1"), ("keep-id", "UsernsMode")] {
+    for (mode, words) in [
+        ("0:1", "invalid USER mode: 0:1"),
+        ("keep-id:size=1", "invalid USER mode: keep-id:size=1"),
+        ("keep-id", "--userns keep-id: the user \\\"containers\\\" has no ranges"),
+    ] {
         let (status, body) = start_with(&daemon, "wrong", mode);
         assert!(status >= 400 && body.contains(words), "{mode}: {status} {body}");
     }
@@ -803,6 +802,96 @@ fn a_container_has_the_ids_that_it_asks_for() {
         status == 400 && body.contains("privileged mode is incompatible"),
         "{status} {body}"
     );
+}
+
+/// A user of the host, who may use the daemon's socket.
+struct Person<'a> {
+    daemon: &'a Remapped,
+    conex: PathBuf,
+}
+
+impl<'a> Person<'a> {
+    const USER: u32 = 1234;
+    const GROUP: u32 = 1235;
+
+    fn new(daemon: &'a Remapped) -> Self {
+        let everybodys = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        everybodys(daemon.dir(), 0o755);
+        everybodys(&daemon.socket(), 0o666);
+        let conex = daemon.dir().join("conex");
+        fs::copy(dist().join("conex"), &conex).unwrap();
+        Self { daemon, conex }
+    }
+
+    fn conex(&self, arguments: &[&str]) -> Said {
+        let host = format!("unix://{}", self.daemon.socket().display());
+        let ids = [format!("--reuid={}", Self::USER), format!("--regid={}", Self::GROUP)];
+        let mut command = Command::new("setpriv");
+        command.args(ids).arg("--clear-groups").arg(&self.conex);
+        let output = command.args(["--host", &host]).args(arguments).output().unwrap();
+        Said::new(&output)
+    }
+
+    fn run(&self, options: &[&str], script: &str) -> String {
+        let arguments = [&["run", "--rm"], options, &["busybox", "sh", "-c", script]].concat();
+        let said = self.conex(&arguments);
+        assert_eq!(said.code, 0, "{said:?}");
+        said.out.trim().to_owned()
+    }
+}
+
+#[test]
+fn a_container_keeps_the_ids_of_who_calls() {
+    let mut daemon = Remapped::in_etc(tempfile::tempdir().unwrap(), "--host tcp://127.0.0.1:2375");
+    daemon.write("subuid", "containers:400000:140000\n");
+    daemon.write("subgid", "containers:600000:140000\n");
+    daemon.terminate();
+    daemon.start(&[]);
+    let (user, group) = (Person::USER, Person::GROUP);
+    let person = Person::new(&daemon);
+    let home = daemon.dir().join("home");
+    fs::create_dir(&home).unwrap();
+    chown(&home, Some(user), Some(group)).unwrap();
+    let bind = format!("{}:/home", home.display());
+
+    let script = "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map; stat -c %u:%g /home; touch /home/own";
+    let said = person.run(&["--userns", "keep-id", "-v", &bind], script);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let map = "1234 1235 0 400000 1234 1234 1234 1 1235 401235 64301 0 600000 1235 1235 1235 1 1236 601236 64300 1234:1235";
+    assert_eq!(words.join(" "), map);
+    assert_eq!(owner(&home.join("own")), (user, group));
+
+    // Under other ids in the container; who is named by --user is not the caller.
+    let said = person.run(&["--userns", "keep-id:uid=0,gid=0", "-v", &bind], "id -u; touch /home/root");
+    assert_eq!(said, "0");
+    assert_eq!(owner(&home.join("root")), (user, group));
+    let said = person.run(
+        &["--userns", "keep-id", "--user", "5", "-v", &bind],
+        "id -u; touch /home/no 2>&1; touch /tmp/own && stat -c %u /tmp/own",
+    );
+    assert_eq!(said, "5\ntouch: /home/no: Permission denied\n5");
+
+    // Everybody else's ids are those of no other container.
+    for name in ["one", "two"] {
+        let run = ["run", "-d", "--name", name, "--userns", "keep-id", "busybox", "sleep", "600"];
+        let said = person.conex(&run);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let root = |name: &str| {
+        let map = daemon.ok(&["exec", "--user", "0", name, "cat", "/proc/self/uid_map"]);
+        map.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    assert_eq!((root("one"), root("two")), ("400000".to_owned(), "465536".to_owned()));
+    assert_eq!(daemon.ok(&["exec", "one", "id", "-u"]), "1234");
+    daemon.ok(&["restart", "-t", "0", "one"]);
+    assert_eq!(daemon.ok(&["exec", "one", "id", "-u"]), "1234");
+    daemon.ok(&["rm", "-f", "one", "two"]);
+
+    // Nobody tells who is at the other end of a TCP connection.
+    let remote = ["--host", "tcp://127.0.0.1:2375"];
+    let run = ["run", "--rm", "--userns", "keep-id", "busybox", "true"];
+    let said = daemon.in_namespace(person.conex.to_str().unwrap(), &[&remote[..], &run].concat());
+    refused(&said, "--userns keep-id: only a UNIX socket tells who calls");
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub use crate::requests::{
 };
 pub use crate::settings::{Build, Settings, Storage};
 pub use crate::storage::migrate::{Migration, migrate};
-pub use crate::user_namespaces::AUTO_USER;
+pub use crate::user_namespaces::{AUTO_USER, Caller};
 pub use conex_api_types::LogConfig;
 pub use conex_container::health::OnFailure;
 pub use conex_container::namespaces::Defaults as NamespaceDefaults;

@@ -12,9 +12,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use conex_api_types::HostConfig;
-use conex_container::NetworkChoice;
+use conex_container::{Config, NetworkChoice};
 use conex_container::state::State;
-use conex_container::userns::UsernsMode;
+use conex_container::userns::{AUTO_SIZE, UsernsMode};
 use conex_snapshot::{Mapped, Snapshots};
 use conex_sys::userns::{self, IdMap, IdRange};
 use serde::{Deserialize, Serialize};
@@ -67,11 +67,52 @@ impl From<MapRecord> for IdMap {
     }
 }
 
+/// Who calls: the ids of a process of this host at the other end of a UNIX socket (`SO_PEERCRED`, unix(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// User.
+    pub user: u32,
+    /// Group.
+    pub group: u32,
+}
+
+/// Ids of the caller that a container keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    users: IdRange,
+    groups: IdRange,
+}
+
+/// The ids that a container is to keep, if its mode is to; one that says nothing of its user runs as the caller.
+pub(crate) fn keep(config: &mut Config, caller: Option<Caller>) -> Result<Option<Kept>> {
+    let Ok(UsernsMode::KeepId { user, group }) = UsernsMode::parse(&config.host.userns_mode) else {
+        return Ok(None);
+    };
+    let caller = caller.ok_or_else(|| {
+        let words = "--userns keep-id: only a UNIX socket tells who calls";
+        Error::new(ErrorKind::InvalidParameter, words)
+    })?;
+    let (user, group) = (user.unwrap_or(caller.user), group.unwrap_or(caller.group));
+    if config.user.is_empty() {
+        config.user = format!("{user}:{group}");
+    }
+    let one = |inside, outside| IdRange {
+        inside,
+        outside,
+        count: 1,
+    };
+    Ok(Some(Kept {
+        users: one(user, caller.user),
+        groups: one(group, caller.group),
+    }))
+}
+
 /// The ids of a container that is to be made, and what has to be held until it is one; no ids where they are the host's. What
 /// cannot be had in a user namespace is refused in Docker's words.
 pub(crate) async fn choose<'a>(
     inner: &'a Arc<Inner>,
     host: &HostConfig,
+    kept: Option<Kept>,
 ) -> Result<(Option<IdMap>, Option<MutexGuard<'a, ()>>)> {
     let invalid = |error: conex_container::Invalid| Error::new(ErrorKind::InvalidParameter, error.to_string());
     let mode = UsernsMode::parse(&host.userns_mode).map_err(invalid)?;
@@ -84,7 +125,11 @@ pub(crate) async fn choose<'a>(
         }
         UsernsMode::Auto { size } => {
             let held = inner.allotting.lock().await;
-            (Some(allot(inner, size)?), Some(held))
+            (Some(allot(inner, size, "auto", None)?), Some(held))
+        }
+        UsernsMode::KeepId { .. } => {
+            let held = inner.allotting.lock().await;
+            (Some(allot(inner, AUTO_SIZE, "keep-id", kept)?), Some(held))
         }
     };
     let Some(map) = map else { return Ok((None, held)) };
@@ -107,9 +152,9 @@ fn uniform(range: IdRange) -> IdMap {
     }
 }
 
-/// Ids of the pool that no container has, and that are not the daemon's for all others.
-fn allot(inner: &Inner, size: u32) -> Result<IdMap> {
-    let refuse = |words: String| Error::new(ErrorKind::InvalidParameter, format!("--userns auto: {words}"));
+/// Ids of the pool that no container has, and that are not the daemon's for all others, with those that are kept among them.
+fn allot(inner: &Inner, size: u32, mode: &str, kept: Option<Kept>) -> Result<IdMap> {
+    let refuse = |words: String| Error::new(ErrorKind::InvalidParameter, format!("--userns {mode}: {words}"));
     let pool = inner.settings.auto_ids.as_ref().ok_or_else(|| {
         refuse(format!(
             "the user {AUTO_USER:?} has no ranges in /etc/subuid and /etc/subgid"
@@ -121,20 +166,41 @@ fn allot(inner: &Inner, size: u32) -> Result<IdMap> {
         .filter_map(|container| container.map.as_ref())
         .chain(&inner.settings.user_map)
         .collect();
-    let find = |pool: &[IdRange], of: fn(&IdMap) -> &[IdRange]| {
-        let taken: Vec<IdRange> = taken.iter().flat_map(|map| of(map)).copied().collect();
+    let find = |pool: &[IdRange], of: fn(&IdMap) -> &[IdRange], kept: Option<IdRange>| {
+        let taken = taken.iter().flat_map(|map| of(map)).copied();
+        let taken: Vec<IdRange> = taken.chain(kept).collect();
         let outside = free(pool, &taken, size);
         let outside = outside.ok_or_else(|| refuse(format!("{size} ids in a row are not free")))?;
-        Ok::<_, Error>(vec![IdRange {
+        let allotted = IdRange {
             inside: 0,
             outside,
             count: size,
-        }])
+        };
+        Ok::<_, Error>(match kept {
+            Some(kept) => around(allotted, kept),
+            None => vec![allotted],
+        })
     };
     Ok(IdMap {
-        users: find(&pool.users, |map| &map.users)?,
-        groups: find(&pool.groups, |map| &map.groups)?,
+        users: find(&pool.users, |map| &map.users, kept.map(|kept| kept.users))?,
+        groups: find(&pool.groups, |map| &map.groups, kept.map(|kept| kept.groups))?,
     })
+}
+
+/// Ranges in which one id is another one of the host than in the range around it.
+fn around(range: IdRange, kept: IdRange) -> Vec<IdRange> {
+    let end = range.inside + range.count;
+    let part = |first: u32, last: u32| IdRange {
+        inside: first,
+        outside: range.outside + (first - range.inside),
+        count: last.saturating_sub(first),
+    };
+    let parts = [
+        part(range.inside, end.min(kept.inside)),
+        kept,
+        part(end.min(kept.inside + 1), end),
+    ];
+    parts.into_iter().filter(|part| part.count > 0).collect()
 }
 
 /// The first of the lowest ids of the host that are in one range of the pool and in none of those that are taken.
@@ -282,6 +348,25 @@ mod tests {
             outside,
             count,
         }
+    }
+
+    #[test]
+    fn one_id_is_kept_among_those_that_are_allotted() {
+        let ranges = |kept: u32| {
+            let kept = IdRange {
+                inside: kept,
+                outside: 7,
+                count: 1,
+            };
+            let ranges = around(range(100_000, 10), kept).into_iter();
+            ranges
+                .map(|range| [range.inside, range.outside, range.count])
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ranges(0), [[0, 7, 1], [1, 100_001, 9]]);
+        assert_eq!(ranges(4), [[0, 100_000, 4], [4, 7, 1], [5, 100_005, 5]]);
+        assert_eq!(ranges(9), [[0, 100_000, 9], [9, 7, 1]]);
+        assert_eq!(ranges(1000), [[0, 100_000, 10], [1000, 7, 1]]);
     }
 
     #[test]

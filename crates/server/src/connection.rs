@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Request;
-use conex_engine::Engine;
+use conex_engine::{Caller, Engine};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::connection::registry::{Place, REVIEW, Registry};
 pub(crate) use crate::connection::watched::Watched;
@@ -27,7 +27,7 @@ pub async fn serve_unix(engine: Engine, listener: UnixListener, stop: impl Futur
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(&engine, &registry, stream).await,
+                Ok((stream, _)) => admit(&engine, &registry, caller(&stream), stream).await,
                 Err(error) => pause(&error).await,
             },
             _ = review.tick() => registry.close_overdue(Instant::now()),
@@ -48,7 +48,7 @@ pub async fn serve_tcp(engine: Engine, listener: TcpListener, stop: impl Future<
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "set TCP_NODELAY");
                     }
-                    admit(&engine, &registry, stream).await;
+                    admit(&engine, &registry, None, stream).await;
                 }
                 Err(error) => pause(&error).await,
             },
@@ -64,18 +64,40 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
+/// The process at the other end, as it was when it connected (`SO_PEERCRED`).
+fn caller(stream: &UnixStream) -> Option<Caller> {
+    let found = stream.peer_cred().ok()?;
+    Some(Caller {
+        user: found.uid(),
+        group: found.gid(),
+    })
+}
+
 /// Serves a connection where there is room for one more.
-async fn admit<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: &Engine, registry: &Registry, stream: S) {
+async fn admit<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    engine: &Engine,
+    registry: &Registry,
+    caller: Option<Caller>,
+    stream: S,
+) {
     match registry.admit().await {
-        Some(place) => drop(tokio::spawn(serve(engine.clone(), place, stream))),
+        Some(place) => drop(tokio::spawn(serve(engine.clone(), place, caller, stream))),
         None => tracing::warn!("a connection is refused: all that there may be are in use"),
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: Engine, place: Place, stream: S) {
+async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    engine: Engine,
+    place: Place,
+    caller: Option<Caller>,
+    stream: S,
+) {
     let entry = &place.entry;
     let of_request = entry.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
         let (engine, busy) = (engine.clone(), of_request.begin());
         async move {
             let response = router::serve(engine, request.map(Body::new)).await;

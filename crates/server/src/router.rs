@@ -6,7 +6,7 @@ use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use conex_engine::Engine;
+use conex_engine::{Caller, Engine};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -112,6 +112,11 @@ impl Call {
                 }
             }
         }
+    }
+
+    /// Who calls, where the connection tells.
+    pub(crate) fn caller(&self) -> Option<Caller> {
+        self.request.extensions().get().copied()
     }
 
     /// A header as text.

@@ -18,7 +18,7 @@ use crate::containers::{Container, links, namespaces, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
-use crate::user_namespaces;
+use crate::user_namespaces::{self, Caller};
 use crate::volumes::Claim;
 
 /// How many made-up names are tried before digits are added for good.
@@ -92,16 +92,17 @@ fn warnings(config: &Config) -> Vec<String> {
 }
 
 impl Engine {
-    /// Makes a container. It is on disk when this returns.
+    /// Makes a container for a caller, if it is known who calls. It is on disk when this returns.
     pub async fn create(
         &self,
         name: Option<String>,
         config: Config,
         platform: Option<String>,
+        caller: Option<Caller>,
     ) -> Result<api::ContainerCreateResponse> {
         let engine = self.clone();
         // A client that goes away must not part memory from disk.
-        let creating = tokio::spawn(async move { engine.record_container(name, config, platform).await });
+        let creating = tokio::spawn(async move { engine.record_container(name, config, platform, caller).await });
         creating
             .await
             .map_err(|error| Error::new(ErrorKind::System, "create the container").caused_by(error))?
@@ -112,6 +113,7 @@ impl Engine {
         name: Option<String>,
         mut config: Config,
         platform: Option<String>,
+        caller: Option<Caller>,
     ) -> Result<api::ContainerCreateResponse> {
         let inner = &self.inner;
         let platform = platform.map(|text| inner.parse_platform(&text)).transpose()?;
@@ -120,6 +122,7 @@ impl Engine {
         let lease = lease.map_err(find_error)?;
         let image = &lease.image;
         share_volumes(inner, &mut config)?;
+        let kept = user_namespaces::keep(&mut config, caller)?;
         config
             .merge(image_defaults(image))
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
@@ -130,7 +133,7 @@ impl Engine {
         inner.settings.namespaces.fill_in(&mut config.host);
         namespaces::resolve(inner, &mut config)?;
         resolve_network(inner, &mut config)?;
-        let (map, allotted) = user_namespaces::choose(inner, &config.host).await?;
+        let (map, allotted) = user_namespaces::choose(inner, &config.host, kept).await?;
         plan::check(inner, &config)?;
         let warnings = warnings(&config);
         let id = random_id()?;

@@ -28,7 +28,7 @@ pub(crate) async fn create(mut call: Call) -> Answer {
         .query
         .some("platform")
         .filter(|_| call.version >= versions::PLATFORM);
-    let mut created = call.engine.create(name, config, platform).await?;
+    let mut created = call.engine.create(name, config, platform, call.caller()).await?;
     created.warnings.splice(0..0, warnings);
     Ok(json(StatusCode::CREATED, &created))
 }
