@@ -857,12 +857,16 @@ fn a_container_keeps_the_ids_of_who_calls() {
     let script = "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map; stat -c %u:%g /home; touch /home/own";
     let said = person.run(&["--userns", "keep-id", "-v", &bind], script);
     let words: Vec<&str> = said.split_whitespace().collect();
-    let map = "1234 1235 0 400000 1234 1234 1234 1 1235 401235 64301 0 600000 1235 1235 1235 1 1236 601236 64300 1234:1235";
+    let map =
+        "1234 1235 0 400000 1234 1234 1234 1 1235 401235 64301 0 600000 1235 1235 1235 1 1236 601236 64300 1234:1235";
     assert_eq!(words.join(" "), map);
     assert_eq!(owner(&home.join("own")), (user, group));
 
     // Under other ids in the container; who is named by --user is not the caller.
-    let said = person.run(&["--userns", "keep-id:uid=0,gid=0", "-v", &bind], "id -u; touch /home/root");
+    let said = person.run(
+        &["--userns", "keep-id:uid=0,gid=0", "-v", &bind],
+        "id -u; touch /home/root",
+    );
     assert_eq!(said, "0");
     assert_eq!(owner(&home.join("root")), (user, group));
     let said = person.run(
@@ -873,7 +877,9 @@ fn a_container_keeps_the_ids_of_who_calls() {
 
     // Everybody else's ids are those of no other container.
     for name in ["one", "two"] {
-        let run = ["run", "-d", "--name", name, "--userns", "keep-id", "busybox", "sleep", "600"];
+        let run = [
+            "run", "-d", "--name", name, "--userns", "keep-id", "busybox", "sleep", "600",
+        ];
         let said = person.conex(&run);
         assert_eq!(said.code, 0, "{said:?}");
     }

@@ -12,9 +12,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use conex_api_types::HostConfig;
-use conex_container::{Config, NetworkChoice};
 use conex_container::state::State;
 use conex_container::userns::{AUTO_SIZE, UsernsMode};
+use conex_container::{Config, NetworkChoice};
 use conex_snapshot::{Mapped, Snapshots};
 use conex_sys::userns::{self, IdMap, IdRange};
 use serde::{Deserialize, Serialize};
