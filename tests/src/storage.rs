@@ -1,5 +1,6 @@
 //! Storage drivers, each with what it needs below its data root.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -75,6 +76,15 @@ impl Disk {
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
         &self.mounted
+    }
+
+    /// The block device that it is on.
+    #[must_use]
+    pub fn device(&self) -> String {
+        let number = fs::metadata(&self.mounted).unwrap().dev();
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        let link = fs::read_link(format!("/sys/dev/block/{major}:{minor}")).unwrap();
+        format!("/dev/{}", link.file_name().unwrap().display())
     }
 
     /// Takes it off; says whether nothing was using it any more.

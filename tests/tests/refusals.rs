@@ -179,28 +179,14 @@ fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
         status == 400 && words.contains("invalid isolation (hyperv): linux only supports 'default'"),
         "{words}"
     );
-    let device = r#"[{"Path":"/dev/null","Rate":1000000}]"#;
     for (field, value) in [
         ("LogConfig", r#"{"Type":"awslogs"}"#),
         ("StorageOpt", r#"{"size":"1G"}"#),
         ("Runtime", r#""crun""#),
         ("Cgroup", r#""container:x""#),
-        ("BlkioWeight", "300"),
-        ("BlkioWeightDevice", r#"[{"Path":"/dev/null","Weight":300}]"#),
-        ("BlkioDeviceReadBps", device),
-        ("BlkioDeviceWriteBps", device),
-        ("BlkioDeviceReadIOps", device),
-        ("BlkioDeviceWriteIOps", device),
-        ("CpuRealtimePeriod", "1000000"),
-        ("CpuRealtimeRuntime", "950000"),
         ("DeviceRequests", r#"[{"Driver":"nvidia","Count":-1}]"#),
-        ("MemorySwappiness", "50"),
-        ("OomKillDisable", "true"),
         ("KernelMemoryTCP", "100000000"),
         ("CpuCount", "2"),
-        ("CpuPercent", "50"),
-        ("IOMaximumIOps", "100"),
-        ("IOMaximumBandwidth", "100"),
     ] {
         let create = |value: &str| {
             let body = format!(r#"{{"Image":"busybox","HostConfig":{{"{field}":{value}}}}}"#);

@@ -1,6 +1,7 @@
 //! `HostConfig`: what the host does for a container.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -141,17 +142,17 @@ pub struct HostConfig {
     #[serde(deserialize_with = "null_default")]
     pub blkio_weight: u16,
     /// Per device.
-    pub blkio_weight_device: Option<Vec<Value>>,
+    pub blkio_weight_device: Option<Vec<WeightDevice>>,
     /// Per device.
-    pub blkio_device_read_bps: Option<Vec<Value>>,
+    pub blkio_device_read_bps: Option<Vec<ThrottleDevice>>,
     /// Per device.
-    pub blkio_device_write_bps: Option<Vec<Value>>,
+    pub blkio_device_write_bps: Option<Vec<ThrottleDevice>>,
     /// Per device.
     #[serde(rename = "BlkioDeviceReadIOps")]
-    pub blkio_device_read_iops: Option<Vec<Value>>,
+    pub blkio_device_read_iops: Option<Vec<ThrottleDevice>>,
     /// Per device.
     #[serde(rename = "BlkioDeviceWriteIOps")]
-    pub blkio_device_write_iops: Option<Vec<Value>>,
+    pub blkio_device_write_iops: Option<Vec<ThrottleDevice>>,
     /// Microseconds.
     #[serde(deserialize_with = "null_default")]
     pub cpu_period: i64,
@@ -257,6 +258,30 @@ pub struct RestartPolicy {
     pub maximum_retry_count: i64,
 }
 
+/// A block device's part of the I/O.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct WeightDevice {
+    /// Path of the device on the host.
+    #[serde(deserialize_with = "null_default")]
+    pub path: String,
+    /// 10 to 1000.
+    #[serde(deserialize_with = "null_default")]
+    pub weight: u16,
+}
+
+/// What a block device takes in a second at most.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ThrottleDevice {
+    /// Path of the device on the host.
+    #[serde(deserialize_with = "null_default")]
+    pub path: String,
+    /// Bytes or operations; 0 for no limit.
+    #[serde(deserialize_with = "null_default")]
+    pub rate: u64,
+}
+
 /// A device of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -285,6 +310,35 @@ pub struct Ulimit {
     /// Hard limit.
     #[serde(deserialize_with = "null_default")]
     pub hard: i64,
+}
+
+/// What is no limit of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UlimitError(String);
+
+impl std::fmt::Display for UlimitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "invalid ulimit argument: {}", self.0)
+    }
+}
+
+impl std::error::Error for UlimitError {}
+
+impl FromStr for Ulimit {
+    type Err = UlimitError;
+
+    /// Docker's notation: `name=soft[:hard]`, -1 for no limit.
+    fn from_str(text: &str) -> Result<Self, UlimitError> {
+        let wrong = || UlimitError(text.to_owned());
+        let (name, values) = text.split_once('=').ok_or_else(wrong)?;
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let number = |value: &str| value.parse::<i64>().map_err(|_| wrong());
+        Ok(Self {
+            name: name.to_owned(),
+            soft: number(soft)?,
+            hard: number(hard)?,
+        })
+    }
 }
 
 /// A mount in its long form.

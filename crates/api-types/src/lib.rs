@@ -36,8 +36,8 @@ pub use crate::event::{Actor, EventMessage};
 pub use crate::exec::{ExecCreateRequest, ExecInspect, ExecStartRequest, IdResponse, ProcessConfig};
 pub use crate::filters::{Filters, FiltersError};
 pub use crate::host_config::{
-    BindOptions, DeviceMapping, DriverConfig, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, TmpfsOptions,
-    Ulimit, VolumeOptions,
+    BindOptions, DeviceMapping, DriverConfig, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, ThrottleDevice,
+    TmpfsOptions, Ulimit, UlimitError, VolumeOptions, WeightDevice,
 };
 pub use crate::image::{
     AttestationData, ConfigOfContainer, ImageConfig, ImageDeleteResponse, ImageHistoryItem, ImageInspect,

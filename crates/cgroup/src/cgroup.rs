@@ -42,11 +42,13 @@ pub enum CgroupError {
         /// Its name.
         controller: &'static str,
     },
-    /// A limit that only version 1 has.
-    #[error("{limit} cannot be set on this host: version 2 of control groups does not offer it")]
+    /// A limit that only the other version has.
+    #[error("{limit} cannot be set on this host: version {version} of control groups does not offer it")]
     NotOffered {
         /// What.
         limit: &'static str,
+        /// The version of the host.
+        version: u8,
     },
     /// A memory limit below what is used, which the caller wants to be refused.
     #[error("unable to set memory limit to {limit} (current usage: {usage})")]
@@ -114,7 +116,7 @@ impl Cgroup {
     pub fn update(layout: &Layout, plan: &CgroupPlan) -> Result<(), CgroupError> {
         match layout {
             Layout::V1(controllers) => v1::update(controllers, plan),
-            Layout::V2(root) => v2::apply(root, plan),
+            Layout::V2(root) => v2::update(root, plan),
         }
     }
 

@@ -5,6 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::cgroup::CgroupError;
+use crate::v1;
+
 /// Which interface a container's limits are written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -21,6 +24,15 @@ pub enum Layout {
     V1(BTreeMap<String, PathBuf>),
     /// Version 2 only.
     V2(PathBuf),
+}
+
+/// CPU time of real-time processes, in microseconds; `None` leaves it as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RealTime {
+    /// Length of a period.
+    pub period: Option<u64>,
+    /// Time in each of them.
+    pub runtime: Option<u64>,
 }
 
 impl Layout {
@@ -67,6 +79,20 @@ impl Layout {
         match self {
             Self::V1(_) => Version::V1,
             Self::V2(_) => Version::V2,
+        }
+    }
+
+    /// Gives the groups down to `path` real-time CPU time for those below them, where this is version 1.
+    ///
+    /// # Errors
+    /// The kernel's refusal: there is not as much left.
+    pub fn give_real_time(&self, path: &Path, time: RealTime) -> Result<(), CgroupError> {
+        match self {
+            Self::V1(controllers) => match controllers.get("cpu") {
+                Some(cpu) => v1::give_real_time(cpu, path, time),
+                None => Ok(()),
+            },
+            Self::V2(_) => Ok(()),
         }
     }
 

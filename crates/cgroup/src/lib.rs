@@ -19,7 +19,6 @@ mod v1;
 mod v2;
 
 pub use crate::cgroup::{Cgroup, CgroupError};
-pub use crate::layout::{Layout, Version};
-pub use crate::limits::Limits;
+pub use crate::layout::{Layout, RealTime, Version};
 pub use crate::oom::OomWatch;
 pub use crate::usage::{CpuUsage, IoUsage, MemoryCount, MemoryUsage, Usage};

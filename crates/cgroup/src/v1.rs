@@ -9,6 +9,7 @@ use conex_spec::plan::{
 };
 
 use crate::cgroup::{CgroupError, Lines, make_directory, processes, write};
+use crate::layout::RealTime;
 
 /// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
 const ALWAYS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
@@ -18,7 +19,7 @@ fn needs(resources: &Resources) -> [(&'static str, bool); 10] {
     let cpu = [resources.cpu_quota.is_some(), resources.cpu_shares.is_some()];
     let real_time = resources.cpu_rt_runtime.is_some() || resources.cpu_rt_period.is_some();
     let rare = real_time || resources.cpu_burst.is_some() || resources.cpu_idle.is_some();
-    let swappiness = resources.memory_swappiness.is_some() || resources.oom_kill_disable;
+    let swappiness = resources.memory_swappiness.is_some() || resources.oom_kill_disable == Some(true);
     [
         ("memory", resources.memory.is_some() || swappiness),
         ("cpu", cpu.contains(&true) || rare),
@@ -67,7 +68,14 @@ pub(crate) fn update(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan)
     let mut new = directories(controllers, plan)?;
     new.retain(|directory| !directory.exists());
     let made = new.iter().try_for_each(|directory| make_directory(directory));
-    let moved = made.and_then(|()| apply(controllers, plan)).and_then(|()| {
+    let applied = made.and_then(|()| apply_limits(controllers, plan));
+    let guarded = applied.and_then(|()| match controllers.get("devices") {
+        Some(point) if !plan.resources.devices.is_empty() => {
+            update_devices(&below(point, &plan.path), &plan.resources.devices)
+        }
+        _ => Ok(()),
+    });
+    let moved = guarded.and_then(|()| {
         let mut new = new.iter();
         new.try_for_each(|directory| move_processes(controllers, plan, directory))
     });
@@ -109,8 +117,24 @@ fn move_processes(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan, to
 /// How often processes are looked for that were forked while others were moved.
 const ROUNDS: usize = 20;
 
-/// Writes the limits.
+/// Writes the limits, and guards the devices.
 pub(crate) fn apply(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    apply_limits(controllers, plan)?;
+    match controllers.get("devices") {
+        Some(point) if !plan.resources.devices.is_empty() => {
+            apply_devices(&below(point, &plan.path), &plan.resources.devices)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn apply_limits(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    if !plan.resources.unified.is_empty() {
+        return Err(CgroupError::NotOffered {
+            limit: "a raw file of version 2",
+            version: 1,
+        });
+    }
     let resources = &plan.resources;
     let directory = |controller: &str| controllers.get(controller).map(|point| below(point, &plan.path));
     if let Some(memory) = directory("memory") {
@@ -128,7 +152,6 @@ pub(crate) fn apply(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) 
         };
         match controller {
             "cpuset" => apply_cpuset(&controllers[controller], &plan.path, resources)?,
-            "devices" => apply_devices(&directory, &resources.devices)?,
             "blkio" => apply_block_io(&directory, &resources.block_io)?,
             "hugetlb" => apply_huge_pages(&directory, &resources.huge_pages)?,
             "rdma" => apply_rdma(&directory, &resources.rdma)?,
@@ -165,8 +188,8 @@ fn apply_memory(directory: &Path, resources: &Resources) -> Result<(), CgroupErr
     if let Some(swappiness) = resources.memory_swappiness {
         write(directory, "memory.swappiness", &swappiness.to_string())?;
     }
-    if resources.oom_kill_disable {
-        write(directory, "memory.oom_control", "1")?;
+    if let Some(disable) = resources.oom_kill_disable {
+        write(directory, "memory.oom_control", if disable { "1" } else { "0" })?;
     }
     Ok(())
 }
@@ -191,6 +214,21 @@ fn apply_cpu(directory: &Path, resources: &Resources) -> Result<(), CgroupError>
     }
     set("cpu.rt_period_us", text(resources.cpu_rt_period))?;
     set("cpu.rt_runtime_us", signed(resources.cpu_rt_runtime))
+}
+
+/// Gives the groups down to `path` real-time CPU time for those below them, which a group needs that is to have some
+/// (scheduler/sched-rt-group.rst).
+pub(crate) fn give_real_time(cpu: &Path, path: &Path, time: RealTime) -> Result<(), CgroupError> {
+    let mut directory = cpu.to_path_buf();
+    for component in path.strip_prefix("/").unwrap_or(path).components() {
+        directory.push(component);
+        make_directory(&directory)?;
+        let files = [("cpu.rt_period_us", time.period), ("cpu.rt_runtime_us", time.runtime)];
+        for (file, value) in files.into_iter().filter_map(|(file, value)| Some((file, value?))) {
+            write(&directory, file, &value.to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// A new cpuset is empty and takes no process until it has CPUs and memory nodes; its parents as well.
@@ -222,14 +260,50 @@ fn apply_devices(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupErr
         Lines::open(directory, "devices.allow")?,
     );
     for rule in rules {
-        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         let text = match rule.kind {
             'a' => "a".to_owned(),
-            kind => format!("{kind} {}:{} {}", number(rule.major), number(rule.minor), rule.access),
+            _ => format!("{} {}", whose(rule), rule.access),
         };
         if rule.allow { &mut allow } else { &mut deny }.write(&text)?;
     }
     Ok(())
+}
+
+/// Kind and numbers of the devices that a rule is for, as the kernel writes them.
+fn whose(rule: &DeviceRule) -> String {
+    let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+    format!("{} {}:{}", rule.kind, number(rule.major), number(rule.minor))
+}
+
+/// Makes rules of those that there are, without a moment in which a device that stays allowed is not. The first one is
+/// "deny all"; all others allow.
+fn update_devices(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+    let allowed: Vec<&DeviceRule> = rules.iter().filter(|rule| rule.allow).collect();
+    if let Some(rule) = allowed.iter().find(|rule| rule.kind == 'a') {
+        return apply_devices(directory, std::slice::from_ref(rule));
+    }
+    let file = directory.join("devices.list");
+    let listed = fs::read_to_string(&file).map_err(|source| CgroupError::Operate {
+        operation: "read",
+        path: file,
+        source,
+    })?;
+    let mut deny = Lines::open(directory, "devices.deny")?;
+    for line in listed.lines() {
+        let Some((devices, access)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let kept = |letter: &char| {
+            let mut same = allowed.iter().filter(|rule| whose(rule) == devices);
+            same.any(|rule| rule.access.contains(*letter))
+        };
+        let gone: String = access.chars().filter(|letter| !kept(letter)).collect();
+        if !gone.is_empty() {
+            deny.write(&format!("{devices} {gone}"))?;
+        }
+    }
+    let allowed: Vec<DeviceRule> = allowed.into_iter().cloned().collect();
+    apply_devices(directory, &allowed)
 }
 
 /// The scheduler decides how weights are called, and whether there are any (block/bfq-iosched.rst).

@@ -1,10 +1,12 @@
 //! Limits as files of version 2 (Documentation/admin-guide/cgroup-v2.rst).
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use conex_spec::plan::{BlockIo, CgroupPlan, DeviceWeight, HugePages, Resources, Throttle, ThrottleKind};
+use conex_spec::plan::{BlockIo, CgroupPlan, DeviceRule, DeviceWeight, HugePages, Resources, Throttle, ThrottleKind};
+
+use conex_sys::bpf;
 
 use crate::cgroup::{CgroupError, write};
 use crate::devices;
@@ -49,41 +51,63 @@ fn enable(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
-/// Writes the limits.
+/// Writes the limits, and guards the devices.
 pub(crate) fn apply(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
-    let directory = root.join(plan.path.strip_prefix("/").unwrap_or(&plan.path));
+    let directory = directory(root, plan);
+    apply_limits(&directory, plan)?;
+    guard(&directory, &plan.resources.devices, bpf::attach_device_program)
+}
+
+/// Writes other limits to a group that has processes.
+pub(crate) fn update(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    let directory = directory(root, plan);
+    apply_limits(&directory, plan)?;
+    guard(&directory, &plan.resources.devices, bpf::replace_device_programs)
+}
+
+fn directory(root: &Path, plan: &CgroupPlan) -> PathBuf {
+    root.join(plan.path.strip_prefix("/").unwrap_or(&plan.path))
+}
+
+/// Gives the group the program of its rules, if it has any.
+fn guard(
+    directory: &Path,
+    rules: &[DeviceRule],
+    attach: fn(BorrowedFd<'_>, &[u64]) -> std::io::Result<()>,
+) -> Result<(), CgroupError> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let failed = |source| CgroupError::Operate {
+        operation: "guard the devices of",
+        path: directory.to_owned(),
+        source,
+    };
+    let opened = File::open(directory).map_err(failed)?;
+    attach(opened.as_fd(), &devices::program(rules)).map_err(failed)
+}
+
+fn apply_limits(directory: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
     let resources = &plan.resources;
     refuse_version_1(resources)?;
     if let Some(limit) = resources.memory.filter(|limit| resources.memory_check && *limit > 0) {
-        check_memory(&directory, limit)?;
+        check_memory(directory, limit)?;
     }
     for (file, value) in values(resources) {
-        write(&directory, file, &value)?;
+        write(directory, file, &value)?;
     }
-    apply_burst(&directory, resources)?;
-    apply_block_io(&directory, &resources.block_io)?;
+    apply_burst(directory, resources)?;
+    apply_block_io(directory, &resources.block_io)?;
     for HugePages { size, limit } in &resources.huge_pages {
-        write(&directory, &format!("hugetlb.{size}.max"), &unlimited(*limit))?;
+        write(directory, &format!("hugetlb.{size}.max"), &unlimited(*limit))?;
         let reserved = format!("hugetlb.{size}.rsvd.max");
         if directory.join(&reserved).exists() {
-            write(&directory, &reserved, &unlimited(*limit))?;
+            write(directory, &reserved, &unlimited(*limit))?;
         }
     }
-    apply_rdma(&directory, &resources.rdma)?;
-    for (file, value) in &resources.unified {
-        write(&directory, file, value)?;
-    }
-    if !resources.devices.is_empty() {
-        let failed = |source| CgroupError::Operate {
-            operation: "guard the devices of",
-            path: directory.clone(),
-            source,
-        };
-        let opened = File::open(&directory).map_err(failed)?;
-        let program = devices::program(&resources.devices);
-        conex_sys::bpf::attach_device_program(opened.as_fd(), &program).map_err(failed)?;
-    }
-    Ok(())
+    apply_rdma(directory, &resources.rdma)?;
+    let mut raw = resources.unified.iter();
+    raw.try_for_each(|(file, value)| write(directory, file, value))
 }
 
 /// Limits that are files of version 1 only.
@@ -93,14 +117,14 @@ fn refuse_version_1(resources: &Resources) -> Result<(), CgroupError> {
     let leaf = resources.block_io.leaf_weight.is_some() || devices.iter().any(|one| one.leaf_weight.is_some());
     let given = [
         ("memory swappiness", resources.memory_swappiness.is_some()),
-        ("disabling the OOM killer", resources.oom_kill_disable),
+        ("disabling the OOM killer", resources.oom_kill_disable == Some(true)),
         ("real-time CPU time", real_time),
         ("a leaf weight of block I/O", leaf),
         ("a class of packets", resources.network_class.is_some()),
         ("a priority of packets", !resources.network_priorities.is_empty()),
     ];
     match given.into_iter().find(|(_, given)| *given) {
-        Some((limit, _)) => Err(CgroupError::NotOffered { limit }),
+        Some((limit, _)) => Err(CgroupError::NotOffered { limit, version: 2 }),
         None => Ok(()),
     }
 }
@@ -143,7 +167,11 @@ fn apply_block_io(directory: &Path, limits: &BlockIo) -> Result<(), CgroupError>
     } in &limits.devices
     {
         if let Some(weight) = weight {
-            write(directory, file, &format!("{major}:{minor} {}", scale(*weight)))?;
+            let weight = match weight {
+                0 => "default".to_owned(),
+                weight => scale(*weight).to_string(),
+            };
+            write(directory, file, &format!("{major}:{minor} {weight}"))?;
         }
     }
     for Throttle {

@@ -198,7 +198,7 @@ fn seldom_limits_are_what_the_kernels_files_say() {
         });
     let _cgroup = place.create(Resources {
         memory_swappiness: Some(17),
-        oom_kill_disable: true,
+        oom_kill_disable: Some(true),
         cpu_quota: Some(50_000),
         cpu_burst: Some(10_000),
         block_io: BlockIo {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use conex_api_types::{ContainerCreateRequest, DeviceMapping, EndpointSettings, HealthConfig, HostConfig, Ulimit};
+use conex_api_types::{ContainerCreateRequest, DeviceMapping, EndpointSettings, HealthConfig, HostConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::invalid::Invalid;
-use crate::limits::Limits;
+use crate::limits;
 use crate::mounts::{self, MountChoice};
 use crate::networking::{self, NetworkChoice};
 use crate::{signals, unsupported};
@@ -67,10 +67,6 @@ pub struct Config {
     pub network: NetworkChoice,
     /// Its connections, by the names of their networks; what a client asked of each.
     pub endpoints: BTreeMap<String, EndpointSettings>,
-    /// Limits.
-    pub limits: Limits,
-    /// Limits of the process.
-    pub ulimits: Vec<Ulimit>,
     /// Binds, volumes and tmpfs mounts.
     pub mounts: Vec<MountChoice>,
     /// Devices of the host.
@@ -95,7 +91,7 @@ impl Config {
         let mut exposed_ports: BTreeSet<String> = request.exposed_ports.into_keys().collect();
         let mut host = request.host_config;
         networking::check_ports(&host, &mut exposed_ports)?;
-        let limits = Limits::from_host_config(&host)?;
+        limits::check(&host)?;
         let mounts = mounts::from_host_config(&host)?;
         fill_defaults(&mut host, &network);
         Ok(Self {
@@ -126,8 +122,6 @@ impl Config {
             network_disabled,
             network,
             endpoints,
-            limits,
-            ulimits: host.ulimits.clone().unwrap_or_default(),
             mounts,
             devices: host.devices.clone().unwrap_or_default(),
             auto_remove: host.auto_remove,
@@ -226,12 +220,8 @@ fn fill_defaults(host: &mut HostConfig, network: &NetworkChoice) {
     }
     default(&mut host.restart_policy.name, "no");
     default(&mut host.runtime, "conex");
-    if host.shm_size == 0 {
-        host.shm_size = 64 << 20;
-    }
     // These say that nothing is asked for.
     host.pids_limit = host.pids_limit.filter(|limit| *limit > 0);
-    host.memory_swappiness = host.memory_swappiness.filter(|value| *value != -1);
 }
 
 #[cfg(test)]
@@ -265,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_refused_by_name() {
-        assert!(refusal(r#"{"Image":"x","HostConfig":{"BlkioWeight":300}}"#).contains("BlkioWeight"));
+        assert!(refusal(r#"{"Image":"x","HostConfig":{"CpuCount":3}}"#).contains("CpuCount"));
         assert!(refusal(r#"{"Image":"x","Healthcheck":{"Test":["CMD"]}}"#).contains("Healthcheck"));
     }
 

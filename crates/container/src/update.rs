@@ -4,7 +4,7 @@ use conex_api_types::HostConfig;
 
 use crate::config::Config;
 use crate::invalid::Invalid;
-use crate::limits::Limits;
+use crate::limits;
 use crate::restart::Policy;
 use crate::unsupported;
 
@@ -16,6 +16,7 @@ impl Config {
     pub fn updated(&self, asked: &HostConfig) -> Result<Self, Invalid> {
         unsupported::refuse_host(asked)?;
         self.check_conflicts(asked)?;
+        refuse_of_start(asked)?;
         let mut updated = self.clone();
         let host = &mut updated.host;
         for (value, asked) in [
@@ -25,6 +26,8 @@ impl Config {
             (&mut host.cpu_shares, asked.cpu_shares),
             (&mut host.cpu_period, asked.cpu_period),
             (&mut host.cpu_quota, asked.cpu_quota),
+            (&mut host.cpu_realtime_period, asked.cpu_realtime_period),
+            (&mut host.cpu_realtime_runtime, asked.cpu_realtime_runtime),
             (&mut host.nano_cpus, asked.nano_cpus),
         ] {
             if asked != 0 {
@@ -39,6 +42,27 @@ impl Config {
                 list.clone_from(asked);
             }
         }
+        if asked.blkio_weight != 0 {
+            host.blkio_weight = asked.blkio_weight;
+        }
+        if asked.blkio_weight_device.is_some() {
+            host.blkio_weight_device.clone_from(&asked.blkio_weight_device);
+        }
+        for (list, asked) in [
+            (&mut host.blkio_device_read_bps, &asked.blkio_device_read_bps),
+            (&mut host.blkio_device_write_bps, &asked.blkio_device_write_bps),
+            (&mut host.blkio_device_read_iops, &asked.blkio_device_read_iops),
+            (&mut host.blkio_device_write_iops, &asked.blkio_device_write_iops),
+        ] {
+            if asked.is_some() {
+                list.clone_from(asked);
+            }
+        }
+        if asked.device_cgroup_rules.is_some() {
+            host.device_cgroup_rules.clone_from(&asked.device_cgroup_rules);
+        }
+        host.memory_swappiness = asked.memory_swappiness.or(host.memory_swappiness);
+        host.oom_kill_disable = asked.oom_kill_disable.or(host.oom_kill_disable);
         if asked.pids_limit.is_some() {
             // Docker shows 0 for none.
             host.pids_limit = asked.pids_limit.map(|limit| limit.max(0));
@@ -46,7 +70,7 @@ impl Config {
         if !asked.restart_policy.name.is_empty() {
             host.restart_policy = asked.restart_policy.clone();
         }
-        updated.limits = Limits::from_host_config(host)?;
+        limits::check(host)?;
         Ok(updated)
     }
 
@@ -81,6 +105,20 @@ impl Config {
     }
 }
 
+/// What a container has from its start on.
+fn refuse_of_start(asked: &HostConfig) -> Result<(), Invalid> {
+    let devices = asked.devices.as_ref().is_some_and(|list| !list.is_empty());
+    let ulimits = asked.ulimits.as_ref().is_some_and(|list| !list.is_empty());
+    let refusals = [(devices, "Devices"), (ulimits, "Ulimits")];
+    match refusals.into_iter().find(|(asked, _)| *asked) {
+        Some((_, field)) => Err(Invalid::Unsupported {
+            field,
+            what: "changing it after the creation".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +130,6 @@ mod tests {
     fn config(json: &str) -> Config {
         let host = host(json);
         Config {
-            limits: Limits::from_host_config(&host).unwrap(),
             host,
             ..Config::default()
         }
@@ -104,12 +141,23 @@ mod tests {
         let after = before
             .updated(&host(r#"{"Memory":134217728,"CpusetCpus":"0"}"#))
             .unwrap();
-        assert_eq!(after.limits.memory, Some(128 << 20));
-        assert_eq!(after.limits.memory_swap, Some(256 << 20), "it was never spoken of");
-        assert_eq!((after.limits.cpu_shares, after.limits.pids), (Some(512), Some(10)));
-        assert_eq!(after.limits.cpuset_cpus.as_deref(), Some("0"));
+        let of = |config: &Config| config.host.clone();
+        assert_eq!((of(&after).memory, of(&after).memory_swap), (128 << 20, 0));
+        assert_eq!((of(&after).cpu_shares, of(&after).pids_limit), (512, Some(10)));
+        assert_eq!(of(&after).cpuset_cpus, "0");
         let unlimited = after.updated(&host(r#"{"PidsLimit":-1}"#)).unwrap();
-        assert_eq!(unlimited.limits.pids, None);
+        assert_eq!(of(&unlimited).pids_limit, Some(0));
+        let throttled =
+            r#"{"BlkioDeviceReadBps":[{"Path":"/dev/a","Rate":5}],"OomKillDisable":true,"MemorySwappiness":7}"#;
+        let after = before.updated(&host(throttled)).unwrap();
+        let after = after.updated(&host(r#"{"BlkioWeight":10}"#)).unwrap();
+        assert_eq!(of(&after).blkio_device_read_bps.unwrap()[0].rate, 5);
+        assert_eq!(
+            (of(&after).oom_kill_disable, of(&after).memory_swappiness),
+            (Some(true), Some(7))
+        );
+        let none = after.updated(&host(r#"{"BlkioDeviceReadBps":[]}"#)).unwrap();
+        assert_eq!(of(&none).blkio_device_read_bps, Some(Vec::new()));
     }
 
     #[test]
@@ -135,6 +183,10 @@ mod tests {
             refusal(r#"{"AutoRemove":true}"#, r#"{"RestartPolicy":{"Name":"always"}}"#),
             "Restart policy cannot be updated because AutoRemove is enabled for the container"
         );
-        assert!(refusal("{}", r#"{"BlkioWeight":10}"#).contains("not supported yet"));
+        assert_eq!(
+            refusal("{}", r#"{"BlkioWeight":9}"#),
+            "Range of blkio weight is from 10 to 1000"
+        );
+        assert!(refusal("{}", r#"{"Devices":[{"PathOnHost":"/dev/null"}]}"#).starts_with("Devices: changing it after"));
     }
 }

@@ -73,7 +73,7 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 29] = [
+const HONOURED: [&str; 33] = [
     "data-root",
     "exec-root",
     "hosts",
@@ -97,6 +97,10 @@ const HONOURED: [&str; 29] = [
     "health-on-failure",
     "log-driver",
     "log-opts",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "default-shm-size",
+    "default-ulimits",
     "init",
     "live-restore",
     "shutdown-timeout",
@@ -104,6 +108,22 @@ const HONOURED: [&str; 29] = [
     "storage-opts",
     "userns-remap",
 ];
+
+/// A size in bytes, or with a unit.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(u64),
+    Text(String),
+}
+
+/// As Docker's file has it; the name stands before it already.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FileUlimit {
+    soft: i64,
+    hard: i64,
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -131,6 +151,10 @@ struct File {
     health_on_failure: Option<String>,
     log_driver: Option<String>,
     log_opts: BTreeMap<String, String>,
+    cpu_rt_period: Option<u64>,
+    cpu_rt_runtime: Option<u64>,
+    default_shm_size: Option<Size>,
+    default_ulimits: BTreeMap<String, FileUlimit>,
     init: Option<bool>,
     live_restore: Option<bool>,
     shutdown_timeout: Option<i64>,
@@ -214,6 +238,10 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("max-layer-ratio", options.max_layer_ratio.is_some()),
         ("content-keep", options.content_keep.is_some()),
         ("health-on-failure", options.health_on_failure.is_some()),
+        ("cpu-rt-period", options.cpu_rt_period.is_some()),
+        ("cpu-rt-runtime", options.cpu_rt_runtime.is_some()),
+        ("default-shm-size", options.default_shm_size.is_some()),
+        ("default-ulimits", !options.default_ulimits.is_empty()),
         ("init", options.init),
         ("live-restore", options.live_restore.is_some()),
         ("shutdown-timeout", options.shutdown_timeout.is_some()),
@@ -263,6 +291,17 @@ fn fill(options: &mut Options, file: File) {
     options.max_layer_entries = options.max_layer_entries.or(file.max_layer_entries);
     options.max_layer_ratio = options.max_layer_ratio.or(file.max_layer_ratio);
     options.content_keep = options.content_keep.take().or(file.content_keep);
+    options.cpu_rt_period = options.cpu_rt_period.or(file.cpu_rt_period);
+    options.cpu_rt_runtime = options.cpu_rt_runtime.or(file.cpu_rt_runtime);
+    let size = file.default_shm_size.map(|size| match size {
+        Size::Bytes(bytes) => bytes.to_string(),
+        Size::Text(text) => text,
+    });
+    options.default_shm_size = options.default_shm_size.take().or(size);
+    let limits = file.default_ulimits.into_iter();
+    options
+        .default_ulimits
+        .extend(limits.map(|(name, limit)| format!("{name}={}:{}", limit.soft, limit.hard)));
     options.init |= file.init.unwrap_or(false);
     options.live_restore = options.live_restore.or(file.live_restore);
     options.shutdown_timeout = options.shutdown_timeout.or(file.shutdown_timeout);

@@ -109,6 +109,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOW")]
     pub(crate) content_keep: Option<String>,
 
+    /// Microseconds of a period of real-time CPU time for all containers together; version 1 of control groups
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_rt_period: Option<u64>,
+
+    /// Microseconds of real-time CPU time in such a period
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_rt_runtime: Option<u64>,
+
+    /// Size of /dev/shm of containers that do not say: 64m, 1g [default: 64m]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) default_shm_size: Option<String>,
+
+    /// Limit of processes of containers that do not say, name=soft[:hard]; may be given several times
+    #[arg(long = "default-ulimit", value_name = "LIMIT")]
+    pub(crate) default_ulimits: Vec<String>,
+
     /// Give containers an init that do not say
     #[arg(long)]
     pub(crate) init: bool,

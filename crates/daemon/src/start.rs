@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use conex_engine::{
-    AUTO_USER, Build, Engine, IdMap, Keep, Limits, LogConfig, NamespaceDefaults, OnFailure, Settings, Storage,
+    AUTO_USER, Build, Engine, IdMap, Keep, LimitDefaults, Limits, LogConfig, NamespaceDefaults, OnFailure, RealTime,
+    Settings, Storage,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -114,6 +115,11 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             options.default_ipc_mode.as_deref(),
             options.default_cgroupns_mode.as_deref(),
         )?,
+        limits: limit_defaults(options)?,
+        real_time: RealTime {
+            period: options.cpu_rt_period,
+            runtime: options.cpu_rt_runtime,
+        },
         user_map: user_map(options.userns_remap.as_deref())?,
         // Who asks for them is told where there are none.
         auto_ids: Accounts::of_host().pool_of(AUTO_USER),
@@ -136,6 +142,19 @@ fn user_map(specification: Option<&str>) -> Result<Option<IdMap>> {
 }
 
 /// What layers of strangers may come to; zero is no bound.
+/// What containers are limited to that do not say.
+fn limit_defaults(options: &Options) -> Result<LimitDefaults> {
+    let mut defaults = LimitDefaults::default();
+    if let Some(text) = options.default_shm_size.as_deref() {
+        let size = conex_units::size::binary(text).and_then(|size| i64::try_from(size).ok());
+        let size = size.filter(|size| *size > 0);
+        defaults.shm_size = size.with_context(|| format!("invalid default shm size: {text}"))?;
+    }
+    let limits = options.default_ulimits.iter().map(|text| Ok(text.parse()?));
+    defaults.ulimits = limits.collect::<Result<_>>()?;
+    Ok(defaults)
+}
+
 fn layer_limits(options: &Options) -> Result<Limits> {
     let size = match options.max_layer_size.as_deref() {
         Some(text) => {

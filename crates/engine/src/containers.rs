@@ -15,6 +15,7 @@ pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod launch;
 pub(crate) mod lifecycle;
+mod limits;
 pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod list;

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use conex_cgroup::{Layout, Limits, Version};
-use conex_spec::{Architecture, CgroupVersion, HostFacts, defaults};
+use conex_cgroup::{Layout, Version};
+use conex_spec::{Architecture, CgroupVersion, HostFacts, LimitFacts, defaults};
 
 /// Facts of the host and of this boot.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub(crate) struct Host {
     /// Where cgroups are.
     pub(crate) cgroups: Layout,
     /// What they can limit.
-    pub(crate) limits: Limits,
+    pub(crate) limits: LimitFacts,
     /// Identifies the boot (random(4)).
     pub(crate) boot_id: String,
     /// Kernel release, `uname -r`.
@@ -62,7 +62,7 @@ impl Host {
         let information = rustix::system::sysinfo();
         Ok(Self {
             facts,
-            limits: Limits::probe(&cgroups),
+            limits: cgroups.limits(),
             cgroups,
             boot_id: conex_sys::process::boot_id()?,
             kernel_release,

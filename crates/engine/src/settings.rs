@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use conex_api_types::LogConfig;
+use conex_cgroup::RealTime;
 use conex_container::Invalid;
 use conex_container::health::OnFailure;
 use conex_container::logging::Logging;
-use conex_container::namespaces::Defaults;
+use conex_container::{limits, namespaces};
 use conex_image::{Keep, Limits};
 use conex_sys::userns::IdMap;
 
@@ -48,7 +49,11 @@ pub struct Settings {
     /// Whether containers that do not say have an init.
     pub init: bool,
     /// Namespaces of containers that do not say.
-    pub namespaces: Defaults,
+    pub namespaces: namespaces::Defaults,
+    /// Limits of containers that do not say.
+    pub limits: limits::Defaults,
+    /// Real-time CPU time of all containers together.
+    pub real_time: RealTime,
     /// The ids that containers have on the host where they do not ask for the host's own (`userns-remap`); `None` where all
     /// have the host's.
     pub user_map: Option<IdMap>,

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use conex_api_types as api;
-use conex_cgroup::Limits;
-use conex_spec::CgroupVersion;
+use conex_spec::{CgroupVersion, LimitFacts};
 
 use crate::engine::{Engine, proxy};
 use crate::error::Result;
@@ -152,7 +151,7 @@ fn count(number: usize) -> i64 {
 }
 
 /// What the host can limit.
-fn limits(limits: &Limits) -> api::SystemInfo {
+fn limits(limits: &LimitFacts) -> api::SystemInfo {
     api::SystemInfo {
         memory_limit: limits.memory,
         swap_limit: limits.swap,
@@ -161,6 +160,7 @@ fn limits(limits: &Limits) -> api::SystemInfo {
         cpu_shares: limits.cpu_shares,
         cpu_set: limits.cpuset,
         pids_limit: limits.pids,
+        oom_kill_disable: limits.oom_kill_disable,
         ..api::SystemInfo::default()
     }
 }

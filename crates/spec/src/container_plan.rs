@@ -14,7 +14,7 @@ use crate::plan::{
     UserNamespace,
 };
 use crate::process::{capability_sets, label_step, oom_step, session_steps, tail};
-use crate::request::{ContainerPlanRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts};
+use crate::request::{ContainerPlanRequest, DeviceRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts};
 
 /// Plans a container, or refuses it in Docker's words.
 pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
@@ -340,29 +340,35 @@ fn sysctl_steps(request: &ContainerPlanRequest) -> Result<Vec<Step>> {
 
 fn cgroup(request: &ContainerPlanRequest) -> Result<CgroupPlan> {
     let mut resources = request.resources.clone();
-    resources.devices = if request.privileged {
-        defaults::allow_all_devices()
-    } else {
-        defaults::device_rules()
-    };
-    if !request.privileged {
-        for given in &request.devices {
-            resources.devices.push(DeviceRule {
-                allow: true,
-                kind: given.device.kind,
-                major: Some(given.device.major),
-                minor: Some(given.device.minor),
-                access: given.access.clone(),
-            });
-        }
-    }
-    for rule in &request.device_cgroup_rules {
-        resources.devices.push(parse_device_rule(rule)?);
-    }
+    resources.devices = device_rules(request.privileged, &request.devices, &request.device_cgroup_rules)?;
     Ok(CgroupPlan {
         path: request.cgroup_path.clone(),
         resources,
     })
+}
+
+/// Which devices a container may use: the defaults, its own, and what rules add.
+///
+/// # Errors
+/// A rule that is none.
+pub fn device_rules(privileged: bool, devices: &[DeviceRequest], rules: &[String]) -> Result<Vec<DeviceRule>> {
+    let mut all = if privileged {
+        defaults::allow_all_devices()
+    } else {
+        defaults::device_rules()
+    };
+    let given = devices.iter().filter(|_| !privileged).map(|given| DeviceRule {
+        allow: true,
+        kind: given.device.kind,
+        major: Some(given.device.major),
+        minor: Some(given.device.minor),
+        access: given.access.clone(),
+    });
+    all.extend(given);
+    for rule in rules {
+        all.push(parse_device_rule(rule)?);
+    }
+    Ok(all)
 }
 
 /// Parses `c 189:* rwm`.

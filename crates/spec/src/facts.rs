@@ -42,6 +42,40 @@ pub struct HostFacts {
     pub absent_paths: Vec<PathBuf>,
 }
 
+/// What the control groups of the host can limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each of them stands for itself")]
+pub struct LimitFacts {
+    /// Memory.
+    pub memory: bool,
+    /// Memory and swap together.
+    pub swap: bool,
+    /// Memory that is left to a group when it is scarce.
+    pub memory_reservation: bool,
+    /// How readily memory is swapped.
+    pub swappiness: bool,
+    /// Whether processes wait instead of being killed where memory is out.
+    pub oom_kill_disable: bool,
+    /// Shares of the CPUs.
+    pub cpu_shares: bool,
+    /// The period that a quota counts for.
+    pub cpu_period: bool,
+    /// CPU time in a period.
+    pub cpu_quota: bool,
+    /// CPU time of real-time processes.
+    pub cpu_realtime: bool,
+    /// Which CPUs and memory nodes.
+    pub cpuset: bool,
+    /// Processes and threads.
+    pub pids: bool,
+    /// Weight of block I/O.
+    pub io_weight: bool,
+    /// The same for single devices.
+    pub io_weight_device: bool,
+    /// Bytes and operations of block I/O in a second.
+    pub io_rate: bool,
+}
+
 impl Default for HostFacts {
     /// A current kernel on x86_64 with the unified hierarchy and no security module.
     fn default() -> Self {

@@ -29,10 +29,10 @@ mod request;
 pub mod seccomp;
 pub mod security;
 
-pub use crate::container_plan::container_plan;
+pub use crate::container_plan::{container_plan, device_rules};
 pub use crate::error::{Error, Result};
 pub use crate::exec_plan::exec_plan;
-pub use crate::facts::{Architecture, CgroupVersion, HostFacts};
+pub use crate::facts::{Architecture, CgroupVersion, HostFacts, LimitFacts};
 pub use crate::render::{render, render_exec};
 pub use crate::request::{
     ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,

@@ -17,6 +17,7 @@ mod harness;
 mod health;
 mod images;
 mod lifecycle;
+mod limits;
 mod list;
 mod logging;
 mod networks;

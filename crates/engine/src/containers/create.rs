@@ -24,8 +24,8 @@ use crate::volumes::Claim;
 /// How many made-up names are tried before digits are added for good.
 const NAME_ATTEMPTS: u32 = 16;
 
-/// Refuses what this host cannot give, in Docker's words.
-pub(crate) fn check_host(inner: &Inner, host: &api::HostConfig) -> Result<()> {
+/// Refuses what this host cannot give, and takes away with a warning what its kernel cannot limit, in Docker's words.
+pub(crate) fn check_host(inner: &Inner, host: &mut api::HostConfig) -> Result<Vec<String>> {
     let refuse = |words: String| Error::new(ErrorKind::InvalidParameter, words);
     limits::check_cpus(host, inner.host.cpus, &inner.host.online, &inner.host.nodes)
         .map_err(|error| refuse(error.to_string()))?;
@@ -36,7 +36,7 @@ pub(crate) fn check_host(inner: &Inner, host: &api::HostConfig) -> Result<()> {
     for text in host.extra_hosts.iter().flatten() {
         ExtraHost::parse(text, inner.networks.gateway()).map_err(|error| refuse(error.to_string()))?;
     }
-    Ok(())
+    limits::fit(host, &inner.host.limits).map_err(|error| refuse(error.to_string()))
 }
 
 /// Gives networks, and the container whose network is shared, the names or ids that they are recorded under.
@@ -85,10 +85,9 @@ async fn claim_volumes(
         .map_err(|error| Error::new(ErrorKind::System, "claim the volumes").caused_by(error))?
 }
 
-fn warnings(config: &Config) -> Vec<String> {
+fn network_warning(config: &Config) -> Option<String> {
     let discarded = config.network == NetworkChoice::Host && !config.published().is_empty();
-    let words = discarded.then(|| "Published ports are discarded when using host network mode".to_owned());
-    words.into_iter().collect()
+    discarded.then(|| "Published ports are discarded when using host network mode".to_owned())
 }
 
 impl Engine {
@@ -129,13 +128,14 @@ impl Engine {
         logging::fill_in(&mut config.host.log_config, &inner.settings.log);
         Logging::of(&config.host.log_config)
             .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
-        check_host(inner, &config.host)?;
+        let mut warnings = check_host(inner, &mut config.host)?;
+        warnings.extend(network_warning(&config));
         inner.settings.namespaces.fill_in(&mut config.host);
+        inner.settings.limits.fill_in(&mut config.host);
         namespaces::resolve(inner, &mut config)?;
         resolve_network(inner, &mut config)?;
         let (map, allotted) = user_namespaces::choose(inner, &config.host, kept).await?;
         plan::check(inner, &config)?;
-        let warnings = warnings(&config);
         let id = random_id()?;
         let name = match name {
             Some(name) => {

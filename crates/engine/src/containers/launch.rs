@@ -28,7 +28,7 @@ use serde::Serialize;
 use crate::containers::files::{NEVER, RunRecord, StateRecord};
 use crate::containers::link::Link;
 use crate::containers::task::{Greeted, Run};
-use crate::containers::{Container, logs, plan, recovery, resolution};
+use crate::containers::{Container, limits, logs, plan, recovery, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::connect::namespace_of;
@@ -222,6 +222,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts
         endpoints: endpoints.clone(),
     };
     resolution::write(engine, container, &endpoints)?;
+    limits::give_real_time(engine, container)?;
     let run = RunRecord {
         boot_id: engine.host.boot_id.clone(),
         begun_at: Some(jiff::Timestamp::now().to_string()),

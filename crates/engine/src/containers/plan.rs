@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use conex_api_types::HostConfig;
 use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice};
-use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Resources, Stdio};
+use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Stdio};
 use conex_spec::security::{self, SecurityOptions};
 use conex_spec::{
     ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
@@ -15,7 +15,7 @@ use conex_sys::mount::{self, Attributes};
 use rustix::fs::{FileType, Stat};
 
 use crate::containers::launch::{OwnedRoot, Slots, system};
-use crate::containers::{Container, links, namespaces, resolution};
+use crate::containers::{Container, limits, links, namespaces, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::Connection;
@@ -82,7 +82,7 @@ pub(crate) fn init_plan(
         devices: devices(config)?,
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
         mounts,
-        resources: resources(config),
+        resources: limits::resources(host)?,
         cgroup_path: engine.cgroup_path(container),
         oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|score| *score != 0),
         hold: false,
@@ -202,6 +202,7 @@ pub(crate) fn security_options(engine: &Inner, config: &Config) -> Result<Securi
 /// Refuses at creation what a plan would refuse at the start.
 pub(crate) fn check(engine: &Inner, config: &Config) -> Result<()> {
     security_options(engine, config)?;
+    limits::check(engine, config)?;
     let host = &config.host;
     let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     conex_spec::capabilities::adjust(&list(&host.cap_add), &list(&host.cap_drop), host.privileged).map_err(invalid)?;
@@ -213,7 +214,7 @@ pub(crate) fn check(engine: &Inner, config: &Config) -> Result<()> {
     })
 }
 
-fn invalid(error: conex_spec::Error) -> Error {
+pub(crate) fn invalid(error: conex_spec::Error) -> Error {
     Error::new(ErrorKind::InvalidParameter, error.to_string())
 }
 
@@ -227,7 +228,7 @@ fn namespace(mode: &str) -> NamespaceChoice {
 }
 
 fn ulimits(config: &Config) -> Vec<Ulimit> {
-    let limits = config.ulimits.iter();
+    let limits = config.host.ulimits.iter().flatten();
     limits
         .map(|limit| Ulimit {
             name: limit.name.clone(),
@@ -235,22 +236,6 @@ fn ulimits(config: &Config) -> Vec<Ulimit> {
             hard: limit.hard,
         })
         .collect()
-}
-
-pub(crate) fn resources(config: &Config) -> Resources {
-    let limits = &config.limits;
-    Resources {
-        memory: limits.memory,
-        memory_swap: limits.memory_swap,
-        memory_reservation: limits.memory_reservation,
-        cpu_shares: limits.cpu_shares,
-        cpu_quota: limits.cpu_quota,
-        cpu_period: limits.cpu_period,
-        cpuset_cpus: limits.cpuset_cpus.clone(),
-        cpuset_mems: limits.cpuset_mems.clone(),
-        pids: limits.pids,
-        ..Resources::default()
-    }
 }
 
 /// Something that is mounted into a container beside its root file system.
@@ -428,7 +413,7 @@ fn ensure_source(source: &str, create: bool) -> Result<()> {
 }
 
 /// Devices of the host, with the numbers and the mode that they have there.
-fn devices(config: &Config) -> Result<Vec<DeviceRequest>> {
+pub(crate) fn devices(config: &Config) -> Result<Vec<DeviceRequest>> {
     if config.host.privileged {
         return Ok(Vec::new());
     }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use conex_api_types as api;
 use conex_cgroup::Cgroup;
 use conex_container::{Config, Invalid};
-use conex_spec::plan::{CgroupPlan, Resources};
+use conex_spec::plan::CgroupPlan;
 
 use crate::containers::task::Order;
-use crate::containers::{Container, create, plan};
+use crate::containers::{Container, create, limits};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -19,12 +19,14 @@ impl Engine {
     ///
     /// # Errors
     /// 400 for values that there cannot be, 409 for those that contradict what stays, 500 where the kernel refuses.
-    pub async fn update(&self, id: &str, asked: api::HostConfig) -> Result<api::ContainerUpdateResponse> {
+    pub async fn update(&self, id: &str, mut asked: api::HostConfig) -> Result<api::ContainerUpdateResponse> {
         let container = self.inner.containers.find(id)?;
-        create::check_host(&self.inner, &asked)?;
+        let warnings = create::check_host(&self.inner, &mut asked)?;
         let asked = Box::new(asked);
         container.order(|reply| Order::Update { asked, reply }).await?;
-        Ok(api::ContainerUpdateResponse { warnings: None })
+        Ok(api::ContainerUpdateResponse {
+            warnings: Some(warnings).filter(|warnings| !warnings.is_empty()),
+        })
     }
 }
 
@@ -46,23 +48,14 @@ pub(crate) fn updated(container: &Container, asked: &api::HostConfig) -> Result<
     Ok(Arc::new(changed))
 }
 
-/// Writes a container's limits to its control group. It blocks.
-pub(crate) fn apply(engine: &Inner, container: &Container) -> Result<()> {
+/// Writes a container's limits to its control group, which has those of `before`. It blocks.
+pub(crate) fn apply(engine: &Inner, before: &Config, container: &Container) -> Result<()> {
     let cgroup = CgroupPlan {
         path: engine.cgroup_path(container),
-        resources: resources(&container.config),
+        resources: limits::changed(before, &container.config)?,
     };
     Cgroup::update(&engine.host.cgroups, &cgroup).map_err(|error| {
         let words = format!("Cannot update container {}: {error}", container.id);
         Error::new(ErrorKind::System, words).caused_by(error)
     })
-}
-
-/// What is to be written: where a limit was taken back, that there is none.
-fn resources(config: &Config) -> Resources {
-    let resources = plan::resources(config);
-    Resources {
-        pids: resources.pids.or(config.host.pids_limit.map(|_| -1)),
-        ..resources
-    }
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use conex_cgroup::Limits;
 use conex_snapshot::Driver;
+use conex_spec::LimitFacts;
 use rustix::fs::{Dir, FileType};
 
 /// Where a distribution describes itself (os-release(5)), the first that is there.
@@ -92,7 +92,7 @@ fn tells_types(directory: &Path) -> io::Result<bool> {
 }
 
 /// What the administrator should know, in Docker's words; `None` where all is well.
-pub(super) fn warnings(limits: &Limits, forwards: bool) -> Option<Vec<String>> {
+pub(super) fn warnings(limits: &LimitFacts, forwards: bool) -> Option<Vec<String>> {
     let missing = [
         (limits.memory, "No memory limit support"),
         (limits.swap, "No swap limit support"),
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_the_host_lacks_is_warned_of() {
-        let all = Limits {
+        let all = LimitFacts {
             memory: true,
             swap: true,
             cpu_shares: true,
@@ -151,9 +151,10 @@ mod tests {
             cpu_quota: true,
             cpuset: true,
             pids: true,
+            ..LimitFacts::default()
         };
         assert_eq!(warnings(&all, true), None);
-        let some = Limits { swap: false, ..all };
+        let some = LimitFacts { swap: false, ..all };
         assert_eq!(
             warnings(&some, false).unwrap(),
             ["WARNING: No swap limit support", "WARNING: IPv4 forwarding is disabled"]

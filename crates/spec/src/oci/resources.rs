@@ -84,7 +84,7 @@ fn add_memory(planned: &mut Resources, memory: &LinuxMemory) -> Result<()> {
     planned.memory_swap = memory.swap();
     planned.memory_reservation = memory.reservation();
     planned.memory_check = memory.check_before_update().unwrap_or(false);
-    planned.oom_kill_disable = memory.disable_oom_killer().unwrap_or(false);
+    planned.oom_kill_disable = memory.disable_oom_killer();
     Ok(())
 }
 

@@ -32,9 +32,9 @@ pub struct Resources {
     /// Preference for swapping, 0 to 100; version 1 only.
     #[serde(skip_serializing_if = "is_default")]
     pub memory_swappiness: Option<u64>,
-    /// Whether processes wait for memory instead of being killed; version 1 only.
+    /// Whether processes wait for memory instead of being killed; only version 1 can make them.
     #[serde(skip_serializing_if = "is_default")]
-    pub oom_kill_disable: bool,
+    pub oom_kill_disable: Option<bool>,
     /// Relative CPU weight as v1 shares, 2 to 262144.
     #[serde(skip_serializing_if = "is_default")]
     pub cpu_shares: Option<u64>,
@@ -124,7 +124,7 @@ impl BlockIo {
 pub struct DeviceWeight {
     /// Major and minor number.
     pub device: (u32, u32),
-    /// As `BlockIo::weight`.
+    /// As `BlockIo::weight`; 0 for that of the group.
     pub weight: Option<u16>,
     /// As `BlockIo::leaf_weight`.
     pub leaf_weight: Option<u16>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{ArgAction, Args, ValueEnum};
 use conex_api_types::{
-    ContainerCreateRequest, DeviceMapping, HealthConfig, HostConfig, LogConfig, RestartPolicy, Ulimit,
+    ContainerCreateRequest, DeviceMapping, HealthConfig, HostConfig, LogConfig, RestartPolicy, Ulimit, UlimitError,
 };
 use conex_client::{Client, PullOptions};
 
@@ -372,15 +372,8 @@ fn device(text: &str) -> DeviceMapping {
 }
 
 fn ulimit(text: &str) -> Result<Ulimit, Failure> {
-    let wrong = || Failure::new(125, format!("invalid ulimit argument: {text}"));
-    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
-    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-    let number = |value: &str| value.parse::<i64>().map_err(|_| wrong());
-    Ok(Ulimit {
-        name: name.to_owned(),
-        soft: number(soft)?,
-        hard: number(hard)?,
-    })
+    text.parse()
+        .map_err(|error: UlimitError| Failure::new(125, error.to_string()))
 }
 
 fn with_tag(image: &str) -> String {

@@ -23,11 +23,11 @@ impl Task {
     pub(super) async fn update(&mut self, asked: &api::HostConfig) -> Result<()> {
         let updated = update::updated(&self.container, asked)?;
         if self.state().is_running() {
-            self.write_limits(&updated).await?;
+            self.write_limits(&self.container, &updated).await?;
         }
-        if let Err(error) = self.record(updated).await {
+        if let Err(error) = self.record(updated.clone()).await {
             if self.state().is_running()
-                && let Err(error) = self.write_limits(&self.container).await
+                && let Err(error) = self.write_limits(&updated, &self.container).await
             {
                 tracing::warn!(%error, "take back limits that could not be recorded");
             }
@@ -37,9 +37,9 @@ impl Task {
         Ok(())
     }
 
-    async fn write_limits(&self, container: &Arc<Container>) -> Result<()> {
-        let (engine, container) = (self.engine.clone(), container.clone());
-        let written = tokio::task::spawn_blocking(move || update::apply(&engine, &container)).await;
+    async fn write_limits(&self, before: &Arc<Container>, after: &Arc<Container>) -> Result<()> {
+        let (engine, before, after) = (self.engine.clone(), before.clone(), after.clone());
+        let written = tokio::task::spawn_blocking(move || update::apply(&engine, &before.config, &after)).await;
         written.map_err(|error| Error::new(ErrorKind::System, "write the limits").caused_by(error))?
     }
 
