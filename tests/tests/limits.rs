@@ -328,3 +328,72 @@ fn raw_files_are_for_version_2() {
     ]);
     assert!(said.err.contains("not the name of a controller's file"), "{said:?}");
 }
+
+#[test]
+fn block_io_is_counted() {
+    let sandbox = Sandbox::new();
+    let disk = Disk::mount("ext4", 64, &sandbox.dir().join("disk"));
+    let bind = format!("{}:/disk", disk.path().display());
+    // Newer kernels count on version 1 from the first limit of a device on.
+    let limit = format!("{}:1gb", disk.device());
+    let id = sleeper(&sandbox, &["-v", &bind, "--device-write-bps", &limit]);
+    let moved = |operation: &str| {
+        let (_, stats) = sandbox.request("GET", &format!("/containers/{id}/stats?stream=0&one-shot=1"), "");
+        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+        let entries = stats["blkio_stats"]["io_service_bytes_recursive"].as_array().cloned();
+        let of = entries.unwrap_or_default().into_iter();
+        let of = of.filter(|entry| entry["op"].as_str().unwrap().eq_ignore_ascii_case(operation));
+        of.map(|entry| entry["value"].as_u64().unwrap()).sum::<u64>()
+    };
+    let (read, written) = (moved("read"), moved("write"));
+    sandbox.ok(&[
+        "exec",
+        &id,
+        "dd",
+        "if=/dev/zero",
+        "of=/disk/file",
+        "bs=64k",
+        "count=48",
+        "oflag=direct",
+    ]);
+    sandbox.ok(&[
+        "exec",
+        &id,
+        "dd",
+        "if=/disk/file",
+        "of=/dev/null",
+        "bs=64k",
+        "iflag=direct",
+    ]);
+    assert!(moved("write") - written >= 3 << 20, "{}", moved("write"));
+    assert!(moved("read") - read >= 3 << 20, "{}", moved("read"));
+    sandbox.ok(&["rm", "-f", &id]);
+}
+
+#[test]
+fn a_container_that_is_short_of_memory_is_told_of_at_once() {
+    let mut sandbox = Sandbox::new();
+    let eat = r#"awk 'BEGIN { text = "x"; while (length(text) < 60000000) text = text text }'"#;
+    let script = format!("{eat}; sleep 1000");
+    let options = ["-m", "16m", "--memory-swap", "16m"];
+    let id = sandbox.ok(&[&["run", "-d"], &options[..], &["busybox", "sh", "-c", &script]].concat());
+    let form = "{{.State.OOMKilled}} {{.State.Running}}";
+    let shown = |sandbox: &Sandbox| sandbox.ok(&["inspect", "-f", form, &id]);
+    eventually("the kill is told", || shown(&sandbox) == "true true");
+    let events = |sandbox: &Sandbox| {
+        let now = sandbox.ok(&["info", "--format", "{{.SystemTime}}"]);
+        sandbox.ok(&["events", "--since", "1h", "--until", &now, "--filter", "event=oom"])
+    };
+    assert_eq!(events(&sandbox).lines().count(), 1);
+    // Another kill, and a daemon that comes after it.
+    let said = sandbox.docker(&["exec", &id, "sh", "-c", eat]);
+    assert_eq!(said.code, 137, "{said:?}");
+    eventually("it is told again", || events(&sandbox).lines().count() == 2);
+    sandbox.kill();
+    sandbox.start(&[]);
+    assert_eq!(shown(&sandbox), "true true");
+    sandbox.ok(&["restart", "-t", "0", &id]);
+    eventually("the next run has its own", || events(&sandbox).lines().count() >= 3);
+    sandbox.ok(&["rm", "-f", &id]);
+    eventually("nothing is left", || sandbox.remains().is_empty());
+}

@@ -50,7 +50,8 @@ pub use crate::network::{
 pub use crate::progress::{ErrorDetail, ProgressDetail, ProgressMessage, PushResult};
 pub use crate::prune::{ContainersPruned, ImagesPruned};
 pub use crate::stats::{
-    BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, ThrottlingData,
+    BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Pressure,
+    PressureStats, Stall, ThrottlingData,
 };
 pub use crate::system::{
     AuthResponse, CheckFinding, CheckLine, CheckSummary, Commit, ComponentVersion, DataUsage, DiskUsage, DiskUsageRow,

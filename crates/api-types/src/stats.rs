@@ -35,6 +35,48 @@ pub struct ContainerStats {
     /// By interface.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<String, NetworkStats>,
+    /// Time lost to waiting, version 2 only; beyond Docker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pressure_stats: Option<PressureStats>,
+}
+
+/// Time lost to waiting for a resource, where the kernel counts it (Documentation/accounting/psi.rst).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PressureStats {
+    /// For CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Pressure>,
+    /// For memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Pressure>,
+    /// For block I/O.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io: Option<Pressure>,
+}
+
+/// Waits for one resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pressure {
+    /// Of some processes.
+    pub some: Stall,
+    /// Of all at once.
+    pub full: Stall,
+}
+
+/// Parts of the time in percent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stall {
+    /// Of the last 10 seconds.
+    pub avg10: f64,
+    /// Of the last minute.
+    pub avg60: f64,
+    /// Of the last five minutes.
+    pub avg300: f64,
+    /// Microseconds in all.
+    pub total: u64,
 }
 
 /// Processes and threads.

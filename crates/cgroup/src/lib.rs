@@ -21,4 +21,4 @@ mod v2;
 pub use crate::cgroup::{Cgroup, CgroupError};
 pub use crate::layout::{Layout, RealTime, Version};
 pub use crate::oom::OomWatch;
-pub use crate::usage::{CpuUsage, IoUsage, MemoryCount, MemoryUsage, Usage};
+pub use crate::usage::{CpuUsage, IoCount, IoUsage, MemoryCount, MemoryUsage, Pressure, Stall, Usage};

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::inotify;
 use rustix::io::Errno;
 
 use crate::cgroup::Cgroup;
@@ -20,8 +20,8 @@ pub struct OomWatch {
     descriptor: OwnedFd,
     /// The file that tells of it.
     file: PathBuf,
-    /// How many processes had been killed when it was looked at.
-    kills: u64,
+    /// How many kills have been told.
+    told: AtomicU64,
 }
 
 impl OomWatch {
@@ -47,44 +47,60 @@ impl OomWatch {
                 fs::write(file.with_file_name("cgroup.event_control"), line)?;
                 descriptor
             }
-            Version::V2 => {
-                let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-                let descriptor = inotify::init(flags)?;
-                inotify::add_watch(&descriptor, &file, inotify::WatchFlags::MODIFY)?;
-                descriptor
-            }
+            // The file itself: an inotify instance each would be more than a user may have.
+            Version::V2 => File::open(&file)?.into(),
         };
-        let kills = kills(&file);
-        Ok(Self {
+        let watch = Self {
             version: cgroup.version(),
             descriptor,
             file,
-            kills,
-        })
+            told: AtomicU64::new(0),
+        };
+        watch.told.store(watch.kills(), Ordering::Relaxed);
+        Ok(watch)
+    }
+
+    /// Whether the descriptor tells by `POLLPRI`, as a file of version 2 does, and not by `POLLIN`.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.version == Version::V2
     }
 
     /// Whether the group ran out of memory since this was asked last; both versions also wake for other reasons.
     ///
     /// # Errors
     /// The descriptor cannot be read.
-    pub fn happened(&mut self) -> io::Result<bool> {
-        let mut buffer = [0_u8; 4096];
-        loop {
-            match rustix::io::read(&self.descriptor, &mut buffer) {
-                Ok(_) if self.version == Version::V2 => {}
-                Ok(_) | Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+    pub fn happened(&self) -> io::Result<bool> {
         match self.version {
-            // It wakes at its removal too.
-            Version::V1 => Ok(self.file.exists()),
+            Version::V1 => {
+                match rustix::io::read(&self.descriptor, &mut [0_u8; 8]) {
+                    Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+                // It wakes at its removal too.
+                Ok(self.file.exists())
+            }
             Version::V2 => {
-                let before = std::mem::replace(&mut self.kills, kills(&self.file));
-                Ok(self.kills > before)
+                let kills = self.kills();
+                Ok(self.told.swap(kills, Ordering::Relaxed) < kills)
             }
         }
+    }
+
+    /// How many processes of the group were killed for memory so far (`oom_kill`); none where it is gone.
+    #[must_use]
+    pub fn kills(&self) -> u64 {
+        let text = match self.version {
+            Version::V1 => fs::read_to_string(&self.file).unwrap_or_default(),
+            // By the descriptor, which wakes for what comes after.
+            Version::V2 => {
+                let mut buffer = [0_u8; 4096];
+                let length = rustix::io::pread(&self.descriptor, &mut buffer, 0).unwrap_or(0);
+                String::from_utf8_lossy(&buffer[..length]).into_owned()
+            }
+        };
+        let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
+        counts.find_map(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 }
 
@@ -92,10 +108,4 @@ impl AsFd for OomWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
-}
-
-fn kills(file: &PathBuf) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
-    counts.find_map(|count| count.trim().parse().ok()).unwrap_or(0)
 }

@@ -8,7 +8,7 @@ use crate::cgroup::Cgroup;
 use crate::layout::Version;
 
 /// What a control group uses. What the kernel does not tell is absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {
     /// CPU time.
     pub cpu: CpuUsage,
@@ -18,8 +18,10 @@ pub struct Usage {
     pub pids: Option<u64>,
     /// How many there may be; `None` for no limit.
     pub pids_limit: Option<u64>,
-    /// Block I/O by device, version 2 only.
-    pub io: Vec<IoUsage>,
+    /// Block I/O.
+    pub io: IoUsage,
+    /// Waits for CPUs, for memory and for I/O; version 2 only, where the kernel counts them.
+    pub pressure: [Option<Pressure>; 3],
 }
 
 /// CPU time in nanoseconds.
@@ -69,17 +71,48 @@ pub struct MemoryCount {
     pub limit: Option<u64>,
 }
 
-/// Block I/O of one device.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Block I/O, of which only devices that were used are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IoUsage {
+    /// Bytes.
+    pub bytes: Vec<IoCount>,
+    /// Operations.
+    pub operations: Vec<IoCount>,
+}
+
+/// One figure of one block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IoCount {
     /// Major number.
     pub major: u64,
     /// Minor number.
     pub minor: u64,
-    /// Bytes read.
-    pub read: u64,
-    /// Bytes written.
-    pub written: u64,
+    /// What is counted, as version 1 calls it: `Read`, `Write`; on version 1 also `Sync`, `Async`, `Discard` and `Total`.
+    pub operation: String,
+    /// The figure.
+    pub value: u64,
+}
+
+/// Time lost to waiting for a resource (Documentation/accounting/psi.rst).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pressure {
+    /// By some of the processes.
+    pub some: Stall,
+    /// By all of them at once.
+    pub full: Stall,
+}
+
+/// A part of the time, and all of it so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Stall {
+    /// Percent of the last 10 seconds.
+    pub avg10: f64,
+    /// Percent of the last minute.
+    pub avg60: f64,
+    /// Percent of the last five minutes.
+    pub avg300: f64,
+    /// Microseconds.
+    pub total: u64,
 }
 
 /// What version 1 counts user and system time in: `USER_HZ`, 100 on every architecture that is supported.
@@ -117,7 +150,11 @@ impl Cgroup {
             },
             pids: self.number("pids.current"),
             pids_limit: self.number("pids.max"),
-            io: Vec::new(),
+            io: IoUsage {
+                bytes: counts_v1(&self.text("blkio.throttle.io_service_bytes_recursive")),
+                operations: counts_v1(&self.text("blkio.throttle.io_serviced_recursive")),
+            },
+            pressure: [None; 3],
         }
     }
 
@@ -152,7 +189,8 @@ impl Cgroup {
             },
             pids: self.number("pids.current"),
             pids_limit: self.number("pids.max"),
-            io: self.text("io.stat").lines().filter_map(io_usage).collect(),
+            io: io_v2(&self.text("io.stat")),
+            pressure: ["cpu.pressure", "memory.pressure", "io.pressure"].map(|file| pressure(&self.text(file))),
         }
     }
 
@@ -197,20 +235,70 @@ fn of(table: &BTreeMap<String, u64>, key: &str) -> u64 {
     table.get(key).copied().unwrap_or(0)
 }
 
-/// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`.
-fn io_usage(line: &str) -> Option<IoUsage> {
-    let (device, figures) = line.split_once(' ')?;
-    let (major, minor) = device.split_once(':')?;
-    let figure = |name: &str| {
-        let mut figures = figures.split(' ').filter_map(|figure| figure.split_once('='));
-        let found = figures.find(|(key, _)| *key == name);
-        found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+/// Lines like `8:0 Read 4096`, and one without a device for all of them.
+fn counts_v1(text: &str) -> Vec<IoCount> {
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let (major, minor) = words.next()?.split_once(':')?;
+        Some(IoCount {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+            operation: words.next()?.to_owned(),
+            value: words.next()?.parse().ok()?,
+        })
     };
-    Some(IoUsage {
-        major: major.parse().ok()?,
-        minor: minor.parse().ok()?,
-        read: figure("rbytes"),
-        written: figure("wbytes"),
+    text.lines().filter_map(line).collect()
+}
+
+/// Lines like `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`.
+fn io_v2(text: &str) -> IoUsage {
+    let mut usage = IoUsage::default();
+    for line in text.lines() {
+        let Some((device, figures)) = line.split_once(' ') else {
+            continue;
+        };
+        let numbers = device.split_once(':');
+        let Some((Ok(major), Ok(minor))) = numbers.map(|(major, minor)| (major.parse(), minor.parse())) else {
+            continue;
+        };
+        for (key, value) in figures.split(' ').filter_map(|figure| figure.split_once('=')) {
+            let (list, operation) = match key {
+                "rbytes" => (&mut usage.bytes, "Read"),
+                "wbytes" => (&mut usage.bytes, "Write"),
+                "rios" => (&mut usage.operations, "Read"),
+                "wios" => (&mut usage.operations, "Write"),
+                _ => continue,
+            };
+            list.push(IoCount {
+                major,
+                minor,
+                operation: operation.to_owned(),
+                value: value.parse().unwrap_or(0),
+            });
+        }
+    }
+    usage
+}
+
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same of `full`, which old kernels leave out for CPUs.
+fn pressure(text: &str) -> Option<Pressure> {
+    let stall = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let figure = |key: &str| {
+            let mut figures = line.split_whitespace().filter_map(|figure| figure.split_once('='));
+            figures.find(|(found, _)| *found == key).map(|(_, value)| value)
+        };
+        let percent = |key: &str| figure(key)?.parse().ok();
+        Some(Stall {
+            avg10: percent("avg10")?,
+            avg60: percent("avg60")?,
+            avg300: percent("avg300")?,
+            total: figure("total")?.parse().ok()?,
+        })
+    };
+    Some(Pressure {
+        some: stall("some ")?,
+        full: stall("full ").unwrap_or_default(),
     })
 }
 
@@ -218,14 +306,31 @@ fn io_usage(line: &str) -> Option<IoUsage> {
 mod tests {
     use super::*;
 
+    fn count(operation: &str, value: u64) -> IoCount {
+        IoCount {
+            major: 8,
+            minor: 16,
+            operation: operation.to_owned(),
+            value,
+        }
+    }
+
     #[test]
     fn lines_of_devices_are_read() {
-        let line = "8:16 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=0 dios=0";
-        let usage = io_usage(line).unwrap();
-        assert_eq!(
-            (usage.major, usage.minor, usage.read, usage.written),
-            (8, 16, 4096, 512)
-        );
-        assert_eq!(io_usage("nonsense"), None);
+        let text = "8:16 rbytes=4096 wbytes=512 rios=2 wios=1 dbytes=0 dios=0\nnonsense\n8:x rbytes=1\n";
+        let usage = io_v2(text);
+        assert_eq!(usage.bytes, [count("Read", 4096), count("Write", 512)]);
+        assert_eq!(usage.operations, [count("Read", 2), count("Write", 1)]);
+        let text = "8:16 Read 4096\n8:16 Discard 0\nTotal 4096\n";
+        assert_eq!(counts_v1(text), [count("Read", 4096), count("Discard", 0)]);
+    }
+
+    #[test]
+    fn pressure_is_read_where_the_kernel_counts_it() {
+        let text = "some avg10=1.50 avg60=0.20 avg300=0.00 total=77\n";
+        let read = pressure(text).unwrap();
+        assert_eq!((read.some.avg10, read.some.avg60, read.some.total), (1.5, 0.2, 77));
+        assert_eq!(read.full, Stall::default());
+        assert_eq!(pressure(""), None);
     }
 }

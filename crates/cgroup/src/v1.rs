@@ -12,7 +12,7 @@ use crate::cgroup::{CgroupError, Lines, make_directory, processes, write};
 use crate::layout::RealTime;
 
 /// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
-const ALWAYS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
+const ALWAYS: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio"];
 
 /// Controllers that limits are written to, and whether any is.
 fn needs(resources: &Resources) -> [(&'static str, bool); 10] {

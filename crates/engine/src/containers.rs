@@ -31,6 +31,7 @@ pub(crate) mod removal;
 pub(crate) mod rename;
 pub(crate) mod resolution;
 pub(crate) mod restore;
+mod shortage;
 mod shutdown;
 pub(crate) mod stats;
 pub(crate) mod task;

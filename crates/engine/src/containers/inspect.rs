@@ -119,7 +119,11 @@ fn state(view: &View) -> api::ContainerState {
         } else {
             last.as_ref().map_or(0, |exit| i64::from(exit.code))
         },
-        oom_killed: !running && last.as_ref().is_some_and(|exit| exit.oom_killed),
+        oom_killed: if running {
+            view.out_of_memory
+        } else {
+            last.as_ref().is_some_and(|exit| exit.oom_killed)
+        },
         error: if running {
             String::new()
         } else {

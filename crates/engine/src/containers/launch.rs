@@ -27,6 +27,7 @@ use serde::Serialize;
 
 use crate::containers::files::{NEVER, RunRecord, StateRecord};
 use crate::containers::link::Link;
+use crate::containers::shortage::Shortage;
 use crate::containers::task::{Greeted, Run};
 use crate::containers::{Container, limits, logs, plan, recovery, resolution};
 use crate::engine::Inner;
@@ -186,7 +187,7 @@ async fn try_launch(
         }) => {
             let endpoints = prepared.connection.into_endpoints();
             Ok(Launched {
-                run: Run::new(greeted, endpoints),
+                run: Run::new(greeted, endpoints, Shortage::watch(engine, container)),
                 pid,
                 started_at,
             })

@@ -16,6 +16,7 @@ use crate::containers::link::Link;
 use crate::containers::records::ContainerRecord;
 use crate::containers::recovery::{self, Found, Still};
 use crate::containers::removal::Unnamed;
+use crate::containers::shortage::Shortage;
 use crate::containers::task::{Again, Greeted, Run, Task, View};
 use crate::containers::{Container, boot, health, logs, pause, removal};
 use crate::engine::Inner;
@@ -74,6 +75,7 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<Opt
             serve_names(engine, &container, &state, &run).await;
             publisher.send_replace(View {
                 restarts,
+                out_of_memory: run.was_out_of_memory(),
                 health: known_health(engine, &container),
                 ..View::new(state, run.endpoints.clone())
             });
@@ -165,7 +167,10 @@ async fn greet(
     run: RunRecord,
 ) -> std::result::Result<(Run, State), Still> {
     match try_greet(engine, container, socket).await {
-        Ok(Some((greeted, state))) => Ok((Run::new(greeted, run.endpoints), state)),
+        Ok(Some((greeted, state))) => {
+            let shortage = Shortage::watch(engine, container);
+            Ok((Run::new(greeted, run.endpoints, shortage), state))
+        }
         outcome => {
             if let Err(error) = outcome {
                 tracing::warn!(container = %container.id, %error, "greet a monitor");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conex_api_types as api;
-use conex_cgroup::Usage;
+use conex_cgroup::{IoCount, Pressure, Stall, Usage};
 use conex_container::NetworkChoice;
 use conex_container::state::State;
 use conex_spec::CgroupVersion;
@@ -120,6 +120,7 @@ fn read_now(engine: &Inner, container: &Container) -> api::ContainerStats {
             NetworkChoice::Host => BTreeMap::new(),
             _ => networks(&fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default()),
         },
+        pressure_stats: pressure(&usage),
         ..empty
     }
 }
@@ -154,36 +155,54 @@ fn memory(usage: &Usage, host: u64) -> api::MemoryStats {
     }
 }
 
+/// Docker's lists: those of version 1 are there without devices too, those of version 2 only with some.
 fn blkio(usage: &Usage, cgroups: CgroupVersion) -> api::BlkioStats {
-    if usage.io.is_empty() && cgroups == CgroupVersion::V2 {
-        return api::BlkioStats::default();
+    let entries = |counts: &[IoCount], operation: fn(&str) -> String| -> Vec<api::BlkioEntry> {
+        let entries = counts.iter().map(|count| api::BlkioEntry {
+            major: count.major,
+            minor: count.minor,
+            op: operation(&count.operation),
+            value: count.value,
+        });
+        entries.collect()
+    };
+    let io = &usage.io;
+    match cgroups {
+        CgroupVersion::V1 => {
+            let none = || Some(Vec::new());
+            api::BlkioStats {
+                io_service_bytes_recursive: Some(entries(&io.bytes, str::to_owned)),
+                io_serviced_recursive: Some(entries(&io.operations, str::to_owned)),
+                io_queue_recursive: none(),
+                io_service_time_recursive: none(),
+                io_wait_time_recursive: none(),
+                io_merged_recursive: none(),
+                io_time_recursive: none(),
+                sectors_recursive: none(),
+            }
+        }
+        CgroupVersion::V2 => api::BlkioStats {
+            io_service_bytes_recursive: Some(entries(&io.bytes, str::to_ascii_lowercase))
+                .filter(|entries| !entries.is_empty()),
+            ..api::BlkioStats::default()
+        },
     }
-    if usage.io.is_empty() {
-        // Docker's lists of a container that runs on version 1, without devices.
-        let none = || Some(Vec::new());
-        return api::BlkioStats {
-            io_service_bytes_recursive: none(),
-            io_serviced_recursive: none(),
-            io_queue_recursive: none(),
-            io_service_time_recursive: none(),
-            io_wait_time_recursive: none(),
-            io_merged_recursive: none(),
-            io_time_recursive: none(),
-            sectors_recursive: none(),
-        };
-    }
-    let entries = usage.io.iter().flat_map(|device| {
-        [("read", device.read), ("write", device.written)].map(|(op, value)| api::BlkioEntry {
-            major: device.major,
-            minor: device.minor,
-            op: op.to_owned(),
-            value,
-        })
-    });
-    api::BlkioStats {
-        io_service_bytes_recursive: Some(entries.collect()),
-        ..api::BlkioStats::default()
-    }
+}
+
+fn pressure(usage: &Usage) -> Option<api::PressureStats> {
+    let stall = |stall: Stall| api::Stall {
+        avg10: stall.avg10,
+        avg60: stall.avg60,
+        avg300: stall.avg300,
+        total: stall.total,
+    };
+    let of = |pressure: Pressure| api::Pressure {
+        some: stall(pressure.some),
+        full: stall(pressure.full),
+    };
+    let [cpu, memory, io] = usage.pressure.map(|pressure| pressure.map(of));
+    let stats = api::PressureStats { cpu, memory, io };
+    Some(stats).filter(|stats| *stats != api::PressureStats::default())
 }
 
 /// CPU time of the host: user, nice, system, idle, iowait, irq and softirq of all CPUs (`proc_stat(5)`).

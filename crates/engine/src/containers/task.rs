@@ -37,6 +37,7 @@ use crate::containers::health::is_probe;
 use crate::containers::launch::{self, StartFailure};
 use crate::containers::link::Link;
 use crate::containers::removal::Unnamed;
+use crate::containers::shortage;
 use crate::containers::{Container, execs, logs, recovery, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -55,6 +56,8 @@ pub(crate) struct View {
     pub(crate) restarts: u32,
     /// Its connections to networks while it runs.
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Whether it was out of memory in this run.
+    pub(crate) out_of_memory: bool,
     /// What its checks have shown, where it has some and has been started.
     pub(crate) health: Option<Arc<Health>>,
 }
@@ -72,6 +75,7 @@ impl View {
             exits: 0,
             restarts: 0,
             endpoints,
+            out_of_memory: false,
             health: None,
         }
     }
@@ -140,6 +144,7 @@ impl Task {
                     None => return,
                 },
                 event = receive(self.run.as_ref(), &self.container.id) => self.on_event(event).await,
+                () = shortage::next(self.run.as_ref().and_then(|run| run.shortage.as_ref())) => self.on_shortage(),
                 () = end_of(self.ending.as_ref()) => {
                     self.ending = None;
                     self.layer = None;
@@ -312,6 +317,7 @@ impl Task {
                 if let Ok((state, _)) = self.state().on(event) {
                     self.view.send_modify(|view| {
                         view.endpoints.clone_from(&endpoints);
+                        view.out_of_memory = false;
                         view.state = state;
                     });
                 }
@@ -470,6 +476,12 @@ impl Task {
         }
     }
 
+    /// The kernel kills for memory, or has processes wait for it.
+    fn on_shortage(&mut self) {
+        self.view.send_modify(|view| view.out_of_memory = true);
+        self.engine.events.container(&self.container, "oom", &[]);
+    }
+
     /// The monitor is gone: its record tells the exit; without one the exit is unknown, and everything is killed.
     async fn on_loss(&mut self) {
         let exit = recovery::exit_after_loss(&self.engine, &self.container);
@@ -480,7 +492,7 @@ impl Task {
         let died = matches!(event, Event::Exited(_));
         let out_of_memory = matches!(&event, Event::Exited(exit) if exit.oom_killed);
         let Ok((state, _)) = self.state().on(event) else { return };
-        if out_of_memory {
+        if out_of_memory && !self.view.borrow().out_of_memory {
             self.engine.events.container(&self.container, "oom", &[]);
         }
         conex_sys::failpoint::hit("exit.before-publish");

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use conex_cgroup::{MemoryCount, OomWatch, Usage};
+use conex_cgroup::{IoCount, MemoryCount, OomWatch, Pressure, Stall, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -40,20 +40,25 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
 /// Tells until the container ends.
 fn follow(container: &Container, interval: Duration) -> Result<()> {
     let cgroup = container.cgroup();
-    let mut watch = OomWatch::new(&cgroup).context("watch the memory of the cgroup")?;
+    let watch = OomWatch::new(&cgroup).context("watch the memory of the cgroup")?;
+    let short = if watch.is_urgent() {
+        PollFlags::PRI
+    } else {
+        PollFlags::IN
+    };
     let pidfd = container.pidfd()?;
     let id = &container.record.id;
     let mut next = Instant::now() + interval;
     loop {
         let left = next.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).context("wait")?;
-        let mut polled = [PollFd::new(&watch, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+        let mut polled = [PollFd::new(&watch, short), PollFd::new(&pidfd, PollFlags::IN)];
         match poll(&mut polled, Some(&timeout)) {
             Err(Errno::INTR) => continue,
             outcome => outcome.context("wait for events")?,
         };
-        let [short, ended] = polled.map(|one| !one.revents().is_empty());
-        if short && watch.happened().context("read the events of the cgroup")? {
+        let [woken, ended] = polled.map(|one| !one.revents().is_empty());
+        if woken && watch.happened().context("read the events of the cgroup")? {
             tell(id, "oom", None)?;
         }
         if ended {
@@ -80,15 +85,8 @@ fn tell(id: &str, kind: &str, data: Option<&Value>) -> Result<()> {
 /// In the shape of runc's (`types.Stats`).
 fn document(usage: &Usage) -> Value {
     let (cpu, memory) = (&usage.cpu, &usage.memory);
-    let io: Vec<Value> = usage
-        .io
-        .iter()
-        .flat_map(|device| {
-            [("Read", device.read), ("Write", device.written)]
-                .map(|(op, value)| json!({"major": device.major, "minor": device.minor, "op": op, "value": value}))
-        })
-        .collect();
-    json!({
+    let [of_cpu, of_memory, of_io] = usage.pressure.map(|pressure| pressure.as_ref().map(psi));
+    let mut document = json!({
         "cpu": {
             "usage": {
                 "total": cpu.total, "percpu": cpu.by_cpu, "kernel": cpu.system, "user": cpu.user,
@@ -105,8 +103,31 @@ fn document(usage: &Usage) -> Value {
             "raw": memory.stat,
         },
         "pids": {"current": usage.pids, "limit": usage.pids_limit.unwrap_or(0)},
-        "blkio": if io.is_empty() { json!({}) } else { json!({"ioServiceBytesRecursive": io}) },
-    })
+        "blkio": {},
+    });
+    for (name, counts) in [
+        ("ioServiceBytesRecursive", &usage.io.bytes),
+        ("ioServicedRecursive", &usage.io.operations),
+    ] {
+        if !counts.is_empty() {
+            document["blkio"][name] = counts.iter().map(io).collect();
+        }
+    }
+    for (resource, pressure) in [("cpu", of_cpu), ("memory", of_memory), ("blkio", of_io)] {
+        if let Some(pressure) = pressure {
+            document[resource]["psi"] = pressure;
+        }
+    }
+    document
+}
+
+fn io(count: &IoCount) -> Value {
+    json!({"major": count.major, "minor": count.minor, "op": count.operation, "value": count.value})
+}
+
+fn psi(pressure: &Pressure) -> Value {
+    let stall = |stall: &Stall| json!({"avg10": stall.avg10, "avg60": stall.avg60, "avg300": stall.avg300, "total": stall.total});
+    json!({"some": stall(&pressure.some), "full": stall(&pressure.full)})
 }
 
 fn count(memory: &MemoryCount) -> Value {

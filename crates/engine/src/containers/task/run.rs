@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::order::Pending;
 use crate::containers::link::Link;
+use crate::containers::shortage::Shortage;
 use crate::networks::Endpoint;
 
 /// A monitor that has told that its container runs.
@@ -28,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) endpoints: Vec<Endpoint>,
     /// Which program the monitor runs, where it can execute another in its place.
     pub(super) build: Option<String>,
+    /// Tells when memory is out.
+    pub(super) shortage: Option<Shortage>,
     pub(super) protocol: daemon::Run,
     pub(super) pending: HashMap<Request, Pending>,
     /// Who waits for the ends of health checks, by their execs.
@@ -36,15 +39,21 @@ pub(crate) struct Run {
 
 impl Run {
     /// A run that nothing was asked of yet.
-    pub(crate) fn new(greeted: Greeted, endpoints: Vec<Endpoint>) -> Self {
+    pub(crate) fn new(greeted: Greeted, endpoints: Vec<Endpoint>, shortage: Option<Shortage>) -> Self {
         Self {
             link: greeted.link,
             endpoints,
             build: greeted.build,
+            shortage,
             protocol: greeted.protocol,
             pending: HashMap::new(),
             probes: HashMap::new(),
         }
+    }
+
+    /// Whether a process was killed for memory so far.
+    pub(crate) fn was_out_of_memory(&self) -> bool {
+        self.shortage.as_ref().is_some_and(|watch| watch.kills() > 0)
     }
 }
 
