@@ -17,7 +17,7 @@ use crate::descriptors::Passed;
 use crate::{console, descriptors, hooks, host, report, seccomp_agent};
 
 /// Flags of both commands.
-pub(crate) const FLAGS: [Flag; 8] = [
+pub(crate) const FLAGS: [Flag; 9] = [
     Flag::Value("bundle", Some('b')),
     Flag::Value("console-socket", None),
     Flag::Value("pid-file", None),
@@ -26,6 +26,8 @@ pub(crate) const FLAGS: [Flag; 8] = [
     Flag::Switch("no-new-keyring", None),
     Flag::Switch("detach", Some('d')),
     Flag::Switch("keep", None),
+    // Who is not asked to be one is none: orphans of the container's are reaped by its first process.
+    Flag::Switch("no-subreaper", None),
 ];
 
 /// A container whose first process waits for `start`.
@@ -38,6 +40,7 @@ pub(crate) struct Made {
 pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<Made> {
     let id = arguments.only("<container-id>")?;
     let mut bundle = Bundle::load(Path::new(arguments.value("bundle").unwrap_or(".")))?;
+    report::unknown_capabilities(global, &bundle.unknown);
     hooks::check(&bundle.spec)?;
     let passed = Passed::find(arguments)?;
     passed.announce(&mut bundle.spec);

@@ -28,6 +28,7 @@ mod report;
 mod sealed;
 mod seccomp_agent;
 mod signals;
+mod sub_cgroups;
 
 use std::process::ExitCode;
 
