@@ -8,12 +8,13 @@ use conex_cgroup::{Cgroup, Layout};
 use conex_launch::{Event, ProcessStdio};
 use conex_spec::oci::{BundleContext, exec_from_oci};
 use conex_spec::plan::Step;
+use conex_sys::userns;
 use oci_spec::runtime::{Process, Spec, User};
 
 use crate::arguments::{Flag, Global, Order, Parsed};
 use crate::container::{Container, Status, replace};
 use crate::descriptors::Passed;
-use crate::{bundle, console, descriptors, foreground, host, launching, report, seccomp_agent, sub_cgroups};
+use crate::{bundle, console, descriptors, foreground, host, launching, report, rootless, seccomp_agent, sub_cgroups};
 
 const FLAGS: [Flag; 16] = [
     Flag::Value("apparmor", None),
@@ -77,6 +78,8 @@ fn execute(
     };
     let mut planned = exec_from_oci(spec, process, &context)?;
     planned.plan.preserved = passed.count;
+    let groups_are_denied = userns::denies_groups(Some(container.record.pid));
+    rootless::keep_groups(&mut planned.plan.steps, groups_are_denied)?;
     if container.record.keeps_keyring {
         planned
             .plan
