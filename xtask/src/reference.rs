@@ -118,6 +118,8 @@ pub(crate) fn reference() -> Outcome {
             "differential",
             "--test",
             "runtimes",
+            "--test",
+            "containerd",
             "--",
             "--ignored",
             "--nocapture",

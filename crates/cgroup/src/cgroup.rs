@@ -60,6 +60,20 @@ pub enum CgroupError {
     },
 }
 
+impl CgroupError {
+    /// Whether it is for want of rights.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let (Self::Write { source, .. } | Self::Operate { source, .. }) = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+        )
+    }
+}
+
 /// A control group that exists.
 #[derive(Debug)]
 pub struct Cgroup {

@@ -373,7 +373,9 @@ impl Child<'_> {
             self.own_stdio(account.uid)?;
         }
         let groups: Vec<Gid> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        rustix::thread::set_thread_groups(&groups).map_err(failed)?;
+        if !matches!(user, UserSpec::WithoutGroups { .. }) {
+            rustix::thread::set_thread_groups(&groups).map_err(failed)?;
+        }
         capability::keep_over_user_change().map_err(Failure::on("keep capabilities"))?;
         let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
         rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;

@@ -17,7 +17,7 @@ use conex_cgroup::Cgroup;
 use conex_spec::plan::ExecPlan;
 use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::{self, Socket};
-use conex_sys::userns::{self, IdMap, NEW_USER};
+use conex_sys::userns::{self, Groups, IdMap, NEW_USER};
 use rustix::thread::LinkNameSpaceType;
 
 use crate::attributes;
@@ -40,8 +40,15 @@ pub struct Execed {
     pub stdio: ProcessStdio,
 }
 
-/// Mount, pid, network, IPC, UTS and cgroup namespaces; entering the one that one is in already is allowed.
-const NAMESPACES: i32 = 0x0002_0000 | 0x2000_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0200_0000;
+/// `CLONE_NEW*` of the namespaces that are entered, by their names in `/proc` (namespaces(7)).
+const NAMESPACES: [(&str, i32); 6] = [
+    ("mnt", 0x0002_0000),
+    ("pid", 0x2000_0000),
+    ("net", 0x4000_0000),
+    ("ipc", 0x0800_0000),
+    ("uts", 0x0400_0000),
+    ("cgroup", 0x0200_0000),
+];
 
 /// Starts a process in the namespaces of `target`, the first process `pid`. `told` is called where it waits for its parent. On
 /// failure nothing is left.
@@ -59,6 +66,16 @@ pub fn exec(
     let proof = SingleThreaded::verify().map_err(parent("clone"))?;
     let is_mapped = !same_namespace("user", pid);
     let time = time_namespace(pid).map_err(parent("open the time namespace"))?;
+    let target = Target {
+        pidfd: target,
+        namespaces: namespaces(pid, is_mapped),
+        time: time.as_ref(),
+        groups: if userns::denies_groups(Some(pid)) {
+            Groups::Kept
+        } else {
+            Groups::GivenUp
+        },
+    };
     if is_mapped {
         IdMap::of_process(pid)
             .and_then(|map| mapped::own(stdio.as_ref(), &map))
@@ -82,7 +99,7 @@ pub fn exec(
                 home: None,
                 init: None,
             };
-            intermediate(&proof, child, (target, time.as_ref()), &child_stdio, plan)
+            intermediate(&proof, child, target, &child_stdio, plan)
         }
         Cloned::Parent { pidfd, .. } => {
             close((theirs, child_stdio));
@@ -122,10 +139,23 @@ fn time_namespace(pid: i32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// Where the process goes.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    /// The container's first process.
+    pidfd: BorrowedFd<'a>,
+    /// `CLONE_NEW*` of what is entered.
+    namespaces: i32,
+    /// A time namespace of the container's own.
+    time: Option<&'a OwnedFd>,
+    /// What becomes of the caller's groups in its user namespace.
+    groups: Groups,
+}
+
 fn intermediate(
     proof: &SingleThreaded,
     child: Child<'_>,
-    (target, time): (BorrowedFd<'_>, Option<&OwnedFd>),
+    target: Target<'_>,
     stdio: &ChildStdio,
     plan: &ExecPlan,
 ) -> ! {
@@ -139,17 +169,15 @@ fn intermediate(
     if let Err((step, failure)) = attributes::prepare(&plan.steps, child.is_mapped) {
         fail(&child, step, failure);
     }
-    let made = joined
-        .and_then(|()| enter(target, child.is_mapped, time))
-        .and_then(|()| {
-            process::clone(
-                proof,
-                &CloneRequest {
-                    sibling: true,
-                    ..CloneRequest::default()
-                },
-            )
-        });
+    let made = joined.and_then(|()| enter(target, child.is_mapped)).and_then(|()| {
+        process::clone(
+            proof,
+            &CloneRequest {
+                sibling: true,
+                ..CloneRequest::default()
+            },
+        )
+    });
     match made {
         Ok(Cloned::Child) => child::run(child, stdio, &plan.steps),
         Ok(Cloned::Parent { pid, pidfd }) => {
@@ -160,13 +188,27 @@ fn intermediate(
     }
 }
 
-fn enter(target: BorrowedFd<'_>, is_mapped: bool, time: Option<&OwnedFd>) -> io::Result<()> {
+/// Root may enter what it is in already; with rights in the container's user namespace alone nobody enters one of the host's.
+fn namespaces(pid: i32, is_mapped: bool) -> i32 {
+    let entered = NAMESPACES
+        .iter()
+        .filter(|(kind, _)| !is_mapped || !same_namespace(kind, pid));
     let user = if is_mapped { NEW_USER } else { 0 };
-    process::enter_namespaces(target, NAMESPACES | user)?;
+    entered.fold(user, |flags, (_, flag)| flags | flag)
+}
+
+fn enter(target: Target<'_>, is_mapped: bool) -> io::Result<()> {
+    let Target {
+        pidfd,
+        namespaces,
+        time,
+        groups,
+    } = target;
+    process::enter_namespaces(pidfd, namespaces)?;
     if let Some(time) = time {
         rustix::thread::move_into_link_name_space(time.as_fd(), Some(LinkNameSpaceType::Time))?;
     }
-    if is_mapped { userns::become_root() } else { Ok(()) }
+    if is_mapped { userns::become_root(groups) } else { Ok(()) }
 }
 
 fn fail(child: &Child<'_>, step: Option<usize>, Failure { errno, detail }: Failure) -> ! {

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use conex_spec::plan::{InitPlan, Step, UserNamespace};
 use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::Socket;
-use conex_sys::userns::{self, IdMap};
+use conex_sys::userns::{self, Groups, IdMap};
 use rustix::fs::{Gid, Uid};
 use rustix::thread::LinkNameSpaceType;
 
@@ -130,7 +130,7 @@ fn begin(child: Child<'_>, stdio: &ChildStdio, steps: &[Step]) -> ! {
         // The caller has given it up.
         process::exit(1)
     };
-    match userns::become_root() {
+    match userns::become_root(Groups::GivenUp) {
         Ok(()) => child::run(child, stdio, steps),
         Err(error) => child.fail(None, Failure::on("become root of the user namespace")(error)),
     }

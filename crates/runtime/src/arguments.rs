@@ -15,15 +15,18 @@ pub(crate) struct Global {
     pub(crate) json_log: bool,
     /// Whether what is done is logged as well.
     pub(crate) debug: bool,
+    /// Whether control groups may be denied; `None` goes by who calls.
+    pub(crate) rootless: Option<bool>,
 }
 
 impl Default for Global {
     fn default() -> Self {
         Global {
-            root: PathBuf::from("/run/conex-runtime"),
+            root: default_root(),
             log: None,
             json_log: false,
             debug: false,
+            rootless: None,
         }
     }
 }
@@ -67,6 +70,15 @@ const GLOBAL: [Flag; 10] = [
     Flag::Switch("v", None),
 ];
 
+/// Where state stands unless it is said: one who is not root has a directory of his own (`XDG_RUNTIME_DIR`).
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    match own.filter(|_| !rustix::process::geteuid().is_root()) {
+        Some(directory) => PathBuf::from(directory).join("conex-runtime"),
+        None => PathBuf::from("/run/conex-runtime"),
+    }
+}
+
 impl Global {
     /// Parses what stands before the command; returns it, the command and its arguments.
     pub(crate) fn parse(arguments: &[String]) -> Result<(Global, String, Vec<String>)> {
@@ -80,12 +92,12 @@ impl Global {
         if parsed.value("criu").is_some() {
             bail!("--criu is not supported: there is no checkpoint and restore");
         }
-        match parsed.value("rootless") {
-            // Nothing but the rights that the caller has decides what can be done.
-            None | Some("auto" | "false") => {}
-            Some("true") => bail!("--rootless=true is not supported"),
+        let rootless = match parsed.value("rootless") {
+            None | Some("auto" | "") => None,
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Some(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Some(false),
             Some(other) => bail!("invalid value {other:?} for flag --rootless"),
-        }
+        };
         let json_log = match parsed.value("log-format") {
             None | Some("text") => false,
             Some("json") => true,
@@ -99,6 +111,7 @@ impl Global {
             log: parsed.value("log").map(PathBuf::from),
             json_log,
             debug: parsed.is_set("debug"),
+            rootless,
         };
         Ok((global, command, positional.cloned().collect()))
     }
@@ -231,7 +244,6 @@ mod tests {
     fn what_a_global_flag_cannot_do_is_said() {
         for (line, words) in [
             ("--rootless=perhaps list", "invalid value"),
-            ("--rootless=true list", "is not supported"),
             ("--criu /bin/criu list", "is not supported"),
         ] {
             let error = Global::parse(&list(line)).unwrap_err().to_string();

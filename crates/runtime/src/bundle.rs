@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A bundle and its specification.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Bundle {
     pub(crate) text: String,
     /// Its meaning.
     pub(crate) spec: Spec,
+    /// Capabilities that it names and that are none.
+    pub(crate) unknown: Vec<String>,
 }
 
 impl Bundle {
@@ -24,9 +27,53 @@ impl Bundle {
         let path = fs::canonicalize(path).with_context(|| format!("open bundle {}", path.display()))?;
         let file = path.join("config.json");
         let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        let spec = parse(&text).with_context(|| format!("parse {}", file.display()))?;
-        Ok(Bundle { path, text, spec })
+        let (spec, unknown) = specification(&text).with_context(|| format!("parse {}", file.display()))?;
+        Ok(Bundle {
+            path,
+            text,
+            spec,
+            unknown,
+        })
     }
+}
+
+/// Parses a specification; returns it and the names of capabilities that are left out of it, as nobody knows them.
+pub(crate) fn specification(text: &str) -> Result<(Spec, Vec<String>)> {
+    but_capabilities(text, "/process/capabilities")
+}
+
+/// Parses a process, likewise.
+pub(crate) fn process(text: &str) -> Result<(Process, Vec<String>)> {
+    but_capabilities(text, "/capabilities")
+}
+
+/// "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise, MUST be logged as a
+/// warning by the runtime. Runtimes SHOULD NOT fail" (OCI runtime specification, "Linux Process").
+fn but_capabilities<T: DeserializeOwned>(text: &str, place: &str) -> Result<(T, Vec<String>)> {
+    if let Ok(parsed) = serde_json::from_str(text) {
+        return Ok((parsed, Vec::new()));
+    }
+    let mut unknown = Vec::new();
+    let mut document: Value = parse(text)?;
+    let sets = document.pointer_mut(place).and_then(Value::as_object_mut);
+    for set in sets.into_iter().flatten().filter_map(|(_, set)| set.as_array_mut()) {
+        set.retain(|name| {
+            let is_known = !name.is_string() || serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !is_known {
+                unknown.extend(name.as_str().map(str::to_owned));
+            }
+            is_known
+        });
+    }
+    unknown.sort();
+    unknown.dedup();
+    // Places are told in the text as it was given.
+    let parsed = if unknown.is_empty() {
+        parse(text)
+    } else {
+        parse(&document.to_string())
+    };
+    parsed.map(|parsed| (parsed, unknown))
 }
 
 /// Parses JSON; an error names the field, and its place by line and column.
@@ -40,4 +87,24 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
             Err(error) => error.into(),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_that_nobody_knows_are_left_out_and_named() {
+        let text = |sets: &str| format!(r#"{{"cwd": "/", "user": {{"uid": 0, "gid": 0}}, "capabilities": {sets}}}"#);
+        let (found, unknown) = process(&text(
+            r#"{"bounding": ["CAP_KILL", "CAP_NOSUCH"], "effective": ["CAP_NOSUCH"]}"#,
+        ))
+        .unwrap();
+        assert_eq!(unknown, ["CAP_NOSUCH"]);
+        let sets = found.capabilities().clone().unwrap();
+        assert_eq!(sets.bounding().clone().unwrap().len(), 1);
+        assert_eq!(sets.effective().clone().unwrap().len(), 0);
+        let error = process(&text(r#"{"bounding": [7]}"#)).unwrap_err().to_string();
+        assert!(error.starts_with("capabilities.bounding[0]: "), "{error}");
+    }
 }

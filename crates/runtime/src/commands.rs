@@ -46,7 +46,8 @@ pub(crate) fn run(global: &Global, command: &str, arguments: &[String]) -> Resul
     if matches!(command, "create" | "run" | "exec") {
         crate::sealed::settle()?;
     }
-    if matches!(command, "create" | "run") {
+    // Who is not root cannot be in a chroot and make a user namespace (unshare(2)).
+    if matches!(command, "create" | "run") && rustix::process::geteuid().is_root() {
         conex_sys::chroot::settle().context("leave the chroot")?;
     }
     match command {

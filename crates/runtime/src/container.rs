@@ -156,7 +156,8 @@ impl Container {
 
     /// Its meaning.
     pub(crate) fn spec(&self) -> Result<Spec> {
-        bundle::parse(&self.text()?)
+        // What is left out was told of when the container was made.
+        bundle::specification(&self.text()?).map(|(specification, _)| specification)
     }
 
     /// Remembers directories that limits were written to for the first time.

@@ -8,16 +8,17 @@ use anyhow::{Context, Result, bail};
 use conex_launch::{Event, ProcessStdio, Reason, StartError, Started};
 use conex_spec::oci::{BundleContext, BundlePlan, from_oci};
 use conex_spec::plan::{Stdio, Step};
+use conex_sys::userns;
 use rustix::fs::Mode;
 
 use crate::arguments::{Flag, Global, Parsed};
 use crate::bundle::Bundle;
 use crate::container::{Container, Record, Status, replace};
 use crate::descriptors::Passed;
-use crate::{console, descriptors, hooks, host, report, seccomp_agent};
+use crate::{console, descriptors, hooks, host, report, rootless, seccomp_agent};
 
 /// Flags of both commands.
-pub(crate) const FLAGS: [Flag; 8] = [
+pub(crate) const FLAGS: [Flag; 9] = [
     Flag::Value("bundle", Some('b')),
     Flag::Value("console-socket", None),
     Flag::Value("pid-file", None),
@@ -26,6 +27,8 @@ pub(crate) const FLAGS: [Flag; 8] = [
     Flag::Switch("no-new-keyring", None),
     Flag::Switch("detach", Some('d')),
     Flag::Switch("keep", None),
+    // Who is not asked to be one is none: orphans of the container's are reaped by its first process.
+    Flag::Switch("no-subreaper", None),
 ];
 
 /// A container whose first process waits for `start`.
@@ -38,10 +41,19 @@ pub(crate) struct Made {
 pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<Made> {
     let id = arguments.only("<container-id>")?;
     let mut bundle = Bundle::load(Path::new(arguments.value("bundle").unwrap_or(".")))?;
+    report::unknown_capabilities(global, &bundle.unknown);
     hooks::check(&bundle.spec)?;
     let passed = Passed::find(arguments)?;
     passed.announce(&mut bundle.spec);
+    let cgroups_may_be_denied = rootless::lets_cgroups_be_denied(global);
+    rootless::enter(&mut bundle.spec)?;
     let mut plan = plan(id, &bundle)?;
+    rootless::keep_groups(&mut plan.plan.steps, userns::denies_groups(None))?;
+    if cgroups_may_be_denied {
+        let linux = bundle.spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        rootless::settle_cgroup(&mut plan.plan, path.is_some_and(|path| !path.as_os_str().is_empty()))?;
+    }
     let keeps_keyring = arguments.is_set("no-new-keyring");
     if keeps_keyring {
         plan.plan.steps.retain(|step| !matches!(step, Step::SessionKeyring(_)));

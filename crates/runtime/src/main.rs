@@ -25,9 +25,11 @@ mod hooks;
 mod host;
 mod launching;
 mod report;
+mod rootless;
 mod sealed;
 mod seccomp_agent;
 mod signals;
+mod sub_cgroups;
 
 use std::process::ExitCode;
 

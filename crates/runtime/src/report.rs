@@ -19,6 +19,13 @@ pub(crate) fn warn(global: &Global, message: &str) {
     tell(global, "warning", message);
 }
 
+/// Tells which capabilities nobody gets, as there are none of these names.
+pub(crate) fn unknown_capabilities(global: &Global, names: &[String]) {
+    if !names.is_empty() {
+        warn(global, &format!("ignoring unknown capabilities: {}", names.join(", ")));
+    }
+}
+
 /// Tells what is done, where that is wanted.
 pub(crate) fn debug(global: &Global, message: impl FnOnce() -> String) {
     if global.debug {

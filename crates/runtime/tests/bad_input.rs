@@ -54,7 +54,7 @@ fn wrong_processes() -> Vec<Wrong> {
         ("process/env", json!(["A=1", 2]), "process.env[1]"),
         (
             "process/capabilities/bounding",
-            json!(["CAP_NOPE"]),
+            json!([7]),
             "process.capabilities.bounding[0]",
         ),
         (

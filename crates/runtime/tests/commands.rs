@@ -263,3 +263,108 @@ fn a_kill_reaches_every_process_where_the_pids_are_the_hosts() {
     bundle.succeed(&["delete", &bundle.id]);
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn a_later_process_goes_below_the_cgroup_where_it_is_told_to() {
+    let script = "grep -E ':(pids|memory):' /proc/self/cgroup";
+    compare("sleep 100", |bundle| {
+        let root = Path::new("/sys/fs/cgroup");
+        let v1 = root.join("pids").exists();
+        let points = if v1 {
+            vec![root.join("pids"), root.join("memory")]
+        } else {
+            vec![root.to_owned()]
+        };
+        for point in &points {
+            fs::create_dir(point.join(&bundle.id).join("sub")).unwrap();
+        }
+        let exec = |flags: &[&str]| {
+            let line = [&["exec"], flags, &[&bundle.id, "sh", "-c", script]].concat();
+            let (done, out, _) = told(bundle, &line);
+            (done, out.replace(&bundle.id, "ID"))
+        };
+        let mut all = vec![
+            exec(&["--cgroup", "/"]),
+            exec(&["--cgroup", "nosuch"]),
+            exec(&["--cgroup", "../x"]),
+        ];
+        if v1 {
+            all.push(exec(&["--cgroup", "pids,memory:sub"]));
+            all.push(exec(&["--cgroup", "pids:sub", "--cgroup", "memory:/"]));
+            all.push(exec(&["--cgroup", "pids:sub", "--cgroup", "sub"]));
+            all.push(exec(&["--cgroup", "nosuch:sub"]));
+        } else {
+            all.push(exec(&["--cgroup", "sub"]));
+        }
+        assert!(
+            all.iter().any(|(done, out)| *done && out.contains("/ID/sub")),
+            "{all:?}"
+        );
+        all
+    });
+}
+
+#[test]
+fn a_later_process_finds_its_directory_or_fails() {
+    compare("sleep 100", |bundle| {
+        let exec = |cwd: &str| told(bundle, &["exec", "--cwd", cwd, &bundle.id, "pwd"]);
+        [exec("/bin"), exec("/proc/nowhere")]
+    });
+}
+
+#[test]
+fn what_the_runtime_is_signalled_in_the_foreground_goes_to_the_process() {
+    let script = "trap 'echo got HUP' HUP; trap 'echo got TERM; exit 3' TERM; echo up; while :; do sleep 0.05; done";
+    let signalled = |bundle: &Bundle, arguments: &[&str], file: &str| {
+        let output = fs::File::create(bundle.path(file)).unwrap();
+        let mut command = bundle.command(arguments);
+        let mut foreground = command.stdin(Stdio::null()).stdout(output).spawn().unwrap();
+        bundle.wait_for(file, "up");
+        // Its window begins after the container's.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let pid = rustix::process::Pid::from_child(&foreground);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        bundle.wait_for(file, "got HUP");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        (
+            foreground.wait().unwrap().code(),
+            fs::read_to_string(bundle.path(file)).unwrap(),
+        )
+    };
+    let act = |runtime: &Path| {
+        let bundle = Bundle::of(runtime, |specification| {
+            specification["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        let run = signalled(&bundle, &["run", &bundle.id], "run");
+        bundle.assert_nothing_left();
+        assert!(bundle.call_into(&["run", "--detach", &bundle.id], "log"));
+        let exec = signalled(&bundle, &["exec", &bundle.id, "sh", "-c", script], "exec");
+        (run, exec)
+    };
+    let ours = act(Path::new(CONEX));
+    assert_eq!(ours.0, (Some(3), "up\ngot HUP\ngot TERM\n".to_owned()));
+    assert_eq!(ours, act(&runc()), "ours and runc's");
+}
+
+#[test]
+fn capabilities_that_nobody_knows_are_passed_over_with_a_warning() {
+    let run = |runtime: &Path| {
+        let bundle = Bundle::of(runtime, |specification| {
+            specification["process"]["args"] = json!(["grep", "Cap", "/proc/self/status"]);
+            for set in ["bounding", "effective", "permitted"] {
+                let names = specification["process"]["capabilities"][set].as_array_mut().unwrap();
+                names.push(json!("CAP_NOSUCH"));
+            }
+        });
+        let output = bundle.call(&["run", &bundle.id]);
+        let warned = String::from_utf8(output.stderr).unwrap().contains("CAP_NOSUCH");
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            warned,
+        )
+    };
+    let ours = run(Path::new(CONEX));
+    assert!(ours.0 && ours.2, "{ours:?}");
+    assert_eq!(ours, run(&runc()), "ours and runc's");
+}

@@ -318,3 +318,44 @@ fn options_of_a_file_system_do_not_go_to_a_bind() {
     });
     assert!(refused.contains("mount tmpfs on /dev/a: invalid argument"), "{refused}");
 }
+
+#[test]
+fn an_existing_mount_namespace_is_joined() {
+    let act = |runtime: &Path| {
+        let mut holder = Command::new("unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                "echo && exec sleep 60",
+            ])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let namespace = format!("/proc/{}/ns/mnt", holder.id());
+        let script = "readlink /proc/self/ns/mnt; ls /; cut -d' ' -f5 /proc/self/mountinfo | sort";
+        let bundle = Bundle::of(runtime, |specification| {
+            // Which hierarchies there are is each runtime's own affair.
+            specification["mounts"].as_array_mut().unwrap().pop();
+            specification["process"]["args"] = json!(["sh", "-c", script]);
+            let namespaces = specification["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|namespace| namespace["type"] != "mount");
+            namespaces.push(json!({"type": "mount", "path": namespace}));
+        });
+        symlink("busybox", bundle.path("rootfs/bin/readlink")).unwrap();
+        let told = bundle.succeed(&["run", &bundle.id]);
+        let link = fs::read_link(&namespace).unwrap();
+        // Its root is the container's now, for all who are in it.
+        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", holder.id())).unwrap();
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        bundle.assert_nothing_left();
+        let (own, rest) = told.split_once('\n').unwrap();
+        assert_eq!(Path::new(own), link);
+        (rest.to_owned(), mounts.lines().count())
+    };
+    assert_eq!(act(Path::new(CONEX)), act(&runc()), "ours and runc's");
+}

@@ -50,18 +50,21 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
 /// Looks a user up in the texts of the two files; the error is in the words that clients are told.
 pub fn resolve(user: &UserSpec, passwd: &str, group: &str) -> Result<Account, String> {
     match user {
-        UserSpec::Ids { uid, gid, additional } => {
-            let home = users(passwd)
-                .find(|entry| entry.uid == *uid)
-                .map_or("/", |entry| entry.home);
-            Ok(Account {
-                uid: *uid,
-                gid: *gid,
-                groups: additional.clone(),
-                home: home_or_root(home),
-            })
-        }
+        UserSpec::Ids { uid, gid, additional } => Ok(numbered((*uid, *gid), additional.clone(), passwd)),
+        UserSpec::WithoutGroups { uid, gid } => Ok(numbered((*uid, *gid), Vec::new(), passwd)),
         UserSpec::Named { user, additional } => named(user, additional, passwd, group),
+    }
+}
+
+fn numbered((uid, gid): (u32, u32), groups: Vec<u32>, passwd: &str) -> Account {
+    let home = users(passwd)
+        .find(|entry| entry.uid == uid)
+        .map_or("/", |entry| entry.home);
+    Account {
+        uid,
+        gid,
+        groups,
+        home: home_or_root(home),
     }
 }
 

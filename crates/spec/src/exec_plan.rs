@@ -5,7 +5,7 @@ use crate::defaults::UMASK;
 use crate::error::Result;
 use crate::limits::rlimit_steps;
 use crate::plan::{ExecPlan, Stdio, Step};
-use crate::process::{capability_sets, label_step, oom_step, session_steps, tail};
+use crate::process::{capability_sets, label_step, make_no_directory, oom_step, session_steps, tail};
 use crate::request::ExecPlanRequest;
 
 /// Plans a process in a running container: the same limits, capabilities and filter as the first process, unless it is
@@ -29,12 +29,7 @@ pub fn exec_plan(request: &ExecPlanRequest) -> Result<ExecPlan> {
         capability_sets(set, &request.facts),
         !privileged,
     )?);
-    for step in &mut steps {
-        // Only the first process finds its directory made.
-        if let Step::WorkingDirectory { create, .. } = step {
-            *create = false;
-        }
-    }
+    make_no_directory(&mut steps);
     Ok(ExecPlan {
         initial_affinity: None,
         stdio: process.stdio,

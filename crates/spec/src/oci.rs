@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::limits::{OwnNamespaces, validate_sysctls};
 use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Step, UserNamespace};
-use crate::process::{oom_step, session_steps};
+use crate::process::{make_no_directory, oom_step, session_steps};
 use crate::seccomp::{Listener, NEW_LISTENER, Profile, compile};
 
 pub use self::hooks::hooks;
@@ -138,6 +138,8 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
     // After joining, so that the container's cgroup becomes the namespace's root (cgroup_namespaces(7)).
     steps.extend(namespaces.cgroup);
     steps.extend(names(spec));
+    // Paths of the host are its paths from here on; the root becomes that of all who are in it.
+    steps.extend(namespaces.mount);
     steps.push(Step::SetPropagation(propagation.inherited));
     steps.push(attach_root(&rootfs, namespaces.user.is_some(), &mut slots));
     steps.extend(mounts.iter().cloned().map(Step::Mount));
@@ -204,6 +206,7 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
         ..process::Late::default()
     };
     steps.extend(process::tail((linux, process), &context.facts, late)?);
+    make_no_directory(&mut steps);
     Ok(ProcessPlan {
         plan: ExecPlan {
             initial_affinity,

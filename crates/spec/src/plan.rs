@@ -510,6 +510,13 @@ pub enum UserSpec {
         /// Supplementary groups, exactly these.
         additional: Vec<u32>,
     },
+    /// Numbers, in a user namespace that denies a change of groups (user_namespaces(7)): they stay those of its maker.
+    WithoutGroups {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
 }
 
 /// Capability sets as bit masks, bit n for capability number n (capabilities(7)).

@@ -62,6 +62,15 @@ pub(crate) fn tail(process: &ProcessRequest, hostname: &str, sets: Capabilities,
     Ok(steps)
 }
 
+/// Only the first process finds its directory made.
+pub(crate) fn make_no_directory(steps: &mut [Step]) {
+    for step in steps {
+        if let Step::WorkingDirectory { create, .. } = step {
+            *create = false;
+        }
+    }
+}
+
 fn working_directory(process: &ProcessRequest) -> Result<PathBuf> {
     match process.working_directory.as_str() {
         "" => Ok(PathBuf::from("/")),

@@ -1,9 +1,11 @@
 //! Signal masks and dispositions (signal(7)).
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use rustix::io::Errno;
 
 /// The highest signal's number (signal(7)).
 const LAST: i32 = 64;
@@ -16,12 +18,47 @@ pub fn child_signals() -> io::Result<OwnedFd> {
     let mut set = empty_set();
     // SAFETY: `set` is an initialised signal set and the signal number is valid.
     unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
+    hold(&set)
+}
+
+/// Blocks every signal but SIGCHLD and returns a descriptor that `next` takes them from: for a program that does not act on
+/// signals itself but hands them on.
+///
+/// # Errors
+/// No descriptor is to be had.
+pub fn for_another() -> io::Result<OwnedFd> {
+    let mut set = empty_set();
+    for signal in (1..=LAST).filter(|signal| *signal != libc::SIGCHLD) {
+        // SAFETY: `set` is an initialised signal set; the C library refuses the two signals that it keeps for itself.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    hold(&set)
+}
+
+/// The next signal that a descriptor holds; `None` where there is none.
+///
+/// # Errors
+/// The descriptor is none of signals.
+pub fn next(signals: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    // `struct signalfd_siginfo`, which begins with the number (signalfd(2)).
+    let mut told = [0; 128];
+    match rustix::io::read(signals, &mut told) {
+        Ok(_) => {
+            let [first, second, third, fourth, ..] = told;
+            Ok(Some(i32::from_ne_bytes([first, second, third, fourth])))
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn hold(set: &libc::sigset_t) -> io::Result<OwnedFd> {
     // SAFETY: `set` is an initialised signal set; the old mask is not asked for.
-    if unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } != 0 {
+    if unsafe { libc::sigprocmask(libc::SIG_BLOCK, set, std::ptr::null_mut()) } != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: -1 asks for a new descriptor; `set` is an initialised signal set.
-    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    let fd = unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

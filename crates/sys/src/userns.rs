@@ -192,7 +192,7 @@ pub fn unshare_and_wait(user: Option<&Path>) -> io::Result<()> {
         Some(path) => {
             let namespace = File::open(path)?;
             rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))?;
-            become_root()?;
+            become_root(Groups::GivenUp)?;
         }
         None => made |= UnshareFlags::NEWUSER,
     }
@@ -203,12 +203,50 @@ pub fn unshare_and_wait(user: Option<&Path>) -> io::Result<()> {
     io::stdin().read_to_end(&mut Vec::new()).map(|_| ())
 }
 
+/// Moves this process, which has one thread, into a new user namespace that maps its own user and group alone, to `inside`:
+/// all that one without rights on the host may map. Groups cannot be changed in it (user_namespaces(7)). Nobody outside may
+/// look into the process afterwards.
+///
+/// # Errors
+/// The kernel lets nobody without rights make user namespaces, or the process is in a chroot.
+pub fn enter_alone(_proof: &SingleThreaded, inside: (u32, u32)) -> io::Result<()> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    // SAFETY: what the process may do changes, nothing of its memory or descriptors.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?;
+    // Files of a process that nobody may look into are the host's root's (proc(5)).
+    process::set_dumpable(true)?;
+    let map = |inside: u32, outside: u32| format!("{inside} {outside} 1\n");
+    let mapped = fs::write("/proc/self/setgroups", "deny")
+        .and_then(|()| fs::write("/proc/self/uid_map", map(inside.0, uid)))
+        .and_then(|()| fs::write("/proc/self/gid_map", map(inside.1, gid)));
+    process::set_dumpable(false)?;
+    mapped
+}
+
+/// Whether the user namespace of a process, by default of this one, lets nobody change groups (user_namespaces(7)).
+#[must_use]
+pub fn denies_groups(pid: Option<i32>) -> bool {
+    let who = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    fs::read_to_string(format!("/proc/{who}/setgroups")).is_ok_and(|text| text.trim() == "deny")
+}
+
+/// What becomes of the groups that a process is in besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// It is in none any more.
+    GivenUp,
+    /// They stay, as the namespace denies their change.
+    Kept,
+}
+
 /// Becomes root of the user namespace that the process is in, which maps it.
 ///
 /// # Errors
 /// The namespace has no root.
-pub fn become_root() -> io::Result<()> {
-    rustix::thread::set_thread_groups(&[])?;
+pub fn become_root(groups: Groups) -> io::Result<()> {
+    if groups == Groups::GivenUp {
+        rustix::thread::set_thread_groups(&[])?;
+    }
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
     Ok(())

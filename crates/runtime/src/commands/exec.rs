@@ -4,17 +4,19 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use conex_cgroup::{Cgroup, Layout};
 use conex_launch::{Event, ProcessStdio};
 use conex_spec::oci::{BundleContext, exec_from_oci};
 use conex_spec::plan::Step;
+use conex_sys::userns;
 use oci_spec::runtime::{Process, Spec, User};
 
 use crate::arguments::{Flag, Global, Order, Parsed};
 use crate::container::{Container, Status, replace};
 use crate::descriptors::Passed;
-use crate::{bundle, console, descriptors, foreground, host, launching, seccomp_agent};
+use crate::{bundle, console, descriptors, foreground, host, launching, report, rootless, seccomp_agent, sub_cgroups};
 
-const FLAGS: [Flag; 15] = [
+const FLAGS: [Flag; 16] = [
     Flag::Value("apparmor", None),
     Flag::Value("process-label", None),
     Flag::Value("console-socket", None),
@@ -29,6 +31,7 @@ const FLAGS: [Flag; 15] = [
     Flag::Switch("no-new-privs", None),
     Flag::Value("cap", Some('c')),
     Flag::Value("preserve-fds", None),
+    Flag::Value("cgroup", None),
     Flag::Switch("ignore-paused", None),
 ];
 
@@ -50,7 +53,7 @@ fn exec(global: &Global, arguments: &[String]) -> Result<u8> {
         _ => {}
     }
     let spec = container.spec()?;
-    let process = process(&spec, &arguments, argv)?;
+    let process = process(global, &spec, &arguments, argv)?;
     let detach = arguments.is_set("detach");
     console::check(
         process.terminal().unwrap_or(false),
@@ -75,6 +78,8 @@ fn execute(
     };
     let mut planned = exec_from_oci(spec, process, &context)?;
     planned.plan.preserved = passed.count;
+    let groups_are_denied = userns::denies_groups(Some(container.record.pid));
+    rootless::keep_groups(&mut planned.plan.steps, groups_are_denied)?;
     if container.record.keeps_keyring {
         planned
             .plan
@@ -87,7 +92,7 @@ fn execute(
         .transpose()?;
     let fds = descriptors::open(&planned.descriptors, None)?;
     let pidfd = container.pidfd()?;
-    let cgroup = container.cgroup().with_doors()?;
+    let cgroup = cgroup(container, arguments)?;
     let mut told = |pid, event| match (event, &planned.listener) {
         (Event::Listening(listener), Some(agent)) => {
             seccomp_agent::hand_over(agent, container, Status::Running, (pid, &listener))
@@ -110,11 +115,24 @@ fn execute(
     foreground::wait(&execed.pidfd, execed.stdio)
 }
 
+/// The container's cgroup, or what the flags name below it.
+fn cgroup(container: &Container, arguments: &Parsed) -> Result<Cgroup> {
+    let asked: Vec<&str> = arguments.values("cgroup").collect();
+    if asked.is_empty() {
+        return Ok(container.cgroup().with_doors()?);
+    }
+    let layout = Layout::probe().context("probe the cgroups")?;
+    let directories = sub_cgroups::directories(&layout, &container.record.cgroup_dirs, &asked)?;
+    Ok(Cgroup::open(directories).with_doors()?)
+}
+
 /// The process from `--process`, else the container's own with what the flags change.
-fn process(spec: &Spec, arguments: &Parsed, argv: &[String]) -> Result<Process> {
+fn process(global: &Global, spec: &Spec, arguments: &Parsed, argv: &[String]) -> Result<Process> {
     if let Some(path) = arguments.value("process") {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-        return bundle::parse(&text).with_context(|| format!("parse {path}"));
+        let (process, unknown) = bundle::process(&text).with_context(|| format!("parse {path}"))?;
+        report::unknown_capabilities(global, &unknown);
+        return Ok(process);
     }
     if argv.is_empty() {
         bail!("process args cannot be empty");

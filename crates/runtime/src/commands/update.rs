@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 use conex_cgroup::{Cgroup, Layout};
 use conex_spec::oci::{cgroup_path, limits};
 use conex_spec::plan::CgroupPlan;
-use oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Flag, Global, Order, Parsed};
@@ -75,7 +74,7 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
     let resources = resources.entry("resources").or_insert(json!({}));
     merge(resources, change);
     let text = document.to_string();
-    let spec: Spec = bundle::parse(&text).context("parse the resources")?;
+    let (spec, _) = bundle::specification(&text).context("parse the resources")?;
     let linux = spec.linux().as_ref().context("the container has no linux section")?;
     let wanted = linux.resources().as_ref().context("the container has no resources")?;
     let plan = CgroupPlan {

@@ -63,8 +63,8 @@ impl Bundle {
         fs::copy(busybox, binaries.join("busybox"))
             .expect("busybox is needed: install Debian's package busybox-static");
         for name in [
-            "cat", "echo", "env", "grep", "hostname", "id", "kill", "ls", "mkdir", "pwd", "sed", "sh", "sleep", "true",
-            "tty",
+            "cat", "cut", "echo", "env", "grep", "hostname", "id", "kill", "ls", "mkdir", "pwd", "sed", "sh", "sleep",
+            "true", "tty",
         ] {
             symlink("busybox", binaries.join(name)).unwrap();
         }

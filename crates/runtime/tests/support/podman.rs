@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::bundle::{CONEX, runc};
+use crate::scenarios::{self, Manager, Told, remove_cgroup, without_ids};
 
 /// A machine of Podman's own: nothing is left when it is dropped.
 struct Podman {
@@ -16,24 +17,11 @@ struct Podman {
     cgroup: String,
 }
 
-/// What a command came to.
-#[derive(Debug, PartialEq, Eq)]
-struct Told {
-    code: Option<i32>,
-    output: String,
-    errors: String,
-}
-
-/// Runs the commands one after the other under each runtime, and compares what each of them came to: the same under both, and
-/// an exit with the code that is expected.
-pub(crate) fn compare(name: &str, codes: &[i32], commands: &[&[&str]]) {
-    assert_eq!(codes.len(), commands.len());
-    let mut both = [Path::new(CONEX).to_path_buf(), runc()].map(|runtime| Podman::new(name, runtime));
-    for (code, command) in codes.iter().zip(commands) {
-        let [ours, theirs] = both.each_mut().map(|podman| podman.told(command));
-        assert_eq!(ours, theirs, "ours and runc's of podman {command:?}");
-        assert_eq!(ours.code, Some(*code), "podman {command:?}: {ours:?}");
-    }
+/// Holds a scenario with our runtime against the same with runc.
+pub(crate) fn compare(name: &str, commands: &str) {
+    let [ours, theirs] = [Path::new(CONEX).to_path_buf(), runc()].map(|runtime| Podman::new(name, runtime));
+    let wrong = scenarios::compare((name, commands), [&ours, &theirs]);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 impl Podman {
@@ -118,36 +106,26 @@ impl Podman {
         command.args(rest).stdin(Stdio::null()).output().unwrap()
     }
 
-    fn told(&mut self, arguments: &[&str]) -> Told {
-        let output = self.call(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        Told {
-            code: output.status.code(),
-            output: self.comparable(&String::from_utf8_lossy(&output.stdout)),
-            errors: errors.lines().map(|line| self.comparable(line) + "\n").collect(),
-        }
-    }
-
     /// Without ids, and with both runtimes' names and own words taken away.
-    fn comparable(&self, text: &str) -> String {
-        let text = text
+    fn comparable(&self, text: &[u8]) -> String {
+        let text = String::from_utf8_lossy(text)
             .replace(&*self.directory.path().to_string_lossy(), "DIR")
             .replace(&*self.runtime.to_string_lossy(), "RUNTIME")
             .replace("runc: runc create failed: ", "RUNTIME: ")
             .replace("RUNTIME: runc create failed: ", "RUNTIME: ")
             .replace("RUNTIME: conex-runtime: ", "RUNTIME: ");
-        let mut comparable = String::new();
-        for word in text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric()) {
-            let is_id =
-                |word: &str| [12, 64].contains(&word.len()) && word.chars().all(|letter| letter.is_ascii_hexdigit());
-            let (plain, end) = match word.char_indices().last() {
-                Some((at, last)) if !last.is_ascii_alphanumeric() => word.split_at(at),
-                _ => (word, ""),
-            };
-            comparable.push_str(if is_id(plain) { "ID" } else { plain });
-            comparable.push_str(end);
+        without_ids(&text)
+    }
+}
+
+impl Manager for Podman {
+    fn told(&self, words: &[&str]) -> Told {
+        let output = self.call(words);
+        Told {
+            code: output.status.code().unwrap_or(-1),
+            output: self.comparable(&output.stdout),
+            errors: self.comparable(&output.stderr),
         }
-        comparable
     }
 }
 
@@ -160,16 +138,7 @@ impl Drop for Podman {
         ] {
             self.call(arguments);
         }
-        let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else {
-            return;
-        };
-        for hierarchy in hierarchies.flatten() {
-            let parent = hierarchy.path().join(&self.cgroup);
-            for below in fs::read_dir(&parent).into_iter().flatten().flatten() {
-                // Podman's own process beside each container, which has ended by now.
-                let _ = fs::remove_dir(below.path());
-            }
-            let _ = fs::remove_dir(parent);
-        }
+        // Podman's own process beside each container, which has ended by now, leaves its directory.
+        remove_cgroup(&self.cgroup);
     }
 }

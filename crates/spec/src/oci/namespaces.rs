@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
-use super::{Descriptor, IdMappings, Slots, scheduling, unsupported};
+use super::{Descriptor, IdMappings, Slots, scheduling};
 use crate::error::{Error, Result};
 use crate::plan::{FdSlot, Namespace, Step};
 
@@ -19,6 +19,8 @@ pub(super) struct Namespaces {
     pub(super) enter: Vec<Step>,
     /// The step into a cgroup namespace, after the cgroup was joined.
     pub(super) cgroup: Option<Step>,
+    /// The step into an existing mount namespace, after what is done on the host's `/proc` and cgroups.
+    pub(super) mount: Option<Step>,
     /// An existing pid namespace.
     pub(super) pid: Option<FdSlot>,
     /// A user namespace.
@@ -52,7 +54,6 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
             (Namespace::Time, None) => planned.enter.push(Step::UnshareTime(scheduling::clocks(linux)?)),
             (Namespace::Pid, Some(path)) => planned.pid = Some(slots.add(Descriptor::Namespace(path))),
             (Namespace::User, path) => planned.user = Some(user(linux, path, slots)?),
-            (Namespace::Mount, Some(_)) => return Err(unsupported("joining an existing mount namespace")),
             (kind, None) => planned.new.push(kind),
             (kind, Some(path)) => {
                 let step = Step::EnterNamespace {
@@ -61,6 +62,7 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
                 };
                 match kind {
                     Namespace::Cgroup => planned.cgroup = Some(step),
+                    Namespace::Mount => planned.mount = Some(step),
                     _ => planned.enter.push(step),
                 }
             }
@@ -79,7 +81,7 @@ pub(super) fn plan(linux: &Linux, slots: &mut Slots) -> Result<Namespaces> {
             reason: "there is no new time namespace".to_string(),
         });
     }
-    if !planned.new.contains(&Namespace::Mount) {
+    if !planned.own.contains(&Namespace::Mount) {
         // Without one the container's mounts would land in the host's table.
         let reason = "a mount namespace is required".to_string();
         return Err(Error::Specification {
