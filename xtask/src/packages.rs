@@ -15,11 +15,12 @@ pub(crate) const REGISTRY: [(&str, &str); 3] = [
     ("/usr/bin/curl", "curl"),
 ];
 
+/// Runtimes that ours is held against.
+pub(crate) const PEERS: [(&str, &str); 2] = [("/usr/sbin/runc", "runc"), ("/usr/bin/crun", "crun")];
+
 /// What the tests need besides.
-pub(crate) const TEST: [(&str, &str); 14] = [
+pub(crate) const TEST: [(&str, &str); 12] = [
     ("/usr/bin/htpasswd", "apache2-utils"),
-    ("/usr/sbin/runc", "runc"),
-    ("/usr/bin/crun", "crun"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/script", "bsdutils"),
     ("/usr/bin/nsenter", "util-linux"),
@@ -51,6 +52,9 @@ pub(crate) const VM: [(&str, &str); 4] = [
     ("/sbin/depmod", "kmod"),
     ("/bin/busybox", "busybox-static"),
 ];
+
+/// What makes a tree of Debian for it.
+pub(crate) const DEBIAN: [(&str, &str); 1] = [("/usr/sbin/debootstrap", "debootstrap")];
 
 /// What loads profiles in the virtual machine, and what they build upon; unpacked, because what is installed confines this
 /// machine.

@@ -13,6 +13,7 @@ const FUZZING: &str = "60";
 pub(crate) fn test() -> Outcome {
     packages::install(&packages::RUN)?;
     packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::PEERS)?;
     packages::install(&packages::TEST)?;
     packages::install(&packages::FILE_SYSTEM)?;
     packages::install_docker_client()?;
@@ -49,5 +50,5 @@ pub(crate) fn test() -> Outcome {
             .args(["test", "--release", "--locked", "-p", "conex-cgroup"])
             .args(of_version_1))?;
     }
-    vm::vm(vm::Extent::Small)
+    vm::all(vm::Extent::Small)
 }

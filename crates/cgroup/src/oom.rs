@@ -66,19 +66,21 @@ impl OomWatch {
         self.version == Version::V2
     }
 
-    /// Whether the group ran out of memory since this was asked last; both versions also wake for other reasons.
+    /// Whether the group ran out of memory since this was asked last. Both versions also wake for other reasons, and version 2
+    /// wakes later than it counts: who may not be asked again asks without having been woken.
     ///
     /// # Errors
     /// The descriptor cannot be read.
     pub fn happened(&self) -> io::Result<bool> {
         match self.version {
             Version::V1 => {
-                match rustix::io::read(&self.descriptor, &mut [0_u8; 8]) {
-                    Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                let is_woken = match rustix::io::read(&self.descriptor, &mut [0_u8; 8]) {
+                    Ok(_) => true,
+                    Err(Errno::AGAIN | Errno::INTR) => false,
                     Err(errno) => return Err(errno.into()),
-                }
+                };
                 // It wakes at its removal too.
-                Ok(self.file.exists())
+                Ok(is_woken && self.file.exists())
             }
             Version::V2 => {
                 let kills = self.kills();

@@ -58,7 +58,7 @@ fn follow(container: &Container, interval: Duration) -> Result<()> {
             outcome => outcome.context("wait for events")?,
         };
         let [woken, ended] = polled.map(|one| !one.revents().is_empty());
-        if woken && watch.happened().context("read the events of the cgroup")? {
+        if (woken || ended) && watch.happened().context("read the events of the cgroup")? {
             tell(id, "oom", None)?;
         }
         if ended {
@@ -86,12 +86,20 @@ fn tell(id: &str, kind: &str, data: Option<&Value>) -> Result<()> {
 fn document(usage: &Usage) -> Value {
     let (cpu, memory) = (&usage.cpu, &usage.memory);
     let [of_cpu, of_memory, of_io] = usage.pressure.map(|pressure| pressure.as_ref().map(psi));
+    let mut processors = json!({"total": cpu.total, "kernel": cpu.system, "user": cpu.user});
+    // Version 2 does not count by processor.
+    for (name, times) in [
+        ("percpu", &cpu.by_cpu),
+        ("percpu_kernel", &cpu.system_by_cpu),
+        ("percpu_user", &cpu.user_by_cpu),
+    ] {
+        if !times.is_empty() {
+            processors[name] = json!(times);
+        }
+    }
     let mut document = json!({
         "cpu": {
-            "usage": {
-                "total": cpu.total, "percpu": cpu.by_cpu, "kernel": cpu.system, "user": cpu.user,
-                "percpu_kernel": cpu.system_by_cpu, "percpu_user": cpu.user_by_cpu,
-            },
+            "usage": processors,
             "throttling": {
                 "periods": cpu.periods, "throttledPeriods": cpu.throttled_periods, "throttledTime": cpu.throttled,
             },
@@ -131,8 +139,12 @@ fn psi(pressure: &Pressure) -> Value {
 }
 
 fn count(memory: &MemoryCount) -> Value {
-    json!({
+    let mut counts = json!({
         "limit": memory.limit.unwrap_or(u64::MAX), "usage": memory.usage.unwrap_or(0),
-        "max": memory.max_usage.unwrap_or(0), "failcnt": memory.failures.unwrap_or(0),
-    })
+        "failcnt": memory.failures.unwrap_or(0),
+    });
+    if let Some(most) = memory.max_usage {
+        counts["max"] = json!(most);
+    }
+    counts
 }
