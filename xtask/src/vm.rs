@@ -34,8 +34,11 @@ const CLOCK: (&str, &[&str]) = ("failures", &["--ignored", "a_clock_that_jumps_h
 /// Run in every machine, whose kernel has AppArmor: the host's may not.
 const APPARMOR: (&str, &[&str]) = ("apparmor", &["--ignored"]);
 
+/// The first is of a kernel without a module that the others load.
+const RATES: [(&str, &[&str]); 2] = [("rates", &["--ignored"]), ("rates", &[])];
+
 /// Test programs with the names that are run; no name runs all.
-const ALL: [(&str, &[&str]); 8] = [
+const ALL: [(&str, &[&str]); 10] = [
     APPARMOR,
     ("isolation", &[]),
     ("namespaces", &[]),
@@ -43,6 +46,8 @@ const ALL: [(&str, &[&str]); 8] = [
     ("containers", &[]),
     ("crash", &[]),
     ("embedded", &[]),
+    RATES[0],
+    RATES[1],
     CLOCK,
 ];
 const SMALL: [(&str, &[&str]); 6] = [
@@ -65,8 +70,8 @@ const SMALL: [(&str, &[&str]); 6] = [
 ];
 
 /// Programs of the machine that the tests call.
-const PROGRAMS: [&str; 12] = [
-    "docker", "env", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "unshare",
+const PROGRAMS: [&str; 13] = [
+    "docker", "env", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "tc", "unshare",
 ];
 
 /// How long the machine may take, under emulation without help of the processor.

@@ -76,7 +76,11 @@ fn of_settings(settings: &api::EndpointSettings) -> Result<RateOptions> {
 }
 
 fn of_container(config: &Config) -> Result<RateOptions> {
-    let updated = RateOptions::parse(&config.host.network_rates).map_err(refused)?;
+    let rates = &config.host.network_rates;
+    if let Some(other) = rates.keys().find(|name| !name.starts_with(rate::PREFIX)) {
+        return Err(refused(RateError::Unknown(other.clone())));
+    }
+    let updated = RateOptions::parse(rates).map_err(refused)?;
     let labelled = RateOptions::parse(&config.labels).map_err(refused)?;
     Ok(updated.or(labelled))
 }
