@@ -576,8 +576,10 @@ impl Sandbox {
         let is_left = |line: &&str| line.contains(&ours) && !self.is_of_disk(line);
         remains.extend(mounts.lines().filter(is_left).map(str::to_owned));
         if self.bridge != "none" {
-            let links = self.in_namespace("ip", &["-o", "link", "show", "type", "veth"]).out;
-            remains.extend(links.lines().map(str::to_owned));
+            for kind in ["veth", "ifb"] {
+                let links = self.in_namespace("ip", &["-o", "link", "show", "type", kind]).out;
+                remains.extend(links.lines().map(str::to_owned));
+            }
         }
         remains
     }

@@ -38,6 +38,10 @@ pub struct HostConfig {
     /// `default`, `none`, `host`, `bridge`, `container:<id>`, a name.
     #[serde(deserialize_with = "null_default")]
     pub network_mode: String,
+    /// Limits of its connections, by their options (`conex.rate.egress`); Docker has no such field. In an update, an empty
+    /// value takes an option back.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub network_rates: BTreeMap<String, String>,
     /// Published ports.
     #[serde(deserialize_with = "null_default")]
     pub port_bindings: BTreeMap<String, Option<Vec<PortBinding>>>,

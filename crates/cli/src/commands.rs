@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Wait(container::wait::Wait),
     /// Remove containers
     Rm(container::rm::Rm),
+    /// Change limits of containers
+    Update(container::update::Update),
     /// Make an image of what a container changed
     Commit(container::commit::Commit),
     /// Download an image from a registry
@@ -89,6 +91,7 @@ impl Command {
             Self::Kill(command) => command.run(client).await,
             Self::Wait(command) => command.run(client).await,
             Self::Rm(command) => command.run(client).await,
+            Self::Update(command) => command.run(client).await,
             Self::Commit(command) => command.run(client).await,
             Self::Pull(command) => command.run(client).await,
             Self::Push(command) => command.run(client).await,

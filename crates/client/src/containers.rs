@@ -1,6 +1,9 @@
 //! Containers.
 
-use conex_api_types::{ContainerCreateRequest, ContainerCreateResponse, ContainerSummary, ContainerWaitResponse};
+use conex_api_types::{
+    ContainerCreateRequest, ContainerCreateResponse, ContainerSummary, ContainerUpdateResponse, ContainerWaitResponse,
+    HostConfig,
+};
 use hyper::{Method, header};
 use serde::de::DeserializeOwned;
 use tokio::io::Empty;
@@ -145,6 +148,11 @@ impl Client {
     pub async fn kill(&self, id: &str, signal: Option<&str>) -> Result<()> {
         self.plain(Method::POST, &container(id, "kill").maybe("signal", signal))
             .await
+    }
+
+    /// `POST /containers/{id}/update`.
+    pub async fn update(&self, id: &str, asked: &HostConfig) -> Result<ContainerUpdateResponse> {
+        self.json_with(Method::POST, &container(id, "update"), asked).await
     }
 
     /// `DELETE /containers/{id}`.

@@ -105,9 +105,6 @@ pub fn asked_for(settings: EndpointSettings) -> Result<EndpointSettings, Invalid
             what: what.to_owned(),
         })
     };
-    if settings.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {
-        return unsupported("DriverOpts");
-    }
     if let Some(ipam) = &settings.ipam_config {
         if !ipam.ipv6_address.is_empty() {
             return unsupported("IPv6Address");

@@ -1,5 +1,7 @@
 //! `POST /containers/{id}/update`: limits of a container that is there already.
 
+use std::collections::BTreeMap;
+
 use conex_api_types::HostConfig;
 
 use crate::config::Config;
@@ -71,7 +73,25 @@ impl Config {
             host.restart_policy = asked.restart_policy.clone();
         }
         limits::check(host)?;
+        updated.take_rates(&asked.network_rates);
         Ok(updated)
+    }
+
+    /// Takes limits of connections. They are those of all connections: what was said of one goes.
+    fn take_rates(&mut self, asked: &BTreeMap<String, String>) {
+        for (option, value) in asked {
+            for settings in self.endpoints.values_mut() {
+                if let Some(options) = &mut settings.driver_opts {
+                    options.remove(option);
+                }
+            }
+            let rates = &mut self.host.network_rates;
+            if value.is_empty() {
+                rates.remove(option);
+            } else {
+                rates.insert(option.clone(), value.clone());
+            }
+        }
     }
 
     fn check_conflicts(&self, asked: &HostConfig) -> Result<(), Invalid> {
@@ -158,6 +178,30 @@ mod tests {
         );
         let none = after.updated(&host(r#"{"BlkioDeviceReadBps":[]}"#)).unwrap();
         assert_eq!(of(&none).blkio_device_read_bps, Some(Vec::new()));
+    }
+
+    #[test]
+    fn limits_of_connections_are_those_of_all_connections() {
+        let options = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            owned.collect()
+        };
+        let mut before = config(r#"{"NetworkRates":{"conex.rate.ingress":"1mbit"}}"#);
+        let settings = conex_api_types::EndpointSettings {
+            driver_opts: Some(options(&[
+                ("conex.rate.egress", "2mbit"),
+                ("conex.rate.egress.burst", "64kb"),
+            ])),
+            ..Default::default()
+        };
+        before.endpoints.insert("front".to_owned(), settings);
+        let asked = host(r#"{"NetworkRates":{"conex.rate.egress":"3mbit","conex.rate.ingress":""}}"#);
+        let after = before.updated(&asked).unwrap();
+        assert_eq!(after.host.network_rates, options(&[("conex.rate.egress", "3mbit")]));
+        let left = after.endpoints["front"].driver_opts.clone().unwrap();
+        assert_eq!(left, options(&[("conex.rate.egress.burst", "64kb")]));
     }
 
     #[test]

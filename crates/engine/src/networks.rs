@@ -16,6 +16,7 @@ pub(crate) mod dns;
 pub(crate) mod endpoint;
 pub(crate) mod list;
 mod ports;
+pub(crate) mod rates;
 mod records;
 mod remove;
 pub(crate) mod settings;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use conex_network::nft::{self, Ruleset};
-use conex_network::{BridgePlan, EndpointPlan, Publication, Subnet, VETH_PREFIX};
+use conex_network::{BridgePlan, EndpointPlan, Publication, Subnet, VETH_PREFIX, interface_beside};
 
 use crate::bridge::{self, BridgeChange, BridgeFacts};
 use crate::endpoint::{self, Connected};
@@ -13,9 +13,10 @@ use crate::error::{Result, netlink};
 use crate::namespace::Netns;
 use crate::netlink::Socket;
 use crate::pool::NetnsPool;
+use crate::replies::Link;
 use crate::resolver::{self, Resolver};
 use crate::sysctl::{self, Forwarding};
-use crate::{facts, firewall, nftables};
+use crate::{facts, firewall, nftables, rate};
 
 /// How long the kernel's worker is waited for, at most: 100 ms.
 const SETTLE_ATTEMPTS: u32 = 200;
@@ -54,17 +55,23 @@ pub trait NetworkDriver: Send + Sync {
     /// Connects a namespace to a bridge so that packets pass when it returns; on failure nothing of the connection is left.
     fn connect(&self, plan: &EndpointPlan, netns: &mut Netns) -> Result<Connected>;
 
+    /// Gives a connection the rates of its plan, whatever it had; on failure it may have any of both.
+    fn change_rates(&self, plan: &EndpointPlan) -> Result<()>;
+
+    /// Removes what a limited connection has on the host besides its interface, when that is gone with its namespace.
+    fn forget_rates(&self, host_interface: &str) -> Result<()>;
+
     /// Sockets of a name server in a namespace, where its processes find it.
     fn open_resolver(&self, netns: &Netns) -> Result<Resolver>;
 
     /// Has the container's way to the outside lead over one of its connections, or over none where `plan` is absent.
     fn set_default_route(&self, plan: Option<&EndpointPlan>, netns: &mut Netns) -> Result<()>;
 
-    /// Removes the host's interface of a connection, and with it the container's. It takes 20 ms: a container that ends
-    /// needs it not, because its namespace takes both along.
+    /// Removes the host's interface of a connection, and with it the container's, and what limits it. It takes 20 ms: a
+    /// container that ends needs it not, because its namespace takes both along.
     fn disconnect(&self, host_interface: &str) -> Result<()>;
 
-    /// Names of the host's interfaces of connections to these bridges.
+    /// Names of the host's interfaces of connections to these bridges, also of those of which only a part is left.
     fn host_interfaces(&self, bridges: &[String]) -> Result<Vec<String>>;
 }
 
@@ -148,11 +155,21 @@ impl NetworkDriver for BridgeDriver {
 
     fn connect(&self, plan: &EndpointPlan, netns: &mut Netns) -> Result<Connected> {
         endpoint::attach(&mut self.host(), plan, netns)?;
-        let configured = endpoint::configure(plan, netns).and_then(|connected| self.settle(plan).map(|()| connected));
-        configured.inspect_err(|_| {
+        let limited = rate::limit(&mut self.host(), plan);
+        let configured = limited.and_then(|()| endpoint::configure(plan, netns));
+        let connected = configured.and_then(|connected| self.settle(plan).map(|()| connected));
+        connected.inspect_err(|_| {
             // The first error says what went wrong; a second one here would only follow from it.
             let _ = self.disconnect(&plan.host_interface);
         })
+    }
+
+    fn change_rates(&self, plan: &EndpointPlan) -> Result<()> {
+        rate::change(&mut self.host(), plan)
+    }
+
+    fn forget_rates(&self, host_interface: &str) -> Result<()> {
+        rate::remove_ifb(&mut self.host(), host_interface)
     }
 
     fn open_resolver(&self, netns: &Netns) -> Result<Resolver> {
@@ -164,7 +181,9 @@ impl NetworkDriver for BridgeDriver {
     }
 
     fn disconnect(&self, host_interface: &str) -> Result<()> {
-        bridge::remove_link(&mut self.host(), host_interface).map_err(netlink("remove interface", host_interface))
+        let mut host = self.host();
+        bridge::remove_link(&mut host, host_interface).map_err(netlink("remove interface", host_interface))?;
+        rate::remove_ifb(&mut host, host_interface)
     }
 
     fn host_interfaces(&self, bridges: &[String]) -> Result<Vec<String>> {
@@ -175,9 +194,14 @@ impl NetworkDriver for BridgeDriver {
             .map(|link| link.index)
             .collect();
         // Another daemon on this host, or a user, may have interfaces of such names elsewhere, and of other names here.
-        let connections = links
-            .into_iter()
-            .filter(|link| link.kind == "veth" && link.name.starts_with(VETH_PREFIX) && ours.contains(&link.bridge));
-        Ok(connections.map(|link| link.name).collect())
+        let connection = |link: Link| match link.kind.as_str() {
+            "veth" if link.name.starts_with(VETH_PREFIX) && ours.contains(&link.bridge) => Some(link.name),
+            "ifb" if bridges.contains(&link.alias) => interface_beside(&link.name),
+            _ => None,
+        };
+        let mut names: Vec<String> = links.into_iter().filter_map(connection).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 }

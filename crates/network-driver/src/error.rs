@@ -39,6 +39,16 @@ pub enum DriverError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The kernel has no means to limit traffic.
+    #[error("limit the rate of interface {interface}: this kernel has no {modules}: {source}")]
+    Unlimitable {
+        /// The host's interface of the connection.
+        interface: String,
+        /// The modules that it lacks, all or one of them.
+        modules: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// nft(8) could not be run.
     #[error("run {program}: {source}")]
     Program {

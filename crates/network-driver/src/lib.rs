@@ -31,9 +31,11 @@ mod namespace;
 mod netlink;
 mod nftables;
 mod pool;
+mod rate;
 mod replies;
 mod resolver;
 mod sysctl;
+mod traffic;
 
 pub use bridge::{BridgeChange, BridgeFacts, BridgeOrigin};
 pub use driver::{BridgeDriver, NetworkDriver};

@@ -32,11 +32,19 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(message: RouteNetlinkMessage, flags: u16) -> Self {
+    pub(crate) fn new(message: RouteNetlinkMessage, flags: u16) -> Self {
         Self {
             message,
             flags,
             tolerated: None,
+        }
+    }
+
+    /// The same, with a refusal that is as good as success.
+    pub(crate) fn tolerating(self, refusal: Errno) -> Self {
+        Self {
+            tolerated: Some(refusal),
+            ..self
         }
     }
 
@@ -111,6 +119,23 @@ pub(crate) fn create_veth(plan: &EndpointPlan, bridge: u32, namespace: BorrowedF
     Request::new(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
+/// A new interface that gives back what it is given to send, down (ip-link(8), `ifb`); refused where the name is taken.
+pub(crate) fn create_ifb(name: &str, mtu: u32) -> Request {
+    let mut message = named_link(name);
+    message.attributes.extend([
+        LinkAttribute::Mtu(mtu),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
+    ]);
+    Request::new(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Notes something at an interface, for whoever lists it.
+pub(crate) fn set_alias(name: &str, alias: &str) -> Request {
+    let mut message = named_link(name);
+    message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+    Request::new(RouteNetlinkMessage::SetLink(message), 0)
+}
+
 /// Keeps a port of a bridge from the bridge's other isolated ports (bridge(8), `isolated`).
 pub(crate) fn isolate_port(name: &str) -> Request {
     let mut message = named_link(name);
@@ -138,11 +163,7 @@ pub(crate) fn without_link_local(index: u32) -> Request {
     message
         .attributes
         .push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
-    let request = Request::new(RouteNetlinkMessage::SetLink(message), 0);
-    Request {
-        tolerated: Some(Errno::AFNOSUPPORT),
-        ..request
-    }
+    Request::new(RouteNetlinkMessage::SetLink(message), 0).tolerating(Errno::AFNOSUPPORT)
 }
 
 /// Changes the maximum transmission unit.
@@ -185,10 +206,7 @@ pub(crate) fn set_default_route(index: u32, gateway: IpAddr) -> Request {
 
 /// Takes that way back; none that is there is as good.
 pub(crate) fn delete_default_route() -> Request {
-    Request {
-        tolerated: Some(Errno::SRCH),
-        ..Request::new(RouteNetlinkMessage::DelRoute(default_route(AddressFamily::Inet)), 0)
-    }
+    Request::new(RouteNetlinkMessage::DelRoute(default_route(AddressFamily::Inet)), 0).tolerating(Errno::SRCH)
 }
 
 fn default_route(address_family: AddressFamily) -> RouteMessage {

@@ -22,6 +22,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 
 /// `IF_OPER_UP` of linux/if.h (RFC 2863).
 const OPERATIONAL: &[u8] = &[6];
@@ -86,6 +87,8 @@ pub(crate) struct Link {
     pub(crate) name: String,
     /// `bridge`, `veth` and so on; empty for hardware.
     pub(crate) kind: String,
+    /// What was noted at it; empty for nothing.
+    pub(crate) alias: String,
     pub(crate) mac: Vec<u8>,
     /// Index of the bridge that it is a port of, 0 for none.
     pub(crate) bridge: u32,
@@ -102,6 +105,7 @@ pub(crate) fn link(payload: &[u8]) -> Option<Link> {
         match kind {
             IFLA_ADDRESS => value.clone_into(&mut link.mac),
             IFLA_IFNAME => link.name = text(value),
+            IFLA_IFALIAS => link.alias = text(value),
             IFLA_MASTER => link.bridge = number(value).unwrap_or_default(),
             IFLA_OPERSTATE => link.is_operational = value == OPERATIONAL,
             IFLA_LINKINFO => {

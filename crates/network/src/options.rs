@@ -1,10 +1,11 @@
-//! The options of the bridge driver (`com.docker.network.*`).
+//! The options of the bridge driver (`com.docker.network.*`, `conex.rate.*`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::IntErrorKind;
 
 use crate::plan::{DEFAULT_MTU, Icc, Masquerade};
+use crate::rate::{RateError, RateOptions};
 
 /// Largest MTU that a bridge can have, in bytes.
 const LARGEST_MTU: u32 = 65535;
@@ -28,6 +29,9 @@ pub enum OptionError {
     /// A driver's option that is not done.
     #[error("Options: {0} is not supported yet")]
     Unsupported(String),
+    /// A rate that there cannot be.
+    #[error(transparent)]
+    Rate(#[from] RateError),
 }
 
 /// What the options say.
@@ -43,6 +47,8 @@ pub struct BridgeOptions {
     pub icc: Icc,
     /// The host's address that ports are published at where a client names none.
     pub host_binding: Ipv4Addr,
+    /// Rates of its containers' connections, where nothing nearer says any.
+    pub rates: RateOptions,
 }
 
 impl BridgeOptions {
@@ -54,6 +60,7 @@ impl BridgeOptions {
             masquerade: Masquerade::On,
             icc: Icc::Allowed,
             host_binding: Ipv4Addr::UNSPECIFIED,
+            rates: RateOptions::parse(options)?,
         };
         for (key, value) in options {
             match key.as_str() {
@@ -86,6 +93,7 @@ impl BridgeOptions {
                 _ => {}
             }
         }
+        read.rates.rates(read.mtu)?;
         Ok(read)
     }
 }

@@ -7,12 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::address::{InterfaceAddress, Subnet};
 use crate::mac::MacAddress;
 use crate::pools::{choose_subnet, default_pools};
+use crate::rate::Rates;
 
 /// Name of the default bridge.
 pub const DEFAULT_BRIDGE: &str = "conex0";
 
 /// What the names of all host-side interfaces begin with.
 pub const VETH_PREFIX: &str = "conex";
+
+/// What the names of the interfaces begin with over which the traffic of limited containers is led; the rest is that of the
+/// host-side interface.
+pub const IFB_PREFIX: &str = "cxifb";
 
 /// What the names of a container's interfaces begin with; a number follows.
 pub const CONTAINER_INTERFACE: &str = "eth";
@@ -203,6 +208,9 @@ pub struct EndpointPlan {
     pub mtu: u32,
     /// Whether other containers of the bridge are reached.
     pub icc: Icc,
+    /// Limits of what passes.
+    #[serde(default)]
+    pub rates: Rates,
 }
 
 impl EndpointPlan {
@@ -232,6 +240,7 @@ impl EndpointPlan {
             is_default: false,
             mtu: bridge.mtu,
             icc: bridge.icc,
+            rates: Rates::default(),
         })
     }
 
@@ -249,6 +258,24 @@ impl EndpointPlan {
     pub fn with_mac(self, mac: MacAddress) -> Self {
         Self { mac, ..self }
     }
+
+    /// The same with these limits.
+    #[must_use]
+    pub fn with_rates(self, rates: Rates) -> Self {
+        Self { rates, ..self }
+    }
+}
+
+/// Name of the interface over which the traffic of a limited container is led, beside its host-side interface.
+pub fn ifb_beside(host_interface: &str) -> String {
+    let id = host_interface.strip_prefix(VETH_PREFIX).unwrap_or(host_interface);
+    format!("{IFB_PREFIX}{id}")
+}
+
+/// The host-side interface that such an interface is beside; `None` for a name that is no such.
+pub fn interface_beside(ifb: &str) -> Option<String> {
+    let id = ifb.strip_prefix(IFB_PREFIX).filter(|id| !id.is_empty())?;
+    Some(format!("{VETH_PREFIX}{id}"))
 }
 
 fn host_interface(id: &str) -> Result<String, PlanError> {
@@ -378,6 +405,9 @@ mod tests {
         assert_eq!(plan.address.to_string(), "172.17.0.2/16");
         assert_eq!(plan.gateway, Some("172.17.0.1".parse().unwrap()));
         assert_eq!(plan.mac.to_string(), "02:42:ac:11:00:02");
+        let ifb = ifb_beside(&plan.host_interface);
+        assert_eq!((ifb.as_str(), ifb.len()), ("cxifb0123456789", LONGEST_INTERFACE_NAME));
+        assert_eq!(interface_beside(&ifb), Some(plan.host_interface.clone()));
         let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
         assert_eq!(plan.with_mac(mac).mac, mac);
     }

@@ -19,8 +19,8 @@ pub(super) enum Base {
 }
 
 /// Programs that the tests call, from this machine.
-const PROGRAMS: [&str; 12] = [
-    "docker", "env", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "unshare",
+const PROGRAMS: [&str; 13] = [
+    "docker", "env", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "tc", "unshare",
 ];
 
 /// What Debian's smallest variant lacks for a system with systemd and its bus.

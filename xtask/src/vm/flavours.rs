@@ -43,6 +43,10 @@ pub(super) const FLAVOURS: [Flavour; 3] = [
             ("containers", &[]),
             ("crash", &[]),
             ("embedded", &[]),
+            ("limits", &[]),
+            // The first is of a kernel without a module that the others load.
+            ("rates", &["--ignored"]),
+            ("rates", &[]),
             CLOCK,
         ],
         small: &[APPARMOR, ("isolation", &[]), ("network", &[]), RUN, CRASH, CLOCK],

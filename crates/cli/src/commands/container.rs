@@ -12,6 +12,7 @@ pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod update;
 pub(crate) mod wait;
 
 use std::future::Future;

@@ -30,6 +30,7 @@ use crate::containers::Container;
 use crate::containers::files::{self, RunRecord, StateRecord};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
+use crate::networks::Endpoint;
 
 /// Exit code of a run whose end nobody saw.
 const UNKNOWN: i32 = 255;
@@ -249,4 +250,15 @@ pub(crate) fn publish<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let temporary = PathBuf::from(temporary);
     let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
     fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path))
+}
+
+/// Notes the connections of the present run.
+pub(crate) fn note_endpoints(engine: &Inner, container: &Container, endpoints: &[Endpoint]) -> Result<()> {
+    let failed = |error: std::io::Error| Error::new(ErrorKind::System, format!("note the connections: {error}"));
+    let path = engine.files.state_file(&container.id);
+    let mut record: StateRecord = load(&path).map_err(failed)?.unwrap_or_default();
+    if let Some(run) = &mut record.run {
+        run.endpoints = endpoints.to_vec();
+    }
+    publish(&path, &record).map_err(failed)
 }

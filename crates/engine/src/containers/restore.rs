@@ -21,7 +21,7 @@ use crate::containers::task::{Again, Greeted, Run, Task, View};
 use crate::containers::{Container, boot, health, logs, pause, removal};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::networks::{connect, dns};
+use crate::networks::{connect, dns, rates};
 
 /// Restores all containers, and collects what belongs to none.
 pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<()> {
@@ -70,6 +70,7 @@ async fn restore_one(engine: &Arc<Inner>, record: ContainerRecord) -> Result<Opt
             run.endpoints.retain(|endpoint| {
                 config.endpoints.contains_key(&endpoint.name) && engine.networks.adopt(&container.id, endpoint)
             });
+            run.endpoints = rates::settle(engine, &container, run.endpoints).await;
             // It may have another name than when it was connected.
             engine.networks.rename(&container);
             serve_names(engine, &container, &state, &run).await;

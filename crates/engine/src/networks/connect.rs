@@ -15,7 +15,7 @@ use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::endpoint::{already_connected, default_of, has_names};
 use crate::networks::records::{NetworkKind, NetworkRecord};
-use crate::networks::{Endpoint, Networks, settings, system};
+use crate::networks::{Endpoint, Networks, rates, settings, system};
 
 impl Engine {
     /// Connects a container to a network. It is on disk when this returns, and done where the container runs.
@@ -30,6 +30,7 @@ impl Engine {
         settings::check_links(&settings)?;
         let settings = conex_container::asked_for(settings).map_err(|error| invalid(error.to_string()))?;
         check_mode(&container, &record)?;
+        rates::of(&container.config, &record, &settings)?;
         container
             .order(|reply| Order::Networks {
                 change: NetworkChange::Connect {
@@ -294,7 +295,8 @@ impl Networks {
             endpoints.insert(name, settings);
         }
         config.endpoints = endpoints;
-        Ok(())
+        drop(state);
+        self.check_rates(config)
     }
 
     /// Chooses the connection to the outside anew, and moves route and ports there where it is another than before.

@@ -14,7 +14,7 @@ use crate::containers::Container;
 use crate::containers::create::random_id;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::records::NetworkRecord;
-use crate::networks::{Networks, ports, settings, system};
+use crate::networks::{Networks, ports, rates, settings, system};
 
 /// A container's connection to a network, as it is recorded and inspected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +216,7 @@ impl Networks {
         let mut state = self.lock();
         let found = state.find(network)?;
         let asked = settings::read(&found.record, settings)?;
+        let rates = rates::of(&container.config, &found.record, settings)?;
         let key = found.record.id.clone();
         let Some(network) = state.networks.get_mut(&key) else {
             return Err(super::no_such_network(network));
@@ -225,7 +226,7 @@ impl Networks {
         }
         let label = format!("{} ({key})", network.record.name);
         let plan = match &mut network.bridge {
-            Some(bridge) => Some(bridge.plan_endpoint(&id, number, &asked, &label)?),
+            Some(bridge) => Some(bridge.plan_endpoint(&id, number, &asked, &label)?.with_rates(rates)),
             None => None,
         };
         let names = match network.record.user_bridge() {
@@ -269,10 +270,12 @@ impl Networks {
         true
     }
 
-    /// Gives connections back. The interfaces go with the namespace. It blocks where ports are published.
+    /// Gives connections back. The interfaces go with the namespace. It blocks where ports are published or what is sent is
+    /// limited.
     pub(crate) fn release(&self, container: &str, endpoints: &[Endpoint]) {
         for endpoint in endpoints {
             self.unpublish(&endpoint.ports);
+            self.forget_rates(endpoint);
             let mut state = self.lock();
             let Some(network) = state.networks.get_mut(&endpoint.network) else {
                 continue;

@@ -11,3 +11,4 @@ mod firewall;
 mod host;
 mod latency;
 mod pool;
+mod rates;

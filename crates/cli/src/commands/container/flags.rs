@@ -317,7 +317,7 @@ impl Flags {
 }
 
 /// `on-failure:3`. Whether there is such a policy is the engine's to say.
-fn restart_policy(text: &str) -> Result<RestartPolicy, Failure> {
+pub(crate) fn restart_policy(text: &str) -> Result<RestartPolicy, Failure> {
     let (name, most) = text.split_once(':').unwrap_or((text, "0"));
     let maximum_retry_count = most.parse().map_err(|_| {
         Failure::new(

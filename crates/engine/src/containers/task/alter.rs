@@ -10,6 +10,7 @@ use conex_protocol::message::ToMonitor;
 use super::{After, Pending, Reply, Task, answer, refused, restarting};
 use crate::containers::{Container, pause, rename, update};
 use crate::error::{Error, ErrorKind, Result};
+use crate::networks::rates;
 
 /// SIGKILL (signal(7)).
 const KILL: i32 = 9;
@@ -22,18 +23,45 @@ impl Task {
 
     pub(super) async fn update(&mut self, asked: &api::HostConfig) -> Result<()> {
         let updated = update::updated(&self.container, asked)?;
+        self.engine.networks.check_rates(&updated.config)?;
+        let mut changed = Ok(());
         if self.state().is_running() {
             self.write_limits(&self.container, &updated).await?;
+            changed = self.change_rates(&updated).await;
         }
-        if let Err(error) = self.record(updated.clone()).await {
-            if self.state().is_running()
-                && let Err(error) = self.write_limits(&updated, &self.container).await
-            {
-                tracing::warn!(%error, "take back limits that could not be recorded");
-            }
+        let recorded = match changed {
+            Ok(()) => self.record(updated.clone()).await,
+            refused => refused,
+        };
+        if let Err(error) = recorded {
+            self.take_back_limits(&updated).await;
             return Err(error);
         }
         self.engine.events.container(&self.container, "update", &[]);
+        Ok(())
+    }
+
+    /// Has a running container have the limits that are recorded.
+    async fn take_back_limits(&mut self, tried: &Arc<Container>) {
+        if !self.state().is_running() {
+            return;
+        }
+        let recorded = self.container.clone();
+        let written = self.write_limits(tried, &recorded).await;
+        let changed = self.change_rates(&recorded).await;
+        for error in written.err().into_iter().chain(changed.err()) {
+            tracing::warn!(%error, "take back limits that could not be recorded");
+        }
+    }
+
+    async fn change_rates(&mut self, container: &Arc<Container>) -> Result<()> {
+        let Some(run) = &mut self.run else { return Ok(()) };
+        let (engine, container, before) = (self.engine.clone(), container.clone(), run.endpoints.clone());
+        let changed = tokio::task::spawn_blocking(move || rates::change(&engine, &container, before)).await;
+        let endpoints =
+            changed.map_err(|error| Error::new(ErrorKind::System, "change the rates").caused_by(error))??;
+        run.endpoints.clone_from(&endpoints);
+        self.view.send_modify(|view| view.endpoints = endpoints);
         Ok(())
     }
 

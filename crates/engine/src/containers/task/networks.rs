@@ -13,7 +13,6 @@ use conex_api_types::EndpointSettings;
 use conex_container::state::State;
 
 use super::Task;
-use crate::containers::files::StateRecord;
 use crate::containers::{Container, recovery};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -113,7 +112,7 @@ impl Task {
         let (engine, before, network) = (self.engine.clone(), run.endpoints.clone(), network.to_owned());
         let changed = tokio::task::spawn_blocking(move || {
             let endpoints = work(&engine, &container, pid, before, &network)?;
-            note(&engine, &container, &endpoints)?;
+            recovery::note_endpoints(&engine, &container, &endpoints)?;
             let resolver = match engine.networks.resolvers.has(&container.id) {
                 true => None,
                 false => connect::open_resolver(&engine, pid, &endpoints)?,
@@ -130,15 +129,4 @@ impl Task {
         self.view.send_modify(|view| view.endpoints = endpoints);
         Ok(())
     }
-}
-
-/// Notes the connections of the present run.
-fn note(engine: &Inner, container: &Container, endpoints: &[Endpoint]) -> Result<()> {
-    let failed = |error: std::io::Error| Error::new(ErrorKind::System, format!("note the connections: {error}"));
-    let path = engine.files.state_file(&container.id);
-    let mut record: StateRecord = recovery::load(&path).map_err(failed)?.unwrap_or_default();
-    if let Some(run) = &mut record.run {
-        run.endpoints = endpoints.to_vec();
-    }
-    recovery::publish(&path, &record).map_err(failed)
 }
