@@ -7,6 +7,7 @@ use conex_api_types as api;
 use conex_container::NetworkChoice;
 use conex_container::health::{Health, Outcome};
 use conex_container::state::{Exit, State};
+use conex_snapshot::Own;
 use conex_spec::{CgroupVersion, defaults};
 
 use crate::containers::task::View;
@@ -70,7 +71,12 @@ impl Engine {
         let image = self.inner.image_of(container).ok();
         let layers = image.as_ref().map(|image| image.layers.clone()).unwrap_or_default();
         let snapshots = self.inner.snapshots.clone();
-        let counted = tokio::task::spawn_blocking(move || snapshots.size(&layers, &dir)).await;
+        let limit = container.limit;
+        let counted = tokio::task::spawn_blocking(move || {
+            let own = Own { directory: &dir, limit };
+            snapshots.size(&layers, own)
+        });
+        let counted = counted.await;
         let rw = counted
             .map_err(std::io::Error::other)
             .and_then(|counted| counted.map_err(std::io::Error::other))
