@@ -133,6 +133,18 @@ impl Snapshots {
         }))
     }
 
+    /// Where what is a container's own is for the container's overlay, under the names of the Engine API
+    /// (`GraphDriver.Data`). A disk is mounted in no other mount namespace.
+    #[must_use]
+    pub fn directories(&self, own: Own<'_>) -> Vec<(&'static str, PathBuf)> {
+        let within = match own.disk() {
+            Some(_) => own.directory.join(MOUNT_POINT),
+            None => own.directory.to_owned(),
+        };
+        let all = self.driver.directories().iter();
+        all.map(|(name, child)| (*name, within.join(child))).collect()
+    }
+
     /// The file of a container's disk.
     pub(crate) fn disk_of(&self, container: &Path) -> PathBuf {
         let (upper, _) = self.driver.upper_names();

@@ -99,9 +99,8 @@ impl Driver {
         }
     }
 
-    /// What of a container's directory is its own, under the names of the Engine API (`GraphDriver.Data`).
-    #[must_use]
-    pub fn directories(&self) -> &'static [(&'static str, &'static str)] {
+    /// What is a container's own, in its directory or on its disk, under the names of the Engine API (`GraphDriver.Data`).
+    pub(crate) fn directories(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Overlay(_) => &[("UpperDir", "upper"), ("WorkDir", "work")],
             Self::FuseOverlay(_) => &[("UpperDir", "fuse-upper"), ("WorkDir", "fuse-work")],

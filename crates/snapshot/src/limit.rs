@@ -8,7 +8,7 @@
 //! ```
 //!
 //! How a container is held to its limit is chosen when it is created, and recorded with it. `vfs` has none of these.
-//! `docs/design/0014-limits-of-writable-layers.md` says why they are as they are.
+//! `docs/design/0010-limits-of-writable-layers.md` says why they are as they are.
 
 use std::os::fd::AsFd;
 use std::path::Path;

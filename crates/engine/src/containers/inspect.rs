@@ -55,7 +55,7 @@ impl Engine {
             app_armor_profile: app_armor_profile(&self.inner, &container),
             exec_ids: execs,
             host_config: host_config(&self.inner, &container),
-            graph_driver: graph_driver(&self.inner, &dir),
+            graph_driver: graph_driver(&self.inner, container.own(&dir)),
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, root)| root),
             mounts: mounts(&self.inner, &container),
@@ -199,13 +199,12 @@ fn mounts(inner: &Inner, container: &Container) -> Vec<api::MountPoint> {
     mounts.map(|choice| list::mount(inner, choice)).collect()
 }
 
-fn graph_driver(inner: &Inner, dir: &Path) -> api::GraphDriver {
-    let driver = inner.snapshots.driver();
-    let data = driver.directories().iter();
-    let data = data.map(|(name, child)| ((*name).to_owned(), dir.join(child).display().to_string()));
+fn graph_driver(inner: &Inner, own: Own<'_>) -> api::GraphDriver {
+    let data = inner.snapshots.directories(own).into_iter();
+    let data = data.map(|(name, path)| (name.to_owned(), path.display().to_string()));
     api::GraphDriver {
         data: data.collect(),
-        name: driver.name().into(),
+        name: inner.snapshots.driver().name().into(),
     }
 }
 
