@@ -75,7 +75,7 @@ impl Disk {
         let image = at.with_extension("disk");
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         fs::create_dir_all(at).unwrap();
-        succeed("truncate", &[&format!("--size={megabytes}M"), &text(&image)]);
+        succeed("truncate", &["-s", &format!("{megabytes}M"), &text(&image)]);
         let quiet: &[&str] = if kind == "ext4" { &["-q", "-F"] } else { &["-q", "-f"] };
         succeed(&format!("mkfs.{kind}"), &[quiet, features, &[&text(&image)]].concat());
         succeed("mount", &["-o", options, &text(&image), &text(at)]);
@@ -106,7 +106,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // It is off where all went well.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.mounted).output();
+        let _ = Command::new("umount").arg("-l").arg(&self.mounted).output();
     }
 }
 

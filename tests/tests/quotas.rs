@@ -103,6 +103,9 @@ fn holds(sandbox: &mut Sandbox) {
     assert!(said.contains("64+0 records out") && !is_full(&said), "{said}");
     limited(sandbox, "second", &[]);
     copies(sandbox);
+    // One that is full starts again.
+    exec(sandbox, "full", FILL);
+    sandbox.ok(&["restart", "-t", "0", "full"]);
     exec(sandbox, "full", "rm -f /big /copied; sync");
     is_read(sandbox);
     is_run_again(sandbox);
@@ -248,6 +251,22 @@ fn containers_that_go_with_their_end_are_limited_and_leave_nothing() {
         let sandbox = Sandbox::with_storage_flags(driver, flags);
         let said = sandbox.run(&["--network", "none", "--storage-opt", "size=32M"], FILL);
         assert!(is_full(&said), "{said}");
+        // What is volatile has been mounted before its start.
+        let head = [
+            "create",
+            "--rm",
+            "--name",
+            "copied",
+            "--network",
+            "none",
+            "--storage-opt",
+            "size=32M",
+        ];
+        sandbox.ok(&[&head[..], &["busybox", "cat", "/flags"]].concat());
+        let from = sandbox.dir().join("flags");
+        fs::write(&from, "there").unwrap();
+        sandbox.ok(&["cp", from.to_str().unwrap(), "copied:/flags"]);
+        assert_eq!(sandbox.ok(&["start", "-a", "copied"]), "there");
         let dir = sandbox.dir().to_owned();
         eventually("no loop device is left", || devices(&dir).is_empty());
     }
@@ -337,6 +356,41 @@ fn what_limits_need_is_named_where_it_is_not_there() {
     sandbox.ok(&["create", "--storage-opt", "size=1G", "busybox"]);
 }
 
+#[test]
+fn a_limit_goes_along_to_another_driver() {
+    let mut sandbox = Sandbox::with_storage_flags(StorageDriver::Overlay2, &LOOP);
+    limited(&sandbox, "full", &[]);
+    sandbox.ok(&["stop", "-t", "0", "full"]);
+    let changed = sandbox.ok(&["diff", "full"]);
+    sandbox.terminate();
+    let migrate = |sandbox: &mut Sandbox, to| {
+        sandbox.store_beside(to);
+        sandbox.run_daemon(&["--migrate-storage"], &[])
+    };
+    // One that has no limits is told before anything happens.
+    sandbox.set_flags(&[]);
+    let said = migrate(&mut sandbox, StorageDriver::Vfs);
+    assert!(
+        said.err
+            .contains("container full has a limit: --storage-opt is not supported for vfs"),
+        "{said:?}"
+    );
+    sandbox.set_flags(&LOOP);
+    let said = migrate(&mut sandbox, StorageDriver::FuseOverlayfs);
+    assert_eq!(
+        said.out, "overlay2 to fuse-overlayfs: 1 images, 1 containers",
+        "{said:?}"
+    );
+    sandbox.start(&[]);
+    assert_eq!(sandbox.ok(&["diff", "full"]), changed);
+    sandbox.ok(&["start", "full"]);
+    assert_limited(&sandbox, "full");
+    let id = sandbox.ok(&["inspect", "-f", "{{.Id}}", "full"]);
+    let dir = sandbox.dir().join("data/containers").join(id);
+    assert!(!dir.join("upper.disk").exists() && dir.join("fuse-upper.disk").exists());
+    sandbox.ok(&["rm", "-f", "full"]);
+}
+
 /// Whatever is killed at a named point, the next daemon starts the container, holds it to its limit and removes it whole.
 fn survives(sandbox: &mut Sandbox, points: &[&str]) {
     for point in points {
@@ -411,12 +465,49 @@ fn a_project_of_xfs_holds_a_container_to_its_limit() {
     with_project("xfs");
 }
 
+#[test]
+#[ignore = "the kernel needs quotas of projects: cargo xtask vm"]
+fn a_project_holds_a_container_of_fuse_overlayfs_to_its_limit() {
+    let flags = [
+        "--storage-opt",
+        "conex.quota=project",
+        "--storage-driver",
+        "fuse-overlayfs",
+    ];
+    let sandbox = Sandbox::with_projects("ext4", &flags);
+    limited(&sandbox, "full", &[]);
+    assert_limited(&sandbox, "full");
+    sandbox.ok(&["rm", "-f", "full"]);
+}
+
 fn with_project(kind: &str) {
     let flags = ["--storage-opt", "conex.quota=project"];
     let mut sandbox = Sandbox::with_projects(kind, &flags);
+    stays_in(&sandbox);
     holds(&mut sandbox);
     survives(&mut sandbox, fail_points::PROJECT);
     assert_eq!(limited_projects(&sandbox.dir().join("data")), 0, "limits that are left");
+}
+
+/// Root in a container does not take its files out of their project, where its filter has not been switched off.
+fn stays_in(sandbox: &Sandbox) {
+    let leave = "touch /out; /chattr -p 7 /out 2>&1; /chattr +A /out 2>&1; true";
+    let run = |options: &[&str]| {
+        let mut all = vec!["--network", "none"];
+        for bound in ["/lib:/lib:ro", "/lib64:/lib64:ro", "/usr/bin/chattr:/chattr:ro"] {
+            all.extend(["-v", bound]);
+        }
+        sandbox.run(&[&all[..], options].concat(), leave)
+    };
+    let limit = ["--storage-opt", "size=32M"];
+    let said = run(&limit);
+    assert_eq!(said.matches("Operation not permitted").count(), 2, "{said}");
+    // The controls.
+    assert_eq!(
+        run(&[&limit[..], &["--security-opt", "seccomp=unconfined"]].concat()),
+        ""
+    );
+    assert_eq!(run(&[]), "");
 }
 
 /// Projects of a file system that have a limit.

@@ -182,7 +182,6 @@ fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
     let device = r#"[{"Path":"/dev/null","Rate":1000000}]"#;
     for (field, value) in [
         ("LogConfig", r#"{"Type":"awslogs"}"#),
-        ("StorageOpt", r#"{"size":"1G"}"#),
         ("Runtime", r#""crun""#),
         ("Cgroup", r#""container:x""#),
         ("BlkioWeight", "300"),
