@@ -93,9 +93,14 @@ impl Sandbox {
         Self::in_network(engine, Network::Host, &[]).loaded()
     }
 
-    fn loaded(self) -> Self {
+    /// Gives the daemon the image `busybox:latest`.
+    pub fn load_busybox(&self) {
         let archive = crate::busybox_archive(self.dir.path());
         self.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
+    }
+
+    fn loaded(self) -> Self {
+        self.load_busybox();
         self
     }
 
@@ -135,6 +140,23 @@ impl Sandbox {
     pub fn with_storage(driver: StorageDriver) -> Self {
         let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Own, &[]);
         sandbox.store_by(driver);
+        sandbox.start(&[]);
+        sandbox.loaded()
+    }
+
+    /// As `with_storage`, with these flags besides.
+    pub fn with_storage_flags(driver: StorageDriver, flags: &[&str]) -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::Conex, Network::Own, flags);
+        sandbox.store_by(driver);
+        sandbox.start(&[]);
+        sandbox.loaded()
+    }
+
+    /// As `with_storage_flags`, its data on a file system of this kind that has quotas of projects.
+    pub fn with_projects(kind: &str, flags: &[&str]) -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::Conex, Network::Own, flags);
+        let data = sandbox.dir.path().join("data");
+        sandbox.disk = Some(Disk::with_projects(kind, 1024, &data));
         sandbox.start(&[]);
         sandbox.loaded()
     }

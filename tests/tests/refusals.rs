@@ -181,7 +181,6 @@ fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
     );
     for (field, value) in [
         ("LogConfig", r#"{"Type":"awslogs"}"#),
-        ("StorageOpt", r#"{"size":"1G"}"#),
         ("Runtime", r#""crun""#),
         ("Cgroup", r#""container:x""#),
         ("DeviceRequests", r#"[{"Driver":"nvidia","Count":-1}]"#),

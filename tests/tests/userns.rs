@@ -932,3 +932,22 @@ fn ids_are_allotted_that_no_other_container_has_and_come_back() {
     assert_eq!(start_with(&daemon, "three", "auto:size=1000").0, 204);
     assert_eq!(first_ids("three"), (400_000, 500_000), "those of the one that is gone");
 }
+
+#[test]
+fn what_a_mapped_container_writes_is_limited() {
+    let sandbox = Remapped::with("--userns-remap mapped --storage-opt conex.quota=loop");
+    sandbox.sleeper("full", &["--storage-opt", "size=32M"]);
+    let fill = "dd if=/dev/zero of=/big bs=1M count=64 2>&1; stat -c %u:%g /big; rm /big; touch /kept";
+    let said = sandbox.inside("full", fill);
+    assert!(
+        said.contains("No space left on device") && said.ends_with("\n0:0"),
+        "{said}"
+    );
+    sandbox.ok(&["restart", "-t", "0", "full"]);
+    assert_eq!(sandbox.inside("full", "stat -c %u /kept"), "0");
+    assert_eq!(sandbox.ok(&["diff", "full"]), "A /kept");
+    // The control.
+    sandbox.sleeper("free", &[]);
+    assert!(!sandbox.inside("free", fill).contains("No space left on device"));
+    sandbox.ok(&["rm", "-f", "full", "free"]);
+}

@@ -53,6 +53,14 @@ pub(crate) const VM: [(&str, &str); 4] = [
     ("/bin/busybox", "busybox-static"),
 ];
 
+/// What makes file systems with quotas of projects, and takes files out of these.
+pub(crate) const QUOTAS: [(&str, &str); 4] = [
+    ("/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/usr/bin/chattr", "e2fsprogs"),
+    ("/sbin/mkfs.xfs", "xfsprogs"),
+    ("/usr/bin/fuse-overlayfs", "fuse-overlayfs"),
+];
+
 /// What makes a tree of Debian for it.
 pub(crate) const DEBIAN: [(&str, &str); 1] = [("/usr/sbin/debootstrap", "debootstrap")];
 

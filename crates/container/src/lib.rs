@@ -19,6 +19,7 @@ mod networking;
 pub mod restart;
 pub mod signals;
 pub mod state;
+pub mod storage;
 mod unsupported;
 mod update;
 pub mod userns;

@@ -4,12 +4,20 @@ use conex_api_types::{ContainerCreateRequest, HostConfig};
 
 use crate::invalid::Invalid;
 use crate::userns::UsernsMode;
-use crate::{health, namespaces, restart};
+use crate::{health, namespaces, restart, storage};
 
 /// Refuses what would otherwise be ignored.
 pub(crate) fn refuse(request: &ContainerCreateRequest) -> Result<(), Invalid> {
     health::check(request.healthcheck.as_ref())?;
     refuse_host(&request.host_config)
+}
+
+/// What a container keeps that is there already.
+pub(crate) fn refuse_change(host: &HostConfig) -> Result<(), Invalid> {
+    match &host.storage_opt {
+        Some(options) if !options.is_empty() => Err(unsupported("StorageOpt", "another limit than at creation")),
+        _ => Ok(()),
+    }
 }
 
 fn unsupported(field: &'static str, what: impl Into<String>) -> Invalid {
@@ -27,12 +35,8 @@ pub(crate) fn refuse_host(host: &HostConfig) -> Result<(), Invalid> {
     restart::check(host)?;
     impossible(host)?;
     UsernsMode::parse(&host.userns_mode)?;
+    storage::layer_size(host)?;
     let refusals = [
-        (
-            host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
-            "StorageOpt",
-            "a storage option",
-        ),
         (
             !matches!(host.runtime.as_str(), "" | "conex" | "runc"),
             "Runtime",

@@ -17,6 +17,7 @@ impl Config {
     /// `Invalid::Conflict` where it contradicts what stays, else as at creation.
     pub fn updated(&self, asked: &HostConfig) -> Result<Self, Invalid> {
         unsupported::refuse_host(asked)?;
+        unsupported::refuse_change(asked)?;
         self.check_conflicts(asked)?;
         refuse_of_start(asked)?;
         let mut updated = self.clone();

@@ -220,7 +220,7 @@ impl Inner {
                 self.images.repair(&finding, &registry, &users).await
             }
             Found::Unrecorded(stray) => {
-                let discarded = self.snapshots.discard(&stray.path);
+                let discarded = self.snapshots.discard_stray(&stray.path);
                 discarded
                     .map(|()| "removed".to_owned())
                     .map_err(|error| error.to_string())

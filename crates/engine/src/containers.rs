@@ -9,6 +9,7 @@ mod changes;
 mod commit;
 pub(crate) mod create;
 mod deaf;
+pub(crate) mod disk_limits;
 pub(crate) mod execs;
 pub(crate) mod files;
 pub(crate) mod health;
@@ -45,6 +46,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use conex_container::Config;
+use conex_snapshot::Limit;
 use conex_sys::userns::IdMap;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -68,6 +70,8 @@ pub(crate) struct Container {
     pub(crate) config: Config,
     /// The ids that its user namespace maps; `None` where it is the host's.
     pub(crate) map: Option<IdMap>,
+    /// What it may write into its root file system.
+    pub(crate) limit: Option<Limit>,
     view: watch::Receiver<View>,
     orders: mpsc::UnboundedSender<Order>,
     /// Clients that were told that they may attach and whose connections are still on their way.
@@ -106,6 +110,7 @@ impl Container {
             image: record.image,
             config: record.config,
             map: record.map.map(IdMap::from),
+            limit: record.limit.map(Limit::from),
             view,
             orders,
             arriving: Count::default(),

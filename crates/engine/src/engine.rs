@@ -86,6 +86,10 @@ pub(crate) struct Inner {
     pub(crate) pruning_images: tokio::sync::Mutex<()>,
     /// Held from the choice of ids for a container until it is one.
     pub(crate) allotting: tokio::sync::Mutex<()>,
+    /// Bytes that containers may write into their root file systems which do not ask for another limit.
+    pub(crate) layer_size: Option<u64>,
+    /// Held from the choice of a container's limit until it is one.
+    pub(crate) limiting: tokio::sync::Mutex<()>,
     /// Held by a check of the stores.
     pub(crate) checking: Arc<tokio::sync::Mutex<()>>,
     /// An empty directory on which containers attach their root, each in its own mount namespace.
@@ -145,6 +149,7 @@ struct Stores {
     files: Files,
     metadata: Metadata,
     snapshots: Snapshots,
+    layer_size: Option<u64>,
     images: Images,
     registries: conex_registry::Client,
     networks: Networks,
@@ -171,9 +176,11 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
         .map_err(|error| opened("metadata store")(error.into()))?;
     let content =
         Content::open(&settings.data_root.join("content")).map_err(|error| opened("content store")(error.into()))?;
-    let driver = storage::choose(&settings, &metadata, &host)?;
-    let snapshots =
-        Snapshots::open(&settings.data_root, driver).map_err(|error| opened("layer store")(error.into()))?;
+    let (driver, options) = storage::choose(&settings, &metadata, &host)?;
+    let snapshots = Snapshots::open(&settings.data_root, driver)
+        .map_err(|error| opened("layer store")(error.into()))?
+        .with_limits_by(options.method().unwrap_or_default());
+    let layer_size = storage::layer_size(&snapshots, &options)?;
     user_namespaces::check(&settings, &snapshots)?;
     storage::migrate::conclude(&metadata, &snapshots, &files)?;
     let images = Images::open(metadata.clone(), content, snapshots.clone(), of_images(&settings))
@@ -189,6 +196,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
             files,
             metadata,
             snapshots,
+            layer_size,
             images,
             registries,
             networks,
@@ -273,6 +281,8 @@ impl Stores {
             pruning_volumes: tokio::sync::Mutex::default(),
             pruning_images: tokio::sync::Mutex::default(),
             allotting: tokio::sync::Mutex::default(),
+            layer_size: self.layer_size,
+            limiting: tokio::sync::Mutex::default(),
             checking: Arc::default(),
             leaving: Count::default(),
         }

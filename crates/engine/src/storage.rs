@@ -6,7 +6,7 @@
 pub(crate) mod migrate;
 
 use conex_metadata::{Changes, Metadata, Table};
-use conex_snapshot::{Driver, DriverError, OverlayMethod, StorageOptions};
+use conex_snapshot::{Driver, DriverError, LimitMethod, OverlayMethod, Snapshots, StorageOptions};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, forced_off};
@@ -18,6 +18,9 @@ const DRIVER: &str = "storage-driver";
 /// Key of the note that a migration began and has something to discard.
 const MIGRATION: &str = "storage-migration";
 
+/// Bytes of a limit that is tried where none is asked for yet.
+const TRIAL: u64 = 1 << 30;
+
 /// The driver of data roots that note none, and the first that is tried in new ones.
 const DEFAULT: &str = "overlay2";
 
@@ -25,7 +28,8 @@ const DEFAULT: &str = "overlay2";
 ///
 /// # Errors
 /// The driver is unknown or cannot work here, or the data root was used with another; in Docker's words.
-pub(crate) fn choose(settings: &Settings, metadata: &Metadata, host: &Host) -> Result<Driver> {
+pub(crate) fn choose(settings: &Settings, metadata: &Metadata, host: &Host) -> Result<(Driver, StorageOptions)> {
+    let options = StorageOptions::parse(&settings.storage.options).map_err(unusable)?;
     let noted = noted(metadata, DRIVER)?;
     let is_used = is_used(metadata)?;
     let prior = match &noted {
@@ -46,14 +50,34 @@ pub(crate) fn choose(settings: &Settings, metadata: &Metadata, host: &Host) -> R
         )));
     }
     let driver = match wanted {
-        Some(name) => open(name, settings, host)?,
-        None => open_first(settings, host)?,
+        Some(name) => open(name, settings, &options, host)?,
+        None => open_first(settings, &options, host)?,
     };
     if noted.as_deref() != Some(driver.name()) {
         let note = Changes::new().put(Table::DataRoot, DRIVER, driver.name());
         metadata.commit(note).wait().map_err(failed)?;
     }
-    Ok(driver)
+    Ok((driver, options))
+}
+
+/// Bytes that containers may write which do not ask for another limit.
+///
+/// # Errors
+/// A limit is meant for another driver, or what the options say cannot be had here; in Docker's words.
+pub(crate) fn layer_size(snapshots: &Snapshots, options: &StorageOptions) -> Result<Option<u64>> {
+    let driver = snapshots.driver();
+    let size = options.size(driver).map_err(unusable)?;
+    if size.is_some() || options.method().is_some_and(|method| method != LimitMethod::Auto) {
+        let tried = snapshots.limit(size.unwrap_or(TRIAL), 0, |_| false);
+        tried.map_err(|error| {
+            let option = match size {
+                Some(_) => format!("{}.size", driver.name()),
+                None => "conex.quota".to_owned(),
+            };
+            initializing(format!("Storage option {option} not supported. {error}")).caused_by(error)
+        })?;
+    }
+    Ok(size)
 }
 
 /// What is noted about the data root under a key.
@@ -68,7 +92,7 @@ fn is_used(metadata: &Metadata) -> Result<bool> {
     Ok(!is_empty(Table::Layers)? || !is_empty(Table::Containers)?)
 }
 
-fn open(name: &str, settings: &Settings, host: &Host) -> Result<Driver> {
+fn open(name: &str, settings: &Settings, options: &StorageOptions, host: &Host) -> Result<Driver> {
     let method = if host.facts.overlay_layer_append {
         OverlayMethod::Detached
     } else {
@@ -76,15 +100,14 @@ fn open(name: &str, settings: &Settings, host: &Host) -> Result<Driver> {
     };
     // So that a kernel without overlays can be had everywhere.
     let method = (!forced_off("overlayfs")).then_some(method);
-    let options = StorageOptions::parse(&settings.storage.options).map_err(unusable)?;
-    Driver::open(name, &settings.data_root, method, &options).map_err(unusable)
+    Driver::open(name, &settings.data_root, method, options).map_err(unusable)
 }
 
 /// The first driver that works here, with what each of the others lacks in the log.
-fn open_first(settings: &Settings, host: &Host) -> Result<Driver> {
+fn open_first(settings: &Settings, options: &StorageOptions, host: &Host) -> Result<Driver> {
     let mut first = None;
     for name in Driver::NAMES {
-        match open(name, settings, host) {
+        match open(name, settings, options, host) {
             Ok(driver) => return Ok(driver),
             Err(error) => {
                 tracing::warn!(

@@ -27,6 +27,17 @@ pub const VOLUME: &[&str] = &[
     "volume.before-end",
 ];
 
+/// In the daemon, where a container's writable layer is put on a disk of its own.
+pub const DISK: &[&str] = &[
+    "limit.disk-made",
+    "limit.disk-named",
+    "limit.disk-bound",
+    "limit.disk-mounted",
+];
+
+/// In the daemon, where a container's writable layer is made a project of its own.
+pub const PROJECT: &[&str] = &["limit.project-set", "limit.project-joined", "limit.project-lifted"];
+
 /// In the daemon, where an image comes in: its layers, and then the image itself.
 pub const IMAGE: &[&str] = &[
     "layer.unpacked",

@@ -15,6 +15,7 @@ use rustix::fs::Stat;
 use crate::compare::Sink;
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
+use crate::limit::Own;
 use crate::store::{Layer, Snapshots};
 use crate::tree::is_mark;
 
@@ -35,13 +36,13 @@ impl Snapshots {
         below(&self.shown_layers(layers), path).map_err(file("look at", path))
     }
 
-    /// What the writable layer in a container's directory changes in its layers (top-most first): absolute paths, in order.
+    /// What a container's writable layer changes in its layers (top-most first): absolute paths, in order.
     /// A directory has changed where its owner or mode is another or something came or went in it. What is at the paths
     /// of `except` is not told. `map` is that of the container's user namespace. Blocks on the disk.
     pub fn changes(
         &self,
         layers: &[Layer],
-        container: &Path,
+        own: Own<'_>,
         except: &[&str],
         map: Option<&IdMap>,
     ) -> Result<BTreeMap<PathBuf, Change>, SnapshotError> {
@@ -54,10 +55,13 @@ impl Snapshots {
                 record,
                 path: PathBuf::from("/"),
             };
-            self.compare(layers, container, &mut told)?;
+            self.compare(layers, own.directory, &mut told)?;
             return Ok(told.record.changes);
         }
-        let (upper, _) = self.own_layer(container);
+        let Some(reached) = self.reach(own)? else {
+            return Ok(BTreeMap::new());
+        };
+        let (upper, _) = self.own_layer(&reached.directory);
         let mut walk = Walk {
             upper: &upper,
             lower: &self.shown_layers(layers),

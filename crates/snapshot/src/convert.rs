@@ -10,19 +10,27 @@ use crate::compare;
 use crate::copy;
 use crate::difference::{Copies, Difference};
 use crate::error::{SnapshotError, file};
-use crate::rootfs::{make_container, make_dir};
+use crate::limit::Own;
+use crate::overlay::join;
+use crate::rootfs::make_container;
 use crate::store::{Layer, Snapshots, Staging, make_root};
 use crate::tree::{self, Source, Taking};
 
 /// Everything in a container's directory that is a driver's: no two of them call it the same.
-const OWN: [&str; 13] = [
+const OWN: [&str; 19] = [
     "upper",
     "upper.tmp",
+    "upper.disk",
+    "upper.disk.tmp",
     "work",
+    "work.tmp",
     "lower",
     "fuse-upper",
     "fuse-upper.tmp",
+    "fuse-upper.disk",
+    "fuse-upper.disk.tmp",
     "fuse-work",
+    "fuse-work.tmp",
     "tree",
     "tree.tmp",
     "tree.copied",
@@ -32,36 +40,54 @@ const OWN: [&str; 13] = [
 ];
 
 impl Snapshots {
-    /// Gives the container in a directory what it has changed as another driver had it; `layers` (top-most first) are this
+    /// Gives a container what it has changed as another driver had it; `layers` (top-most first) and its limit are this
     /// driver's. What the other had stays.
-    pub fn take_over(&self, layers: &[Layer], container: &Path, changed: &Difference) -> Result<(), SnapshotError> {
+    pub fn take_over(&self, layers: &[Layer], own: Own<'_>, changed: &Difference) -> Result<(), SnapshotError> {
         if self.binds_layers() {
-            let tree = self.container_tree(container);
+            let tree = self.container_tree(own.directory);
             self.discard(&tree)?;
-            return self.copy_for(layers, container, &tree, Some(changed.path()));
+            return self.copy_for(layers, own.directory, &tree, Some(changed.path()));
         }
-        let (upper, work) = self.own_layer(container);
-        make_container(container)?;
-        self.discard(&upper)?;
-        self.discard(&work)?;
-        make_dir(&work, 0o700)?;
+        make_container(own.directory)?;
+        if let Some(project) = own.project() {
+            self.limit_project(project)?;
+        }
+        match own.disk() {
+            Some(bytes) => self.with_disk(own, bytes, |directory| self.take_upper(directory, None, changed)),
+            None => self.take_upper(own.directory, own.project(), changed),
+        }
+    }
+
+    fn take_upper(
+        &self,
+        directory: &Path,
+        project: Option<(u32, u64)>,
+        changed: &Difference,
+    ) -> Result<(), SnapshotError> {
+        let (upper, work) = self.own_layer(directory);
+        let project = project.map(|(number, _)| number);
+        self.discard_beside(&upper)?;
+        self.discard_beside(&work)?;
+        self.make_work(&work, project)?;
         let unfinished = upper.with_extension("tmp");
-        self.discard(&unfinished)?;
+        self.discard_beside(&unfinished)?;
         make_root(&unfinished)?;
+        join(&unfinished, project)?;
         copy_marks(changed.path(), &unfinished)?;
         fs::rename(&unfinished, &upper).map_err(file("make", &upper))
     }
 
     /// Discards what other drivers have in a container's directory.
     pub fn forget_others(&self, container: &Path) -> Result<(), SnapshotError> {
-        let (first, second) = if self.binds_layers() {
-            (self.container_tree(container), self.copied_mark(container))
+        let own = if self.binds_layers() {
+            vec![self.container_tree(container), self.copied_mark(container)]
         } else {
-            self.own_layer(container)
+            let (upper, work) = self.own_layer(container);
+            vec![upper, work, self.disk_of(container)]
         };
         let all = OWN.iter().map(|name| container.join(name));
-        let mut others = all.filter(|path| *path != first && *path != second);
-        others.try_for_each(|path| self.discard(&path))
+        let mut others = all.filter(|path| !own.contains(path));
+        others.try_for_each(|path| self.forget(&path))
     }
 }
 

@@ -26,16 +26,20 @@ use crate::compare::{self, Sink};
 use crate::copy;
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
+use crate::limit::Own;
 use crate::rootfs::{Rootfs, make_container};
 use crate::store::{Layer, Snapshots, Staging, make_root};
 use crate::tree::{self, Source, Taking};
 
 impl Snapshots {
     /// The root file system of a container: its own tree.
-    pub(crate) fn copied(&self, layers: &[Layer], container: &Path) -> Result<Rootfs, SnapshotError> {
-        let tree = self.container_tree(container);
+    pub(crate) fn copied(&self, layers: &[Layer], own: Own<'_>) -> Result<Rootfs, SnapshotError> {
+        let tree = self.container_tree(own.directory);
         if !tree.exists() {
-            self.copy_for(layers, container, &tree, None)?;
+            self.copy_for(layers, own.directory, &tree, None)?;
+        }
+        if let Some(limit) = own.limit {
+            self.limit_subvolume(&tree, limit.bytes)?;
         }
         let mounted = mount::clone_tree_of(&tree).map_err(file("mount", &tree))?;
         // A data root that shares its mounts is to see none of the container's.

@@ -15,6 +15,7 @@ use crate::changes::Change;
 use crate::compare::Sink;
 use crate::copy;
 use crate::error::{SnapshotError, file};
+use crate::limit::Own;
 use crate::store::{Layer, Snapshots, make_root};
 use crate::tree;
 
@@ -24,6 +25,8 @@ pub struct Difference {
     path: PathBuf,
     /// The store that is to discard it, where it was made for the purpose.
     made_in: Option<Snapshots>,
+    /// What it is reached by.
+    _mount: Option<OwnedFd>,
 }
 
 impl Difference {
@@ -45,13 +48,20 @@ impl Drop for Difference {
 }
 
 impl Snapshots {
-    /// What the container in a directory has changed in its layers (top-most first); `None` where it was never started.
-    /// Blocks on the disk.
-    pub fn difference(&self, layers: &[Layer], container: &Path) -> Result<Option<Difference>, SnapshotError> {
+    /// What a container has changed in its layers (top-most first); `None` where it was never started. Blocks on the disk.
+    pub fn difference(&self, layers: &[Layer], own: Own<'_>) -> Result<Option<Difference>, SnapshotError> {
         if !self.binds_layers() {
-            let (path, _) = self.own_layer(container);
-            return Ok(path.exists().then_some(Difference { path, made_in: None }));
+            let Some(reached) = self.reach(own)? else {
+                return Ok(None);
+            };
+            let (path, _) = self.own_layer(&reached.directory);
+            return Ok(path.exists().then_some(Difference {
+                path,
+                made_in: None,
+                _mount: reached.mount,
+            }));
         }
+        let container = own.directory;
         let tree = self.container_tree(container);
         if !tree.exists() {
             return Ok(None);
@@ -61,6 +71,7 @@ impl Snapshots {
         let made = Difference {
             path,
             made_in: Some(self.clone()),
+            _mount: None,
         };
         let mut copies = tree::open(&tree)
             .and_then(|own| Copies::new(own, tree::open(&made.path)?))
@@ -70,15 +81,17 @@ impl Snapshots {
         Ok(Some(made))
     }
 
-    /// Bytes of the files that the container in a directory has changed in its layers (top-most first). Blocks on the
-    /// disk.
-    pub fn size(&self, layers: &[Layer], container: &Path) -> Result<u64, SnapshotError> {
+    /// Bytes of the files that a container has changed in its layers (top-most first). Blocks on the disk.
+    pub fn size(&self, layers: &[Layer], own: Own<'_>) -> Result<u64, SnapshotError> {
         if self.binds_layers() {
             let mut sum = Sum(0);
-            self.compare(layers, container, &mut sum)?;
+            self.compare(layers, own.directory, &mut sum)?;
             return Ok(sum.0);
         }
-        let (upper, _) = self.own_layer(container);
+        let Some(reached) = self.reach(own)? else {
+            return Ok(0);
+        };
+        let (upper, _) = self.own_layer(&reached.directory);
         disk_usage(&upper).map_err(file("count", &upper))
     }
 }

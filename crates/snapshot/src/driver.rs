@@ -13,6 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::limit::LimitMethod;
 use crate::probe;
 
 /// Most lower directories of one overlay: the kernel's `OVL_MAX_STACK`. `fuse-overlayfs` is held to the same.
@@ -98,9 +99,8 @@ impl Driver {
         }
     }
 
-    /// What of a container's directory is its own, under the names of the Engine API (`GraphDriver.Data`).
-    #[must_use]
-    pub fn directories(&self) -> &'static [(&'static str, &'static str)] {
+    /// What is a container's own, in its directory or on its disk, under the names of the Engine API (`GraphDriver.Data`).
+    pub(crate) fn directories(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Overlay(_) => &[("UpperDir", "upper"), ("WorkDir", "work")],
             Self::FuseOverlay(_) => &[("UpperDir", "fuse-upper"), ("WorkDir", "fuse-work")],
@@ -164,6 +164,24 @@ pub enum DriverError {
         /// As it was given.
         option: String,
     },
+    /// An option without a value.
+    #[error("unable to parse storage-opt key/value: {option}")]
+    Pair {
+        /// As it was given.
+        option: String,
+    },
+    /// A value that is no size.
+    #[error("invalid size: '{value}'")]
+    Size {
+        /// As it was given.
+        value: String,
+    },
+    /// A value that says nothing.
+    #[error("invalid {option}: known are {}", LimitMethod::ALL.map(LimitMethod::name).join(", "))]
+    Method {
+        /// As it was given.
+        option: String,
+    },
 }
 
 /// Options of storage drivers (`storage-opts`).
@@ -171,6 +189,10 @@ pub enum DriverError {
 pub struct StorageOptions {
     /// `fuse-overlayfs.mount_program`: the program that stacks layers, where it is not `fuse-overlayfs` of `PATH`.
     fuse_program: Option<PathBuf>,
+    /// `<driver>.size`: bytes of the writable layers of containers that do not ask for another limit, by driver.
+    sizes: Vec<(String, u64)>,
+    /// `conex.quota`.
+    method: Option<LimitMethod>,
 }
 
 impl StorageOptions {
@@ -181,11 +203,82 @@ impl StorageOptions {
     pub fn parse(options: &[String]) -> Result<Self, DriverError> {
         let mut read = Self::default();
         for option in options {
-            match option.split_once('=') {
-                Some(("fuse-overlayfs.mount_program", program)) => read.fuse_program = Some(program.into()),
+            let pair = option.split_once('=');
+            let (name, value) = pair.ok_or_else(|| DriverError::Pair { option: option.clone() })?;
+            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+            match name.as_str() {
+                "fuse-overlayfs.mount_program" => read.fuse_program = Some(value.into()),
+                "overlay2.size" | "fuse-overlayfs.size" | "btrfs.size" => {
+                    let bytes = conex_units::size::binary(value);
+                    let bytes = bytes.ok_or_else(|| DriverError::Size {
+                        value: value.to_owned(),
+                    })?;
+                    read.sizes.push((name.trim_end_matches(".size").to_owned(), bytes));
+                }
+                "conex.quota" => {
+                    let found = LimitMethod::ALL.into_iter().find(|method| method.name() == value);
+                    let found = found.ok_or_else(|| DriverError::Method { option: option.clone() })?;
+                    read.method = Some(found);
+                }
                 _ => return Err(DriverError::Option { option: option.clone() }),
             }
         }
         Ok(read)
+    }
+
+    /// Bytes that containers may write which do not ask for another limit; `None` where nothing limits them.
+    ///
+    /// # Errors
+    /// A limit is meant for another driver than this, which would not have it.
+    pub fn size(&self, driver: &Driver) -> Result<Option<u64>, DriverError> {
+        if let Some((other, _)) = self.sizes.iter().find(|(other, _)| other != driver.name()) {
+            let option = format!("{other}.size of the storage driver {}", driver.name());
+            return Err(DriverError::Option { option });
+        }
+        Ok(self.sizes.last().map(|(_, bytes)| *bytes).filter(|bytes| *bytes > 0))
+    }
+
+    /// How containers are to be held to their limits, where that was said.
+    #[must_use]
+    pub fn method(&self) -> Option<LimitMethod> {
+        self.method
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(options: &[&str]) -> Result<StorageOptions, String> {
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        StorageOptions::parse(&options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_are_read_as_docker_reads_them() {
+        let read = parse(&["overlay2.size = 10G", "conex.quota=loop"]);
+        let read = read.expect("both are known");
+        assert_eq!(read.method(), Some(LimitMethod::Loop));
+        let of = |driver: &Driver| read.size(driver).map_err(|error| error.to_string());
+        let overlay = Driver::Overlay(OverlayMethod::Detached);
+        assert_eq!(of(&overlay), Ok(Some(10 << 30)));
+        assert_eq!(
+            of(&Driver::Btrfs),
+            Err("unknown option overlay2.size of the storage driver btrfs".to_owned())
+        );
+        let none = parse(&["overlay2.size=0"]).expect("no limit");
+        assert_eq!(none.size(&overlay).ok(), Some(None));
+        for (option, words) in [
+            ("overlay2.size", "unable to parse storage-opt key/value: overlay2.size"),
+            ("overlay2.size=ten", "invalid size: 'ten'"),
+            ("overlay2.size=-1", "invalid size: '-1'"),
+            ("vfs.size=1G", "unknown option vfs.size=1G"),
+            (
+                "conex.quota=no",
+                "invalid conex.quota=no: known are auto, project, loop",
+            ),
+        ] {
+            assert_eq!(parse(&[option]), Err(words.to_owned()), "{option}");
+        }
     }
 }

@@ -40,6 +40,9 @@ pub enum SnapshotError {
         /// What it owns.
         path: PathBuf,
     },
+    /// What holds a container to its limit does not work any more.
+    #[error("limit the writable layer: {0}")]
+    Limit(String),
     /// Ids cannot be mapped here.
     #[error("storage driver {driver} cannot map ids: {why}")]
     Mapping {
@@ -57,7 +60,7 @@ impl SnapshotError {
         match self {
             Self::File { source, .. } | Self::Overlay { source, .. } => source.kind(),
             Self::LinkTarget { .. } | Self::Owner { .. } => io::ErrorKind::InvalidData,
-            Self::Mapping { .. } => io::ErrorKind::Unsupported,
+            Self::Mapping { .. } | Self::Limit(_) => io::ErrorKind::Unsupported,
         }
     }
 }

@@ -17,10 +17,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use conex_sys::mount::{self, Attributes, Overlay};
-use conex_sys::{memfd, words};
+use conex_sys::{capability, memfd, words};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
-/// Stack of the thread that waits for a process.
+/// `CAP_SYS_RESOURCE` (capabilities(7)).
+const SYS_RESOURCE: u64 = 1 << 24;
+
+/// Stack of a thread that starts a process or waits for it.
 const STACK: usize = 64 << 10;
 
 /// A detached mount that a process of this program serves; it answers when this returns.
@@ -42,13 +45,14 @@ pub(crate) fn mount(program: &Path, overlay: &Overlay<'_>) -> io::Result<OwnedFd
         .map_err(|error| io::Error::new(error.kind(), format!("mount a fuse file system: {}", words(&error))))?;
     // What it says is kept in memory, so that neither a full pipe nor one without a reader is in its way.
     let said = rustix::fs::memfd_create("fuse-overlayfs", MemfdFlags::CLOEXEC)?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(["-f", "-o", &text(overlay), "/dev/fd/0"])
         .stdin(Stdio::from(device))
         .stdout(Stdio::null())
         .stderr(Stdio::from(File::from(said.try_clone()?)))
-        .process_group(0)
-        .spawn()
+        .process_group(0);
+    let child = spawn_limited(&mut command)
         .map_err(|error| io::Error::new(error.kind(), format!("exec {}: {}", program.display(), words(&error))))?;
     reap(child)?;
     // The first answer; a process that ended without one has closed the connection.
@@ -75,6 +79,21 @@ fn text(overlay: &Overlay<'_>) -> String {
         options.push_str(",volatile");
     }
     options
+}
+
+/// Starts the process without the right to go beyond quotas and into reserved space, which it would do for the container;
+/// overlayfs gives it up as well. A thread of its own has it no more, and with it what that starts.
+fn spawn_limited(command: &mut Command) -> io::Result<Child> {
+    thread::scope(|scope| {
+        let starter = thread::Builder::new().stack_size(STACK);
+        let starter = starter.spawn_scoped(scope, || {
+            capability::limit_bounding(!SYS_RESOURCE)?;
+            command.spawn()
+        })?;
+        starter
+            .join()
+            .map_err(|_| io::Error::other("the thread that starts it panicked"))?
+    })
 }
 
 /// Waits for the process on a thread of its own; where the daemon goes first, init does.

@@ -8,6 +8,7 @@
 //!   <data-root>/containers/<id>/{upper,work}     a container's writable layer, made when it is first mounted
 //!   <data-root>/containers/<id>/tree[.copied]     as above, of drivers that keep whole trees (`subvolume`, of btrfs)
 //!   <data-root>/containers/<id>/fuse-{upper,work} as `upper` and `work`, of fuse-overlayfs
+//!   <data-root>/containers/<id>/[fuse-]upper.disk a file system that has the two, where that is what limits them
 //! ```
 //!
 //! How layers and containers are kept is the storage driver's business (`Driver`). With `overlay2`, the default, a root file
@@ -21,9 +22,11 @@ mod convert;
 mod copied;
 mod copy;
 mod difference;
+mod disk;
 mod driver;
 mod error;
 mod fuse;
+mod limit;
 mod overlay;
 mod probe;
 mod rootfs;
@@ -37,5 +40,6 @@ pub use crate::changes::Change;
 pub use crate::difference::Difference;
 pub use crate::driver::{Driver, DriverError, OverlayMethod, StorageOptions};
 pub use crate::error::SnapshotError;
+pub use crate::limit::{Limit, LimitError, LimitMethod, LimitedBy, Own};
 pub use crate::rootfs::{Mapped, Rootfs, Writable};
 pub use crate::store::{Layer, LayerName, Snapshots, Staging};

@@ -7,13 +7,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use conex_sys::mount::{Durability, Overlay};
+use conex_sys::quota;
 use conex_sys::userns::IdMap;
 
 use crate::driver::{Driver, OverlayMethod};
 use crate::error::{SnapshotError, file};
 use crate::fuse;
+use crate::limit::Own;
 use crate::rootfs::{MAP, Mapped, Rootfs, Writable, make_container, make_dir};
 use crate::store::{Layer, Snapshots, make_root};
+use crate::tree;
 
 /// Most bytes of the names of layers, which leaves room for the other options in a page (mount(2)).
 const LONGEST_NAMES: usize = 3500;
@@ -29,6 +32,17 @@ impl Names {
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.base).unwrap_or(path).to_owned()
     }
+}
+
+/// A root file system that is to be made.
+struct Wanted<'a> {
+    layers: &'a [Layer],
+    /// What has the writable layer.
+    directory: &'a Path,
+    writable: Writable,
+    map: Option<&'a IdMap>,
+    /// Its project and the bytes of that.
+    project: Option<(u32, u64)>,
 }
 
 /// Words a mount that failed.
@@ -47,18 +61,59 @@ fn read_only<'a>(lower: &'a [&'a Path]) -> Overlay<'a> {
 
 impl Snapshots {
     /// The root file system of a container, stacked.
-    pub(crate) fn stacked(
+    pub(crate) fn stacked(&self, layers: &[Layer], own: Own<'_>, writable: Writable) -> Result<Rootfs, SnapshotError> {
+        self.in_own(own, |directory| {
+            let wanted = Wanted {
+                layers,
+                directory,
+                writable,
+                map: None,
+                project: own.project(),
+            };
+            self.stack(&wanted)
+        })
+    }
+
+    /// As `rootfs`, with the ids of a user namespace: the writable layer has them on the disk, the layers are as they are
+    /// for everyone.
+    pub fn rootfs_mapped(
         &self,
         layers: &[Layer],
-        container: &Path,
+        own: Own<'_>,
         writable: Writable,
+        mapped: Mapped<'_>,
     ) -> Result<Rootfs, SnapshotError> {
-        let (upper, work) = self.own_layer(container);
-        let volatile = writable == Writable::Volatile;
-        self.prepare(layers, container, (&upper, &work), volatile, None)?;
-        let lower = self.lower(layers)?;
+        self.require_stacking()?;
+        self.in_own(own, |directory| {
+            let wanted = Wanted {
+                layers,
+                directory,
+                writable,
+                map: Some(mapped.map),
+                project: own.project(),
+            };
+            self.stack_mapped(&wanted, mapped.namespace)
+        })
+    }
+
+    /// Makes a root file system where a container's writable layer is.
+    fn in_own(
+        &self,
+        own: Own<'_>,
+        make: impl FnOnce(&Path) -> Result<Rootfs, SnapshotError> + Send,
+    ) -> Result<Rootfs, SnapshotError> {
+        match own.disk() {
+            Some(bytes) => self.on_disk(own, bytes, make),
+            None => make(own.directory),
+        }
+    }
+
+    fn stack(&self, wanted: &Wanted<'_>) -> Result<Rootfs, SnapshotError> {
+        let (upper, work) = self.prepare(wanted)?;
+        let lower = self.lower(wanted.layers)?;
+        let volatile = wanted.writable == Writable::Volatile;
         if self.driver == Driver::Overlay(OverlayMethod::Attached) {
-            let names = self.names(&lower, &container.join("lower"))?;
+            let names = self.names(&lower, &wanted.directory.join("lower"))?;
             return Ok(Rootfs::Attached {
                 upper: names.relative(&upper),
                 work: names.relative(&work),
@@ -73,34 +128,26 @@ impl Snapshots {
             upper: Some((upper.as_path(), work.as_path())),
             volatile,
         };
-        self.mount(&overlay).map(Rootfs::Detached).map_err(failed(container))
+        self.mount(&overlay)
+            .map(Rootfs::Detached)
+            .map_err(failed(wanted.directory))
     }
 
-    /// As `rootfs`, with the ids of a user namespace: the writable layer has them on the disk, the layers are as they are
-    /// for everyone.
-    pub fn rootfs_mapped(
-        &self,
-        layers: &[Layer],
-        container: &Path,
-        writable: Writable,
-        mapped: Mapped<'_>,
-    ) -> Result<Rootfs, SnapshotError> {
-        self.require_stacking()?;
-        let (upper, work) = self.own_layer(container);
-        let (volatile, durability) = match writable {
-            Writable::Volatile => (true, Durability::Volatile),
-            Writable::Durable => (false, Durability::Durable),
+    fn stack_mapped(&self, wanted: &Wanted<'_>, namespace: BorrowedFd<'_>) -> Result<Rootfs, SnapshotError> {
+        let (upper, work) = self.prepare(wanted)?;
+        let durability = match wanted.writable {
+            Writable::Volatile => Durability::Volatile,
+            Writable::Durable => Durability::Durable,
         };
-        self.prepare(layers, container, (&upper, &work), volatile, Some(mapped.map))?;
         let mut lower = Vec::new();
-        for path in self.lower(layers)? {
+        for path in self.lower(wanted.layers)? {
             let tree = conex_sys::mount::clone_tree_of(&path).map_err(file("mount", &path))?;
-            conex_sys::mount::map_ids(tree.as_fd(), mapped.namespace, false).map_err(file(MAP, &path))?;
+            conex_sys::mount::map_ids(tree.as_fd(), namespace, false).map_err(file(MAP, &path))?;
             lower.push(tree);
         }
         conex_sys::mount::overlay_of_mounts(&lower, (&upper, &work), durability)
             .map(Rootfs::Detached)
-            .map_err(failed(container))
+            .map_err(failed(wanted.directory))
     }
 
     /// A container's writable layer, and the directory that belongs to it.
@@ -154,7 +201,7 @@ impl Snapshots {
         if length <= LONGEST_NAMES {
             return Ok(names);
         }
-        self.discard(links)?;
+        self.discard_beside(links)?;
         make_dir(links, 0o700)?;
         for (number, layer) in lower.iter().enumerate() {
             let link = links.join(number.to_string());
@@ -174,40 +221,73 @@ impl Snapshots {
         Ok(layers.iter().map(|layer| self.path(&layer.name)).collect())
     }
 
-    /// Makes the writable layer. Its root directory shows as the container's `/`, so it takes owner and mode from the
-    /// top-most layer that says what they are.
-    fn prepare(
-        &self,
-        layers: &[Layer],
-        container: &Path,
-        (upper, work): (&Path, &Path),
-        volatile: bool,
-        map: Option<&IdMap>,
-    ) -> Result<(), SnapshotError> {
-        if volatile && work.exists() {
+    /// Makes the writable layer and the directory that belongs to it. The root directory of the first shows as the
+    /// container's `/`, so it takes owner and mode from the top-most layer that says what they are.
+    fn prepare(&self, wanted: &Wanted<'_>) -> Result<(PathBuf, PathBuf), SnapshotError> {
+        let (upper, work) = self.own_layer(wanted.directory);
+        if let Some(project) = wanted.project {
+            self.limit_project(project)?;
+        }
+        if wanted.writable == Writable::Volatile && work.exists() {
             // overlayfs refuses a work directory that a volatile mount has used before.
-            self.discard(work)?;
+            self.discard_beside(&work)?;
         }
         if upper.exists() && work.exists() {
-            return Ok(());
+            return Ok((upper, work));
         }
-        make_container(container)?;
-        make_dir(work, 0o700)?;
+        make_container(wanted.directory)?;
+        let project = wanted.project.map(|(number, _)| number);
+        self.make_work(&work, project)?;
         if upper.exists() {
-            return Ok(());
+            return Ok((upper, work));
         }
         // Complete before it has its name: a crash in between leaves no root with the wrong mode.
         let unfinished = upper.with_extension("tmp");
-        self.discard(&unfinished)?;
+        self.discard_beside(&unfinished)?;
         make_root(&unfinished)?;
-        if let Some(root) = self.shown_root(layers)? {
+        join(&unfinished, project)?;
+        if let Some(root) = self.shown_root(wanted.layers)? {
             copy_attributes(&root, &unfinished)?;
         }
-        if let Some(map) = map {
+        if let Some(map) = wanted.map {
             take_over(&unfinished, map)?;
         }
-        fs::rename(&unfinished, upper).map_err(file("make", upper))
+        fs::rename(&unfinished, &upper).map_err(file("make", &upper))?;
+        Ok((upper, work))
     }
+
+    /// Makes overlayfs's own directory, unless it is there. Files are renamed from it into the writable layer, which the
+    /// kernel refuses between projects: it is complete before it has its name.
+    pub(crate) fn make_work(&self, work: &Path, project: Option<u32>) -> Result<(), SnapshotError> {
+        if project.is_none() || work.exists() {
+            return make_dir(work, 0o700);
+        }
+        let unfinished = work.with_extension("tmp");
+        self.discard_beside(&unfinished)?;
+        make_dir(&unfinished, 0o700)?;
+        join(&unfinished, project)?;
+        conex_sys::failpoint::hit("limit.project-joined");
+        fs::rename(&unfinished, work).map_err(file("make", work))
+    }
+
+    /// Discards what may be on a disk of its own, from where nothing can be renamed into the trash, or in a project that
+    /// the trash is not in.
+    pub(crate) fn discard_beside(&self, path: &Path) -> Result<(), SnapshotError> {
+        match self.discard(path) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                conex_sys::tree::remove(path).map_err(file("remove", path))
+            }
+            discarded => discarded,
+        }
+    }
+}
+
+/// Makes a directory belong to a project, if there is one.
+pub(crate) fn join(directory: &Path, project: Option<u32>) -> Result<(), SnapshotError> {
+    let Some(project) = project else { return Ok(()) };
+    tree::open(directory)
+        .and_then(|opened| quota::join(opened.as_fd(), project))
+        .map_err(file("set the project of", directory))
 }
 
 /// Gives a directory to whom its owner is in a user namespace.

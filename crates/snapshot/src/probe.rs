@@ -147,7 +147,8 @@ pub(crate) fn fuse(data_root: &Path, program: Option<PathBuf>) -> Result<PathBuf
     Ok(program)
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
+/// A program of `PATH`.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let candidates = std::env::split_paths(&path).map(|dir| dir.join(name));
     candidates.into_iter().find(|program| program.is_file())

@@ -10,6 +10,7 @@ use conex_sys::userns::IdMap;
 
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
+use crate::limit::Own;
 use crate::store::{Layer, Snapshots};
 
 /// What becomes of a container's writes at a power cut.
@@ -51,12 +52,12 @@ pub enum Rootfs {
 }
 
 impl Snapshots {
-    /// The root file system of a container: `layers` (top-most first) under what is its own in its directory, which is
-    /// made where it is absent.
-    pub fn rootfs(&self, layers: &[Layer], container: &Path, writable: Writable) -> Result<Rootfs, SnapshotError> {
+    /// The root file system of a container: `layers` (top-most first) under what is its own, which is made where it is
+    /// absent.
+    pub fn rootfs(&self, layers: &[Layer], own: Own<'_>, writable: Writable) -> Result<Rootfs, SnapshotError> {
         match &self.driver {
-            Driver::Overlay(_) | Driver::FuseOverlay(_) => self.stacked(layers, container, writable),
-            Driver::Btrfs | Driver::Vfs => self.copied(layers, container),
+            Driver::Overlay(_) | Driver::FuseOverlay(_) => self.stacked(layers, own, writable),
+            Driver::Btrfs | Driver::Vfs => self.copied(layers, own),
         }
     }
 
@@ -65,7 +66,7 @@ impl Snapshots {
         self.require_stacking()?;
         let (_, trial) = self.next_staging();
         let tried = make_dir(&trial, 0o700)
-            .and_then(|()| self.rootfs_mapped(&[], &trial, Writable::Durable, mapped))
+            .and_then(|()| self.rootfs_mapped(&[], Own::unlimited(&trial), Writable::Durable, mapped))
             .map(drop)
             .map_err(|error| self.cannot_map(words(&error)));
         tried.and(self.discard(&trial))

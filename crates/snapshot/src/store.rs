@@ -7,11 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
+use crate::limit::LimitMethod;
 use crate::trash::Trash;
 
 /// What directories that are being unpacked are called.
@@ -57,6 +58,7 @@ pub struct Layer {
 pub struct Snapshots {
     pub(crate) shared: Arc<Shared>,
     pub(crate) driver: Driver,
+    pub(crate) method: LimitMethod,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,15 @@ pub(crate) struct Shared {
     skeletons: PathBuf,
     trash: Trash,
     next_staging: AtomicU64,
+    /// Held by whoever binds a container's disk to a loop device.
+    pub(crate) disks: Mutex<()>,
+}
+
+impl Shared {
+    /// The directory that layers are in.
+    pub(crate) fn layers(&self) -> &Path {
+        &self.layers
+    }
 }
 
 impl Snapshots {
@@ -87,10 +98,12 @@ impl Snapshots {
             skeletons,
             trash,
             next_staging: AtomicU64::new(0),
+            disks: Mutex::default(),
         };
         let store = Self {
             shared: Arc::new(shared),
             driver,
+            method: LimitMethod::default(),
         };
         store.discard_where(|name| name.starts_with(STAGING_PREFIX))?;
         Ok(store)
@@ -102,7 +115,14 @@ impl Snapshots {
         Self {
             shared: self.shared.clone(),
             driver,
+            method: self.method,
         }
+    }
+
+    /// The same store, in which new containers are held to their limits like this.
+    #[must_use]
+    pub fn with_limits_by(self, method: LimitMethod) -> Self {
+        Self { method, ..self }
     }
 
     /// How layers are kept.

@@ -40,15 +40,22 @@ fn is_subvolume(parent: BorrowedFd<'_>, name: &CString) -> io::Result<bool> {
 }
 
 fn destroy_in(parent: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
-    match btrfs::destroy_subvolume(parent, name) {
+    match destroy_one(parent, name) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
         destroyed => return destroyed,
     }
     // Others are in it.
     for (parent, name) in within(tree::open_in(parent, name)?)?.iter().rev() {
-        btrfs::destroy_subvolume(parent.as_fd(), name)?;
+        destroy_one(parent.as_fd(), name)?;
     }
-    btrfs::destroy_subvolume(parent, name)
+    destroy_one(parent, name)
+}
+
+/// Destroys a subvolume that no others are in, with what was counted of it.
+fn destroy_one(parent: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
+    let number = btrfs::subvolume(tree::open_in(parent, name)?.as_fd())?;
+    btrfs::destroy_subvolume(parent, name)?;
+    btrfs::forget_subvolume(parent, number)
 }
 
 /// All subvolumes within a tree, those that others are in before these.

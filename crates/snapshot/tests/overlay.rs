@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conex_snapshot::{Driver, Layer, OverlayMethod, Rootfs, Snapshots, Writable};
+use conex_snapshot::{Driver, Layer, OverlayMethod, Own, Rootfs, Snapshots, Writable};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev};
 
 const INSIDE: &str = "CONEX_TEST_MOUNT_NAMESPACE";
@@ -197,7 +197,7 @@ fn layers_stack_in_order_and_both_methods_show_the_same() {
     for method in METHODS {
         let container = dir.path().join(format!("containers/{method:?}"));
         let rootfs = opened(dir.path(), method)
-            .rootfs(&layers, &container, Writable::Durable)
+            .rootfs(&layers, Own::unlimited(&container), Writable::Durable)
             .unwrap();
         assert_eq!(matches!(rootfs, Rootfs::Detached(_)), method == OverlayMethod::Detached);
         let mounted = Mounted::new(rootfs, dir.path().join("at"));
@@ -207,7 +207,7 @@ fn layers_stack_in_order_and_both_methods_show_the_same() {
     let reversed: Vec<Layer> = layers.into_iter().rev().collect();
     let container = dir.path().join("containers/reversed");
     let rootfs = opened(dir.path(), METHODS[0])
-        .rootfs(&reversed, &container, Writable::Durable)
+        .rootfs(&reversed, Own::unlimited(&container), Writable::Durable)
         .unwrap();
     let mounted = Mounted::new(rootfs, dir.path().join("at"));
     let shown = tree(&mounted.0);
@@ -231,7 +231,7 @@ fn writes_go_to_the_upper_directory_and_layers_stay_as_they_are() {
         let mut shown = expected(&SHOWN);
         for round in 0..2 {
             let rootfs = opened(dir.path(), method)
-                .rootfs(&layers, &container, Writable::Durable)
+                .rootfs(&layers, Own::unlimited(&container), Writable::Durable)
                 .unwrap();
             let mounted = Mounted::new(rootfs, dir.path().join("at"));
             assert_eq!(tree(&mounted.0), shown, "{method:?}, round {round}");
@@ -265,7 +265,7 @@ fn containers_of_the_same_layers_do_not_see_each_other() {
     let mount = |name: &str, method| {
         let container = dir.path().join("containers").join(name);
         let rootfs = opened(dir.path(), method)
-            .rootfs(&layers, &container, Writable::Durable)
+            .rootfs(&layers, Own::unlimited(&container), Writable::Durable)
             .unwrap();
         Mounted::new(rootfs, dir.path().join("at").join(name))
     };
@@ -285,7 +285,7 @@ fn a_volatile_root_is_mounted_again_and_keeps_what_was_written() {
             let (layers, container) = (layers(&store), dir.path().join("containers/c"));
             for round in 0..3 {
                 let rootfs = opened(dir.path(), method)
-                    .rootfs(&layers, &container, writable)
+                    .rootfs(&layers, Own::unlimited(&container), writable)
                     .unwrap();
                 let mounted = Mounted::new(rootfs, dir.path().join("at"));
                 assert_eq!(mounted.0.join("written").exists(), round > 0, "{method:?} {writable:?}");
@@ -309,7 +309,7 @@ fn an_image_without_layers_is_an_empty_root() {
     for method in METHODS {
         let container = dir.path().join(format!("containers/{method:?}"));
         let rootfs = opened(dir.path(), method)
-            .rootfs(&[], &container, Writable::Durable)
+            .rootfs(&[], Own::unlimited(&container), Writable::Durable)
             .unwrap();
         let mounted = Mounted::new(rootfs, dir.path().join("at"));
         assert!(tree(&mounted.0).is_empty(), "{method:?}");
@@ -339,7 +339,9 @@ fn as_many_layers_as_the_kernel_takes_fit_into_one_root() {
         for count in [125, 300, most] {
             let layers = &layers[..count];
             let container = dir.path().join(format!("containers/{method:?}{count}"));
-            let rootfs = store.rootfs(layers, &container, Writable::Durable).unwrap();
+            let rootfs = store
+                .rootfs(layers, Own::unlimited(&container), Writable::Durable)
+                .unwrap();
             let mounted = Mounted::new(rootfs, dir.path().join("at"));
             let shown = tree(&mounted.0);
             assert_eq!((shown.len(), shown["last"].as_str()), (count + 1, "500"), "{method:?}");
@@ -386,7 +388,7 @@ fn the_root_directory_is_that_of_the_top_most_layer_that_carries_one_whatever_th
         for method in METHODS {
             let container = dir.path().join(format!("containers/{number}{method:?}"));
             let rootfs = opened(dir.path(), method)
-                .rootfs(layers, &container, Writable::Durable)
+                .rootfs(layers, Own::unlimited(&container), Writable::Durable)
                 .unwrap();
             let mounted = Mounted::new(rootfs, dir.path().join("at"));
             let root = fs::metadata(&mounted.0).unwrap();

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use conex_snapshot::{Binding, Change, Driver, Layer, Snapshots, Writable};
+use conex_snapshot::{Binding, Change, Driver, Layer, Own, Snapshots, Writable};
 use rustix::fs::{CWD, Mode, OFlags};
 
 fn scratch() -> (tempfile::TempDir, Snapshots) {
@@ -78,18 +78,25 @@ fn trees_may_be_deeper_than_a_path_is_long() {
     let layers = [top, bottom];
     let container = dir.path().join("containers/c");
     let work = move || {
-        store.rootfs(&layers, &container, Writable::Durable).unwrap();
-        assert!(store.changes(&layers, &container, &[], None).unwrap().is_empty());
+        store
+            .rootfs(&layers, Own::unlimited(&container), Writable::Durable)
+            .unwrap();
+        assert!(
+            store
+                .changes(&layers, Own::unlimited(&container), &[], None)
+                .unwrap()
+                .is_empty()
+        );
         let tree = container.join("tree");
         fs::create_dir(tree.join("other")).unwrap();
         deep(&tree.join("other"), DEPTH);
-        let changes = store.changes(&layers, &container, &[], None).unwrap();
+        let changes = store.changes(&layers, Own::unlimited(&container), &[], None).unwrap();
         assert_eq!(
             changes.values().filter(|change| **change == Change::Added).count(),
             DEPTH as usize + 2
         );
-        assert_eq!(store.size(&layers, &container).unwrap(), 4);
-        let difference = store.difference(&layers, &container).unwrap().unwrap();
+        assert_eq!(store.size(&layers, Own::unlimited(&container)).unwrap(), 4);
+        let difference = store.difference(&layers, Own::unlimited(&container)).unwrap().unwrap();
         assert!(difference.path().join("other/d/d/d").exists());
     };
     // As little stack as the threads have on which it is done.
@@ -104,7 +111,9 @@ fn a_copy_that_is_older_than_a_change_of_the_same_moment_is_told() {
     let layers = [bottom];
     for number in 0..50 {
         let container = dir.path().join(format!("containers/{number}"));
-        store.rootfs(&layers, &container, Writable::Durable).unwrap();
+        store
+            .rootfs(&layers, Own::unlimited(&container), Writable::Durable)
+            .unwrap();
         let file = container.join("tree/f");
         let time = fs::metadata(&file).unwrap().modified().unwrap();
         fs::write(&file, "two").unwrap();
@@ -114,7 +123,7 @@ fn a_copy_that_is_older_than_a_change_of_the_same_moment_is_told() {
             .unwrap()
             .set_modified(time)
             .unwrap();
-        let changes = store.changes(&layers, &container, &[], None).unwrap();
+        let changes = store.changes(&layers, Own::unlimited(&container), &[], None).unwrap();
         assert_eq!(changes.get(Path::new("/f")), Some(&Change::Modified));
     }
 }

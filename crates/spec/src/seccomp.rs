@@ -23,6 +23,7 @@ mod compile;
 mod default_profile;
 mod parse;
 mod profile;
+mod projects;
 mod table;
 mod tree;
 mod verdict;
@@ -42,13 +43,23 @@ use crate::security::SeccompChoice;
 
 /// The filter of a container with these capabilities: an array of `struct sock_filter`, or `None` where nothing is filtered.
 pub fn program(choice: &SeccompChoice, capabilities: u64, facts: &HostFacts) -> Result<Option<Vec<u8>>> {
+    let profile = profile(choice, capabilities, facts);
+    profile.map(|profile| compile(&profile, facts.architecture)).transpose()
+}
+
+/// As `program`, of a container whose files are to stay in their project.
+pub fn program_within_project(choice: &SeccompChoice, capabilities: u64, facts: &HostFacts) -> Result<Option<Vec<u8>>> {
+    let profile = profile(choice, capabilities, facts).map(Profile::within_project);
+    profile.map(|profile| compile(&profile, facts.architecture)).transpose()
+}
+
+fn profile(choice: &SeccompChoice, capabilities: u64, facts: &HostFacts) -> Option<Profile> {
     if !facts.seccomp {
-        return Ok(None);
+        return None;
     }
-    let profile = match choice {
-        SeccompChoice::Unconfined => return Ok(None),
-        SeccompChoice::Default => default_profile(capabilities),
-        SeccompChoice::Profile(profile) => profile.for_container(capabilities, facts.kernel, facts.architecture),
-    };
-    compile(&profile, facts.architecture).map(Some)
+    match choice {
+        SeccompChoice::Unconfined => None,
+        SeccompChoice::Default => Some(default_profile(capabilities)),
+        SeccompChoice::Profile(profile) => Some(profile.for_container(capabilities, facts.kernel, facts.architecture)),
+    }
 }

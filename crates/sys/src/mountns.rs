@@ -1,10 +1,15 @@
 //! Mount namespaces (mount_namespaces(7)), entered by a thread of their own that then ends.
 
+use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use rustix::mount::MountPropagationFlags;
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::{chroot, mount};
@@ -20,6 +25,40 @@ pub fn private<T: Send>(act: impl FnOnce() -> T + Send) -> io::Result<T> {
         chroot::at_namespace_root(|| mount::set_propagation(MountPropagationFlags::PRIVATE))?;
         Ok::<T, io::Error>(act())
     })?
+}
+
+/// Detaches, in the thread's own mount namespace, what none of these paths leads through.
+pub fn keep_only(paths: &[&Path]) -> io::Result<()> {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo")?;
+    // Those that were mounted last are on top of others.
+    for line in table.lines().rev() {
+        // proc_pid_mountinfo(5)
+        let Some(at) = line.split(' ').nth(4).map(unescape) else {
+            continue;
+        };
+        if paths.iter().any(|path| path.starts_with(&at)) {
+            continue;
+        }
+        match rustix::mount::unmount(&at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // It went with one that it was on.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A path as the table has it: `\040` is a space.
+fn unescape(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..3).filter(|_| *first == b'\\');
+        let byte = escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Runs `act` in a mount namespace, standing at its root.

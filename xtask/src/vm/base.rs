@@ -53,6 +53,7 @@ const FIRST: &str = "mount -t proc proc /proc\n\
     mount -t tmpfs tmpfs /dev/shm\n\
     mount -t tmpfs tmpfs /run\n\
     mount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
+    modprobe -a loop fuse\n\
     ip link set lo up\n";
 
 impl Base {

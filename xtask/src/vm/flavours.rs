@@ -29,7 +29,7 @@ impl Flavour {
     }
 }
 
-pub(super) const FLAVOURS: [Flavour; 3] = [
+pub(super) const FLAVOURS: [Flavour; 4] = [
     Flavour {
         name: "busybox",
         base: Base::Busybox,
@@ -72,6 +72,14 @@ pub(super) const FLAVOURS: [Flavour; 3] = [
         small: &[],
     },
     Flavour {
+        name: "quotas",
+        base: Base::Busybox,
+        programs: &packages::QUOTAS,
+        options: "",
+        all: &[QUOTAS],
+        small: &[],
+    },
+    Flavour {
         name: "systemd",
         base: Base::Debian,
         programs: &[],
@@ -80,6 +88,17 @@ pub(super) const FLAVOURS: [Flavour; 3] = [
         small: &[RUN],
     },
 ];
+
+/// The machine's kernel has quotas of projects: the host's may not. It has no btrfs tools.
+const QUOTAS: Test = (
+    "quotas",
+    &[
+        "--include-ignored",
+        "a_project_",
+        "a_disk_holds_a_container_of_overlay2",
+        "a_daemon_killed_at_a_named_point_of_a_disk",
+    ],
+);
 
 /// The clock is the machine's own.
 const CLOCK: Test = ("failures", &["--ignored", "a_clock_that_jumps_holds_nothing_up"]);

@@ -30,9 +30,11 @@ impl Engine {
         let image = self.inner.image_of(&container)?;
         let dir = self.inner.files.dir(&container.id);
         let snapshots = self.inner.snapshots.clone();
-        let walked =
-            tokio::task::spawn_blocking(move || snapshots.changes(&image.layers, &dir, &OURS, container.map.as_ref()))
-                .await;
+        let walked = tokio::task::spawn_blocking(move || {
+            let own = container.own(&dir);
+            snapshots.changes(&image.layers, own, &OURS, container.map.as_ref())
+        });
+        let walked = walked.await;
         let changes = walked
             .map_err(std::io::Error::other)
             .map_err(system("list the changes"))?

@@ -21,7 +21,7 @@ use conex_api_types as api;
 use conex_archive::{Omitted, TarWriter, pack_layer};
 use conex_image::{Base, Creation, Healthcheck, History, Image, ImageConfig, MadeLayer, RunConfig, WriteArchive};
 use conex_reference::Reference;
-use conex_snapshot::{Layer, Snapshots};
+use conex_snapshot::{Layer, Own, Snapshots};
 use conex_sys::userns::IdMap;
 use serde_json::json;
 
@@ -229,10 +229,11 @@ async fn capture_layer(inner: &Arc<Inner>, container: &Container, base: &Base) -
     let readable = access::readable(container).await?;
     let (snapshots, layers) = (inner.snapshots.clone(), base.image.layers.clone());
     let dir = inner.files.dir(&container.id);
-    let map = container.map.clone();
+    let (map, limit) = (container.map.clone(), container.limit);
     let write: WriteArchive = Box::new(move |output| {
         let _readable = readable;
-        write(&snapshots, &layers, (&dir, map), output)
+        let own = Own { directory: &dir, limit };
+        write(&snapshots, &layers, (own, map), output)
     });
     let layer = inner.images.write_layer(base, write).await.map_err(failed)?;
     still_there(inner, container, layer)
@@ -266,11 +267,11 @@ fn still_there(inner: &Inner, container: &Container, layer: MadeLayer) -> Result
 fn write(
     snapshots: &Snapshots,
     layers: &[Layer],
-    (container, map): (&Path, Option<IdMap>),
+    (own, map): (Own<'_>, Option<IdMap>),
     output: &mut dyn io::Write,
 ) -> io::Result<()> {
     let mut archive = TarWriter::new(output).with_map(map.clone());
-    let difference = snapshots.difference(layers, container).map_err(io::Error::other)?;
+    let difference = snapshots.difference(layers, own).map_err(io::Error::other)?;
     // A container that was never started has none.
     if let Some(difference) = difference {
         let changed = File::open(difference.path())?;

@@ -12,9 +12,9 @@ use conex_network::hosts::ExtraHost;
 use conex_spec::capabilities;
 use conex_sys::userns::IdMap;
 
-use crate::containers::records::ContainerRecord;
+use crate::containers::records::{Chosen, ContainerRecord};
 use crate::containers::task::{Again, Task, View};
-use crate::containers::{Container, links, namespaces, plan};
+use crate::containers::{Container, disk_limits, links, namespaces, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
@@ -137,6 +137,7 @@ impl Engine {
         let (map, allotted) = user_namespaces::choose(inner, &config.host, kept).await?;
         plan::check(inner, &config)?;
         let id = random_id()?;
+        let (limit, limited) = disk_limits::choose(inner, &id, &config).await?;
         let name = match name {
             Some(name) => {
                 let name =
@@ -148,7 +149,13 @@ impl Engine {
         };
         let claimed = claim_volumes(inner, &id, image, (config, map.clone())).await;
         let recorded = match claimed {
-            Ok((config, claim)) => self.commit((&id, &name), image, config, map.as_ref(), claim).await,
+            Ok((config, claim)) => {
+                let chosen = Chosen {
+                    map: map.as_ref(),
+                    limit,
+                };
+                self.commit((&id, &name), image, config, chosen, claim).await
+            }
             Err(error) => Err(error),
         };
         let record = match recorded {
@@ -160,7 +167,7 @@ impl Engine {
         };
         let (container, (orders, view)) = Container::new(record, View::new(State::Created, Vec::new()));
         inner.containers.add(container.clone());
-        drop((lease, allotted));
+        drop((lease, allotted, limited));
         inner.events.container(&container, "create", &[]);
         Task::spawn(
             inner.clone(),
@@ -179,13 +186,13 @@ impl Engine {
         (id, name): (&str, &str),
         image: &Image,
         config: Config,
-        map: Option<&IdMap>,
+        chosen: Chosen<'_>,
         claim: Option<Claim>,
     ) -> Result<ContainerRecord> {
         conex_sys::failpoint::hit("create.before-record");
         let created = jiff::Timestamp::now().to_string();
         let names = (id.to_owned(), name.to_owned());
-        let record = ContainerRecord::new(names, created, image.id.clone(), config, map);
+        let record = ContainerRecord::new(names, created, image.id.clone(), config, chosen);
         let with = claim.as_ref().map_or_else(Changes::new, Claim::changes);
         self.inner.records.add(&record, with).await?;
         conex_sys::failpoint::hit("create.after-record");

@@ -7,6 +7,7 @@ use conex_api_types as api;
 use conex_container::NetworkChoice;
 use conex_container::health::{Health, Outcome};
 use conex_container::state::{Exit, State};
+use conex_snapshot::Own;
 use conex_spec::{CgroupVersion, defaults};
 
 use crate::containers::task::View;
@@ -54,7 +55,7 @@ impl Engine {
             app_armor_profile: app_armor_profile(&self.inner, &container),
             exec_ids: execs,
             host_config: host_config(&self.inner, &container),
-            graph_driver: graph_driver(&self.inner, &dir),
+            graph_driver: graph_driver(&self.inner, container.own(&dir)),
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, root)| root),
             mounts: mounts(&self.inner, &container),
@@ -70,7 +71,12 @@ impl Engine {
         let image = self.inner.image_of(container).ok();
         let layers = image.as_ref().map(|image| image.layers.clone()).unwrap_or_default();
         let snapshots = self.inner.snapshots.clone();
-        let counted = tokio::task::spawn_blocking(move || snapshots.size(&layers, &dir)).await;
+        let limit = container.limit;
+        let counted = tokio::task::spawn_blocking(move || {
+            let own = Own { directory: &dir, limit };
+            snapshots.size(&layers, own)
+        });
+        let counted = counted.await;
         let rw = counted
             .map_err(std::io::Error::other)
             .and_then(|counted| counted.map_err(std::io::Error::other))
@@ -197,13 +203,12 @@ fn mounts(inner: &Inner, container: &Container) -> Vec<api::MountPoint> {
     mounts.map(|choice| list::mount(inner, choice)).collect()
 }
 
-fn graph_driver(inner: &Inner, dir: &Path) -> api::GraphDriver {
-    let driver = inner.snapshots.driver();
-    let data = driver.directories().iter();
-    let data = data.map(|(name, child)| ((*name).to_owned(), dir.join(child).display().to_string()));
+fn graph_driver(inner: &Inner, own: Own<'_>) -> api::GraphDriver {
+    let data = inner.snapshots.directories(own).into_iter();
+    let data = data.map(|(name, path)| (name.to_owned(), path.display().to_string()));
     api::GraphDriver {
         data: data.collect(),
-        name: driver.name().into(),
+        name: inner.snapshots.driver().name().into(),
     }
 }
 

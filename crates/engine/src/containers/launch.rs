@@ -352,12 +352,13 @@ pub(crate) fn mount_root(engine: &Inner, container: &Container, user: Option<Bor
         Writable::Durable
     };
     let dir = engine.files.dir(&container.id);
+    let own = container.own(&dir);
     let rootfs = match (user, &container.map) {
         (Some(namespace), Some(map)) => {
             let mapped = Mapped { namespace, map };
-            engine.snapshots.rootfs_mapped(&image.layers, &dir, writable, mapped)
+            engine.snapshots.rootfs_mapped(&image.layers, own, writable, mapped)
         }
-        _ => engine.snapshots.rootfs(&image.layers, &dir, writable),
+        _ => engine.snapshots.rootfs(&image.layers, own, writable),
     };
     let rootfs = rootfs.map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))?;
     Ok(match rootfs {

@@ -36,7 +36,10 @@ pub(crate) fn init_plan(
         OwnedRoot::Plan(root) => root,
     };
     let network = network(connection, slots)?;
-    let seccomp = engine.seccomp.filter(&options, config)?.map(|filter| slots.add(filter));
+    let seccomp = engine
+        .seccomp
+        .filter(&options, container)?
+        .map(|filter| slots.add(filter));
     let (ipc, memory) = namespaces::ipc(engine, config, slots)?;
     let pid = namespaces::pid(engine, config, slots)?;
     let mut mounts = planned_mounts(engine, container, slots)?;
@@ -157,7 +160,10 @@ pub(crate) fn later_plan(
         .filter(|entry| !exec.env.iter().any(|own| name(own) == name(entry)));
     let env = inherited.chain(&exec.env).filter(|entry| entry.contains('='));
     let env = env.cloned().collect();
-    let seccomp = engine.seccomp.filter(&options, config)?.map(|filter| slots.add(filter));
+    let seccomp = engine
+        .seccomp
+        .filter(&options, container)?
+        .map(|filter| slots.add(filter));
     let request = ExecPlanRequest {
         facts: engine.host.facts.clone(),
         process: ProcessRequest {

@@ -2,17 +2,22 @@
 
 use conex_container::Config;
 use conex_metadata::{Changes, CommitError, Metadata, Table};
+use conex_snapshot::Limit;
 use conex_sys::userns::IdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::Container;
+use crate::containers::disk_limits::LimitRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::user_namespaces::MapRecord;
 
 /// Version of `ContainerRecord`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
-/// Version of records without a `map`, which daemons before it read as well.
+/// Version of records without a `limit`, which daemons before it read as well.
+const UNLIMITED: u32 = 2;
+
+/// Version of records without a `map` either.
 const UNMAPPED: u32 = 1;
 
 /// A container as it was created.
@@ -33,6 +38,18 @@ pub(crate) struct ContainerRecord {
     /// The ids that its user namespace maps; since version 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) map: Option<MapRecord>,
+    /// What it may write into its root file system; since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<LimitRecord>,
+}
+
+/// What is chosen for a container when it is created.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    /// The ids of its user namespace.
+    pub(crate) map: Option<&'a IdMap>,
+    /// What it may write.
+    pub(crate) limit: Option<Limit>,
 }
 
 impl ContainerRecord {
@@ -42,16 +59,22 @@ impl ContainerRecord {
         created: String,
         image: String,
         config: Config,
-        map: Option<&IdMap>,
+        chosen: Chosen<'_>,
     ) -> Self {
+        let version = match chosen {
+            Chosen { limit: Some(_), .. } => VERSION,
+            Chosen { map: Some(_), .. } => UNLIMITED,
+            Chosen { .. } => UNMAPPED,
+        };
         Self {
-            version: if map.is_some() { VERSION } else { UNMAPPED },
+            version,
             id,
             name,
             created,
             image,
             config,
-            map: map.map(MapRecord::from),
+            map: chosen.map.map(MapRecord::from),
+            limit: chosen.limit.map(LimitRecord::from),
         }
     }
 }
@@ -91,7 +114,10 @@ impl Records {
             container.created.clone(),
             container.image.clone(),
             container.config.clone(),
-            container.map.as_ref(),
+            Chosen {
+                map: container.map.as_ref(),
+                limit: container.limit,
+            },
         );
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| Error::new(ErrorKind::System, "encode the container's record").caused_by(error))?;

@@ -53,7 +53,7 @@ pub(crate) async fn remove(engine: &Arc<Inner>, container: &Container, unnamed: 
     // A container that was never started has no directory, which is no error.
     engine
         .snapshots
-        .discard(&engine.files.dir(&container.id))
+        .discard_container(container.own(&engine.files.dir(&container.id)))
         .map_err(|error| {
             Error::new(
                 ErrorKind::System,

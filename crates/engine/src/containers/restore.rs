@@ -247,7 +247,10 @@ fn collect(engine: &Inner, known: &HashSet<String>) -> Result<()> {
             }
             engine.kill_cgroup_of(&name);
             let removed = if dir == engine.files.data() {
-                engine.snapshots.discard(&entry.path()).map_err(std::io::Error::other)
+                engine
+                    .snapshots
+                    .discard_stray(&entry.path())
+                    .map_err(std::io::Error::other)
             } else {
                 fs::remove_dir_all(entry.path())
             };

@@ -19,10 +19,11 @@ use std::path::Path;
 use conex_content::Content;
 use conex_image::{Converted, Images};
 use conex_metadata::{Changes, Metadata, Table};
-use conex_snapshot::Snapshots;
+use conex_snapshot::{Limit, Own, Snapshots, StorageOptions};
 use conex_sys::seqpacket::Socket;
 
 use super::{DRIVER, MIGRATION, failed, is_used, noted, open, refused};
+use crate::containers::disk_limits::{has_project, seed};
 use crate::containers::files::Files;
 use crate::containers::records::ContainerRecord;
 use crate::engine::of_images;
@@ -61,14 +62,17 @@ pub async fn migrate(settings: Settings) -> Result<Migration> {
     if from == to {
         return Ok(migration);
     }
+    // What the other driver cannot hold to its limit is refused before anything happens.
+    let blocking = tokio::task::spawn_blocking(move || stores.containers().map(|containers| (stores, containers)));
+    let (stores, containers) = blocking.await.map_err(failed)??;
     let note = Changes::new().put(Table::DataRoot, MIGRATION, to);
     stores.metadata.commit(note).await.map_err(failed)?;
     let converted = stores.images.convert(&stores.new).await.map_err(failed)?;
     migration.images = converted.count();
     let blocking = tokio::task::spawn_blocking(move || {
-        let containers = stores.convert_containers(&converted)?;
-        stores.record(&converted)?;
-        Ok::<usize, Error>(containers)
+        let count = stores.convert_containers(&containers, &converted)?;
+        stores.record(&containers, &converted)?;
+        Ok::<usize, Error>(count)
     });
     migration.containers = blocking.await.map_err(failed)??;
     Ok(migration)
@@ -86,6 +90,16 @@ pub(crate) fn conclude(metadata: &Metadata, snapshots: &Snapshots, files: &Files
     }
     let forget = Changes::new().delete(Table::DataRoot, MIGRATION);
     metadata.commit(forget).wait().map_err(failed)
+}
+
+/// A container that is to be converted.
+struct Converting {
+    id: String,
+    record: ContainerRecord,
+    /// How the earlier driver holds it to its limit.
+    before: Option<Limit>,
+    /// How the new one does.
+    after: Option<Limit>,
 }
 
 /// What a migration works on.
@@ -120,9 +134,12 @@ impl Stores {
             None if is_used(&metadata)? => super::DEFAULT.to_owned(),
             None => wanted.clone(),
         };
-        let target = open(&wanted, &settings, &host)?;
-        let old = open(&prior, &settings, &host)?;
-        let old = Snapshots::open(&settings.data_root, old).map_err(failed)?;
+        let options = StorageOptions::parse(&settings.storage.options).map_err(super::unusable)?;
+        let target = open(&wanted, &settings, &options, &host)?;
+        let old = open(&prior, &settings, &options, &host)?;
+        let old = Snapshots::open(&settings.data_root, old)
+            .map_err(failed)?
+            .with_limits_by(options.method().unwrap_or_default());
         let new = old.with_driver(target);
         let content = Content::open(&settings.data_root.join("content")).map_err(failed)?;
         let images = Images::open(metadata.clone(), content, old.clone(), of_images(&settings)).map_err(failed)?;
@@ -137,30 +154,71 @@ impl Stores {
         })
     }
 
-    /// Gives each container what it has changed, as the new driver has it; how many that were.
-    fn convert_containers(&self, converted: &Converted) -> Result<usize> {
-        let mut count = 0;
+    /// All containers, and how the new driver holds each to its limit.
+    fn containers(&self) -> Result<Vec<Converting>> {
+        let mut containers = Vec::new();
         for (id, bytes) in self.metadata.load(Table::Containers).map_err(failed)? {
             let record: ContainerRecord = serde_json::from_slice(&bytes).map_err(failed)?;
-            let image = self.images.find_of_container(&record.image);
-            let before = image.map(|image| image.layers.clone()).unwrap_or_default();
-            let dir = self.files.dir(&id);
-            let Some(changed) = self.old.difference(&before, &dir).map_err(failed)? else {
+            let before = record.limit.map(Limit::from);
+            containers.push(Converting {
+                id,
+                record,
+                before,
+                after: None,
+            });
+        }
+        for index in 0..containers.len() {
+            let Converting { id, record, before, .. } = &containers[index];
+            let Some(limit) = before else { continue };
+            let is_taken = |number| {
+                let mut limits = containers.iter().flat_map(|other| [other.before, other.after]);
+                limits.any(|limit| has_project(limit, number))
+            };
+            let chosen = self.new.limit(limit.bytes, seed(id), is_taken);
+            containers[index].after = Some(chosen.map_err(|error| {
+                let words = format!("container {} has a limit: {error}", record.name);
+                refused(words).caused_by(error)
+            })?);
+        }
+        Ok(containers)
+    }
+
+    /// Gives each container what it has changed, as the new driver has it; how many that were.
+    fn convert_containers(&self, containers: &[Converting], converted: &Converted) -> Result<usize> {
+        let mut count = 0;
+        for container in containers {
+            let image = &container.record.image;
+            let layers = self.images.find_of_container(image);
+            let layers = layers.map(|image| image.layers.clone()).unwrap_or_default();
+            let dir = self.files.dir(&container.id);
+            let own = |limit| Own { directory: &dir, limit };
+            let Some(changed) = self.old.difference(&layers, own(container.before)).map_err(failed)? else {
                 continue;
             };
-            let layers = converted.layers_of(&record.image);
-            self.new.take_over(&layers, &dir, &changed).map_err(failed)?;
+            let layers = converted.layers_of(image);
+            self.new
+                .take_over(&layers, own(container.after), &changed)
+                .map_err(failed)?;
             conex_sys::failpoint::hit("migrate.container");
             count += 1;
         }
         Ok(count)
     }
 
-    fn record(&self, converted: &Converted) -> Result<()> {
+    fn record(&self, containers: &[Converting], converted: &Converted) -> Result<()> {
         self.new.sync().map_err(failed)?;
         conex_sys::failpoint::hit("migrate.before-record");
         let driver = self.new.driver().name();
-        let changes = converted.changes().put(Table::DataRoot, DRIVER, driver);
+        let mut changes = converted.changes().put(Table::DataRoot, DRIVER, driver);
+        for Converting { id, record, after, .. } in containers {
+            let Some(limit) = *after else { continue };
+            let record = ContainerRecord {
+                limit: Some(limit.into()),
+                ..record.clone()
+            };
+            let bytes = serde_json::to_vec(&record).map_err(failed)?;
+            changes = changes.put(Table::Containers, id.as_str(), bytes);
+        }
         self.metadata.commit(changes).wait().map_err(failed)?;
         conex_sys::failpoint::hit("migrate.recorded");
         self.new.retain(&converted.names()).map_err(failed)?;
