@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask build | quickstart | test | previous | vm [--small] | reference |
+//! The project's own commands: `cargo xtask build | quickstart | test | previous | vm [--small] [MACHINE...] | reference |
 //! suites [NAME...] | bench [NAME...] | push-large-image REGISTRY`.
 //!
 //! They do all the set-up on a fresh Debian machine with Rust and root. Standard library only, so that they start fast.
@@ -25,10 +25,7 @@ fn main() -> ExitCode {
         Some("previous") => previous::build(),
         Some("quickstart") => quickstart::quickstart(),
         Some("test") => test::test(),
-        Some("vm") => vm::vm(match std::env::args().nth(2).as_deref() {
-            Some("--small") => vm::Extent::Small,
-            _ => vm::Extent::All,
-        }),
+        Some("vm") => vm::vm(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("reference") => reference::reference(),
         Some("suites") => suites::suites(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("bench") => bench::bench(&std::env::args().skip(2).collect::<Vec<_>>()),
@@ -38,7 +35,7 @@ fn main() -> ExitCode {
         },
         _ => {
             eprintln!(
-                "usage: cargo xtask build | quickstart | test | previous | vm [--small] | reference | suites [NAME...] | \
+                "usage: cargo xtask build | quickstart | test | previous | vm [--small] [MACHINE...] | reference | suites [NAME...] | \
                  bench [NAME...] | push-large-image REGISTRY"
             );
             return ExitCode::from(2);

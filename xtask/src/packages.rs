@@ -52,6 +52,9 @@ pub(crate) const VM: [(&str, &str); 4] = [
     ("/bin/busybox", "busybox-static"),
 ];
 
+/// What makes a tree of Debian for it.
+pub(crate) const DEBIAN: [(&str, &str); 1] = [("/usr/sbin/debootstrap", "debootstrap")];
+
 /// What loads profiles in the virtual machine, and what they build upon; unpacked, because what is installed confines this
 /// machine.
 pub(crate) const APPARMOR: [&str; 1] = ["apparmor"];

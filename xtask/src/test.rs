@@ -49,5 +49,5 @@ pub(crate) fn test() -> Outcome {
             .args(["test", "--release", "--locked", "-p", "conex-cgroup"])
             .args(of_version_1))?;
     }
-    vm::vm(vm::Extent::Small)
+    vm::all(vm::Extent::Small)
 }

@@ -1,0 +1,73 @@
+//! The machines, and what is run in each.
+
+use super::Extent;
+use super::base::Base;
+
+/// A test program (that of `crates/runtime` begins with `runtime/`) and its arguments.
+pub(super) type Test = (&'static str, &'static [&'static str]);
+
+/// A machine.
+pub(super) struct Flavour {
+    pub(super) name: &'static str,
+    /// What is on its disk besides the tests.
+    pub(super) base: Base,
+    /// Words of the kernel's command line.
+    pub(super) options: &'static str,
+    all: &'static [Test],
+    small: &'static [Test],
+}
+
+impl Flavour {
+    pub(super) fn tests(&self, extent: Extent) -> &'static [Test] {
+        match extent {
+            Extent::All => self.all,
+            Extent::Small => self.small,
+        }
+    }
+}
+
+pub(super) const FLAVOURS: [Flavour; 2] = [
+    Flavour {
+        name: "busybox",
+        base: Base::Busybox,
+        options: "apparmor=1 security=apparmor",
+        all: &[
+            APPARMOR,
+            ("isolation", &[]),
+            ("namespaces", &[]),
+            ("network", &[]),
+            ("containers", &[]),
+            ("crash", &[]),
+            ("embedded", &[]),
+            CLOCK,
+        ],
+        small: &[APPARMOR, ("isolation", &[]), ("network", &[]), RUN, CRASH, CLOCK],
+    },
+    Flavour {
+        name: "systemd",
+        base: Base::Debian,
+        options: "systemd.show_status=false",
+        all: &[RUN, CRASH],
+        small: &[RUN],
+    },
+];
+
+/// The clock is the machine's own.
+const CLOCK: Test = ("failures", &["--ignored", "a_clock_that_jumps_holds_nothing_up"]);
+
+/// The machine's kernel has AppArmor: the host's may not.
+const APPARMOR: Test = ("apparmor", &["--ignored"]);
+
+const RUN: Test = (
+    "containers",
+    &[
+        "a_container_runs_says_something_and_is_gone",
+        "a_detached_container_is_listed_inspected_stopped_and_removed",
+        "exit_codes_are_those_of_docker",
+    ],
+);
+
+const CRASH: Test = (
+    "crash",
+    &["what_runs_outlives_the_daemon_and_what_ended_meanwhile_is_known"],
+);
