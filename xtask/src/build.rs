@@ -48,6 +48,18 @@ pub(crate) fn small_programs(packages: &[&str], target: &str) -> Command {
     small
 }
 
+/// Builds the runtime whose guards can be switched off, as the tests of escapes build it and where they do.
+pub(crate) fn without_guards() -> Outcome<PathBuf> {
+    let (target, dir) = (host_target()?, root().join("target/without-guards"));
+    let mut runtime = cargo();
+    runtime.args(["build", "--quiet", "--locked", "-p", "conex-runtime"]);
+    runtime.args(["--features", "without-guards", "--target", &target, "--target-dir"]);
+    runtime.arg(&dir);
+    runtime.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run(runtime.env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
+    Ok(dir.join(target).join("debug/conex-runtime"))
+}
+
 /// What is built: the commit, and its time in the place of that of the build, which is not the same twice. Nothing outside a
 /// repository.
 fn origin() -> Vec<(&'static str, String)> {

@@ -13,6 +13,7 @@ const FUZZING: &str = "60";
 pub(crate) fn test() -> Outcome {
     packages::install(&packages::RUN)?;
     packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::PEERS)?;
     packages::install(&packages::TEST)?;
     packages::install(&packages::FILE_SYSTEM)?;
     packages::install_docker_client()?;

@@ -63,23 +63,25 @@ impl OomWatch {
         })
     }
 
-    /// Whether the group ran out of memory since this was asked last; both versions also wake for other reasons.
+    /// Whether the group ran out of memory since this was asked last. Both versions also wake for other reasons, and version 2
+    /// wakes later than it counts: who may not be asked again asks without having been woken.
     ///
     /// # Errors
     /// The descriptor cannot be read.
     pub fn happened(&mut self) -> io::Result<bool> {
         let mut buffer = [0_u8; 4096];
+        let mut is_woken = false;
         loop {
             match rustix::io::read(&self.descriptor, &mut buffer) {
-                Ok(_) if self.version == Version::V2 => {}
-                Ok(_) | Err(Errno::AGAIN) => break,
+                Ok(_) => is_woken = true,
+                Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
         match self.version {
             // It wakes at its removal too.
-            Version::V1 => Ok(self.file.exists()),
+            Version::V1 => Ok(is_woken && self.file.exists()),
             Version::V2 => {
                 let before = std::mem::replace(&mut self.kills, kills(&self.file));
                 Ok(self.kills > before)

@@ -111,8 +111,8 @@ fn same_namespace(kind: &str, pid: i32) -> bool {
     link("self") == link(&pid.to_string())
 }
 
-/// The time namespace of a container that has one of its own. Its first process comes into it by executing its program
-/// (time_namespaces(7)), and may be about to; its children would be in it already.
+/// The time namespace of a container that has one of its own (time_namespaces(7)). One that another runtime started may be
+/// about to come into it by executing its program; its children would be in it already.
 fn time_namespace(pid: i32) -> io::Result<Option<OwnedFd>> {
     let path = format!("/proc/{pid}/ns/time_for_children");
     // Kernels may have none.

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 
-use rustix::thread::{CpuSet, UnshareFlags};
+use rustix::thread::{CpuSet, LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 /// The kernel's `struct sched_attr`, in its first size: without clamps of utilisation.
 #[repr(C)]
@@ -96,12 +97,20 @@ pub fn set_memory_policy(mode: u32, nodes: &[u32]) -> io::Result<()> {
 /// A distance in seconds and nanoseconds.
 pub type Offset = (i64, u32);
 
-/// Unshares the time namespace for whatever this process executes, with clocks moved by this much. The process itself goes
-/// on with the old one until then.
+/// Enters a new time namespace, whose clocks are moved by this much. The caller has one thread.
+///
+/// # Errors
+/// The kernel has no time namespaces (`EINVAL`), refuses the offsets (`ERANGE`) or the caller (`EPERM`, `EUSERS`).
 pub fn unshare_time(monotonic: Offset, boot: Offset) -> io::Result<()> {
-    // SAFETY: nothing changes for this process but what it executes, or clones, later.
+    // SAFETY: nothing changes for this process but what it clones later.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWTIME) }?;
     let line = |clock: &str, (seconds, nanoseconds): Offset| format!("{clock} {seconds} {nanoseconds}\n");
     let offsets = line("monotonic", monotonic) + &line("boottime", boot);
-    fs::write("/proc/self/timens_offsets", offsets)
+    fs::write("/proc/self/timens_offsets", offsets)?;
+    // Executing a program enters it as well, but only since Linux 6.3.
+    let namespace = fs::File::open("/proc/self/ns/time_for_children")?;
+    Ok(move_into_link_name_space(
+        namespace.as_fd(),
+        Some(LinkNameSpaceType::Time),
+    )?)
 }

@@ -47,7 +47,7 @@ const UNIT: &str = "[Unit]\n\
 const FIRST: &str = "mount -t proc proc /proc\n\
     mount -t sysfs sysfs /sys\n\
     mount -t securityfs securityfs /sys/kernel/security\n\
-    mount -t devtmpfs dev /dev 2>/dev/null\n\
+    mount -t devtmpfs devtmpfs /dev 2>/dev/null\n\
     mkdir -p /dev/pts /dev/shm\n\
     mount -t devpts -o ptmxmode=666 devpts /dev/pts\n\
     mount -t tmpfs tmpfs /dev/shm\n\
@@ -60,11 +60,25 @@ impl Base {
     pub(super) fn fill(self, dir: &Path, tree: &Path) -> Outcome {
         match self {
             Base::Busybox => {
-                for directory in ["dev", "proc", "sys", "run", "tmp", "root", "etc", "var/lib", "tests"] {
+                for directory in [
+                    "dev",
+                    "proc",
+                    "sys",
+                    "run",
+                    "tmp",
+                    "root",
+                    "etc",
+                    "var/lib",
+                    "tests",
+                    "usr/share",
+                ] {
                     create(&tree.join(directory))?;
                 }
                 busybox(tree)?;
+                // Busybox's own shell takes its own commands before those in PATH.
+                copy(&find("sh")?, &tree.join("bin/sh"))?;
                 apparmor(tree)?;
+                write(&tree.join("etc/hostname"), "machine\n", 0o644)?;
                 write(&tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n", 0o644)?;
                 write(&tree.join("etc/group"), "root:x:0:\n", 0o644)?;
                 link("/tests/run", &tree.join("sbin/init"))?;

@@ -4,17 +4,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::base::{inside, libraries};
-use super::files::{copy, create, entries, name, remove, write};
+use super::files::{copy, create, entries, remove, write};
 use super::flavours::{Flavour, Test};
 use super::machine::{Kernel, VERDICT};
-use crate::build;
 use crate::run::{Outcome, cargo, output, root, run};
+use crate::{build, packages};
+
+/// The tests that need a runtime whose guards can be switched off.
+const ESCAPES: &str = "runtime/escapes";
+
+/// Where they find it in the machine.
+const WITHOUT_GUARDS: &str = "/tests/conex-runtime-without-guards";
 
 /// Makes the disk.
 pub(super) fn disk(dir: &Path, kernel: &Kernel, flavour: &Flavour, tests: &[Test]) -> Outcome<PathBuf> {
     let tree = dir.join("root");
     remove(&tree)?;
     flavour.base.fill(dir, &tree)?;
+    packages::install(flavour.programs)?;
+    for (file, _) in flavour.programs {
+        installed(&tree, Path::new(file))?;
+    }
     let commands = programs(&tree, tests)?;
     write(&tree.join("tests/run"), &script(flavour, &commands), 0o755)?;
     let modules = tree.join("lib/modules");
@@ -30,14 +40,18 @@ pub(super) fn disk(dir: &Path, kernel: &Kernel, flavour: &Flavour, tests: &[Test
     Ok(disk)
 }
 
-/// Puts the test programs into /tests, and Conex's where it was built; returns the commands that run them.
+/// Puts the test programs into /tests, and Conex's where they were built; returns the commands that run the tests.
 fn programs(tree: &Path, tests: &[Test]) -> Outcome<String> {
-    let built = test_programs()?;
     let mut commands = String::new();
+    let built = test_programs()?;
     for (test, arguments) in tests {
-        let program = built
+        let source = match test.strip_prefix("runtime/") {
+            Some(test) => format!("/crates/runtime/tests/{test}.rs"),
+            None => format!("/tests/tests/{test}.rs"),
+        };
+        let (_, program) = built
             .iter()
-            .find(|program| name(program).rsplit_once('-').is_some_and(|(stem, _)| stem == *test))
+            .find(|(of, _)| of.ends_with(&source))
             .ok_or_else(|| format!("the test program {test} was not built"))?;
         libraries(tree, program)?;
         copy(program, &tree.join("tests").join(test))?;
@@ -47,17 +61,27 @@ fn programs(tree: &Path, tests: &[Test]) -> Outcome<String> {
         ));
     }
     for program in entries(&build::dist())? {
-        libraries(tree, &program)?;
-        copy(&program, &inside(tree, &program))?;
+        installed(tree, &program)?;
+    }
+    installed(tree, &root().join("target/release/conex-runtime"))?;
+    if tests.iter().any(|(test, _)| *test == ESCAPES) {
+        copy(&build::without_guards()?, &inside(tree, Path::new(WITHOUT_GUARDS)))?;
     }
     create(&inside(tree, &root().join("tests")))?;
     Ok(commands)
 }
 
+/// Copies a program to its own place.
+fn installed(tree: &Path, program: &Path) -> Outcome {
+    libraries(tree, program)?;
+    copy(program, &inside(tree, program))
+}
+
 fn script(flavour: &Flavour, commands: &str) -> String {
     format!(
         "#!/bin/sh\n\
-         export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root TERM=dumb CONEX_TEST_PATIENCE=30 CONEX_CRASH_ROUNDS=15\n\
+         export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root TERM=dumb\n\
+         export CONEX_TEST_PATIENCE=30 CONEX_CRASH_ROUNDS=15 CONEX_RUNTIME_WITHOUT_GUARDS={WITHOUT_GUARDS}\n\
          {}\
          uname -r\n\
          failed=\n\
@@ -69,22 +93,17 @@ fn script(flavour: &Flavour, commands: &str) -> String {
     )
 }
 
-/// The test programs of `conex-tests`, built.
-fn test_programs() -> Outcome<Vec<PathBuf>> {
-    let messages = output(cargo().args([
-        "test",
-        "--release",
-        "--locked",
-        "-p",
-        "conex-tests",
-        "--no-run",
-        "--message-format=json",
-    ]))?;
-    let key = "\"executable\":\"";
+/// The test programs of `conex-tests` and `conex-runtime`, built, and where their sources are.
+fn test_programs() -> Outcome<Vec<(String, PathBuf)>> {
+    let mut test = cargo();
+    test.args(["test", "--release", "--locked", "--no-run", "--message-format=json"]);
+    let messages = output(test.args(["-p", "conex-tests", "-p", "conex-runtime"]))?;
+    let value = |line: &str, key: &str| {
+        let (_, rest) = line.split_once(&format!("\"{key}\":\""))?;
+        rest.split_once('"').map(|(value, _)| value.to_owned())
+    };
     Ok(messages
         .lines()
-        .filter_map(|line| line.split_once(key))
-        .filter_map(|(_, rest)| rest.split_once('"'))
-        .map(|(path, _)| PathBuf::from(path))
+        .filter_map(|line| Some((value(line, "src_path")?, value(line, "executable")?.into())))
         .collect())
 }

@@ -2,6 +2,7 @@
 
 use super::Extent;
 use super::base::Base;
+use crate::packages;
 
 /// A test program (that of `crates/runtime` begins with `runtime/`) and its arguments.
 pub(super) type Test = (&'static str, &'static [&'static str]);
@@ -11,6 +12,8 @@ pub(super) struct Flavour {
     pub(super) name: &'static str,
     /// What is on its disk besides the tests.
     pub(super) base: Base,
+    /// More programs that its tests call, at their own places.
+    pub(super) programs: &'static [(&'static str, &'static str)],
     /// Words of the kernel's command line.
     pub(super) options: &'static str,
     all: &'static [Test],
@@ -26,10 +29,11 @@ impl Flavour {
     }
 }
 
-pub(super) const FLAVOURS: [Flavour; 2] = [
+pub(super) const FLAVOURS: [Flavour; 3] = [
     Flavour {
         name: "busybox",
         base: Base::Busybox,
+        programs: &[],
         options: "apparmor=1 security=apparmor",
         all: &[
             APPARMOR,
@@ -44,8 +48,29 @@ pub(super) const FLAVOURS: [Flavour; 2] = [
         small: &[APPARMOR, ("isolation", &[]), ("network", &[]), RUN, CRASH, CLOCK],
     },
     Flavour {
+        name: "runtime",
+        base: Base::Busybox,
+        programs: &packages::PEERS,
+        options: "",
+        all: &[
+            ("runtime/commands", &[]),
+            ("runtime/lifecycle", &[]),
+            ("runtime/process", &[]),
+            ("runtime/mounts", &[]),
+            ("runtime/bad_input", &[]),
+            ("runtime/differential", &[]),
+            ("runtime/user_namespace", &[]),
+            ("runtime/seccomp_agent", &[]),
+            ("runtime/default_filter", &[]),
+            ("runtime/escapes", &[]),
+            ("runtime/oracle", &[]),
+        ],
+        small: &[],
+    },
+    Flavour {
         name: "systemd",
         base: Base::Debian,
+        programs: &[],
         options: "systemd.show_status=false",
         all: &[RUN, CRASH],
         small: &[RUN],

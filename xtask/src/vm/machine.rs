@@ -74,7 +74,7 @@ pub(super) fn initramfs(dir: &Path, kernel: &Kernel) -> Outcome<PathBuf> {
     // Twice: a module whose own needs come later in the alphabet finds them in the second round.
     let script = "#!/bin/sh\n\
          mount -t proc proc /proc\n\
-         mount -t devtmpfs dev /dev\n\
+         mount -t devtmpfs devtmpfs /dev\n\
          for round in 1 2 3; do for module in /modules/*; do insmod $module 2>/dev/null; done; done\n\
          for wait in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vda ] && break; sleep 1; done\n\
          mount -t ext4 /dev/vda /disk && umount /proc && exec switch_root /disk /sbin/init\n\

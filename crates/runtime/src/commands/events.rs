@@ -53,7 +53,7 @@ fn follow(container: &Container, interval: Duration) -> Result<()> {
             outcome => outcome.context("wait for events")?,
         };
         let [short, ended] = polled.map(|one| !one.revents().is_empty());
-        if short && watch.happened().context("read the events of the cgroup")? {
+        if (short || ended) && watch.happened().context("read the events of the cgroup")? {
             tell(id, "oom", None)?;
         }
         if ended {
@@ -88,12 +88,20 @@ fn document(usage: &Usage) -> Value {
                 .map(|(op, value)| json!({"major": device.major, "minor": device.minor, "op": op, "value": value}))
         })
         .collect();
+    let mut processors = json!({"total": cpu.total, "kernel": cpu.system, "user": cpu.user});
+    // Version 2 does not count by processor.
+    for (name, times) in [
+        ("percpu", &cpu.by_cpu),
+        ("percpu_kernel", &cpu.system_by_cpu),
+        ("percpu_user", &cpu.user_by_cpu),
+    ] {
+        if !times.is_empty() {
+            processors[name] = json!(times);
+        }
+    }
     json!({
         "cpu": {
-            "usage": {
-                "total": cpu.total, "percpu": cpu.by_cpu, "kernel": cpu.system, "user": cpu.user,
-                "percpu_kernel": cpu.system_by_cpu, "percpu_user": cpu.user_by_cpu,
-            },
+            "usage": processors,
             "throttling": {
                 "periods": cpu.periods, "throttledPeriods": cpu.throttled_periods, "throttledTime": cpu.throttled,
             },
@@ -110,8 +118,12 @@ fn document(usage: &Usage) -> Value {
 }
 
 fn count(memory: &MemoryCount) -> Value {
-    json!({
+    let mut counts = json!({
         "limit": memory.limit.unwrap_or(u64::MAX), "usage": memory.usage.unwrap_or(0),
-        "max": memory.max_usage.unwrap_or(0), "failcnt": memory.failures.unwrap_or(0),
-    })
+        "failcnt": memory.failures.unwrap_or(0),
+    });
+    if let Some(most) = memory.max_usage {
+        counts["max"] = json!(most);
+    }
+    counts
 }

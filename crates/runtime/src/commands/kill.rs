@@ -30,12 +30,13 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
         bail!("container not running");
     }
     let pidfd = container.pidfd()?;
-    if signal == KILL && !has_own_pids(&container.spec()?) {
+    let all = signal == KILL && !has_own_pids(&container.spec()?);
+    // First the one that was asked for: when its children are gone it ends by itself.
+    conex_sys::process::signal(pidfd.as_fd(), signal).context("send the signal")?;
+    if all {
         // The kernel ends a pid namespace with its first process; here there is none.
         kill_all(&container, signal)?;
-    }
-    conex_sys::process::signal(pidfd.as_fd(), signal).context("send the signal")?;
-    if signal == KILL {
+    } else if signal == KILL {
         // Version 1 delivers no signal to what is frozen.
         container.cgroup().thaw().context("unable to thaw")?;
     }

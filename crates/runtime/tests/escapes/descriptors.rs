@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, busybox};
 use crate::weakened::{Runtime, reached, write};
 
 /// A directory of the host that no container has.
 fn secret() -> TempDir {
     let directory = TempDir::new().unwrap();
     write(directory.path().join("secret"), "of the host");
-    fs::copy("/usr/bin/busybox", directory.path().join("busybox")).unwrap();
+    fs::copy(busybox(), directory.path().join("busybox")).unwrap();
     directory
 }
 

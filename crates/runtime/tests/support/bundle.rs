@@ -34,6 +34,13 @@ pub(crate) fn crun() -> PathBuf {
     installed("crun")
 }
 
+/// A static busybox, which containers have.
+pub(crate) fn busybox() -> PathBuf {
+    let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(PathBuf::from);
+    let found = busybox.into_iter().find(|path| path.exists());
+    found.expect("busybox is needed: install Debian's package busybox-static")
+}
+
 fn installed(name: &str) -> PathBuf {
     ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
         .iter()
@@ -54,14 +61,7 @@ impl Bundle {
         let directory = TempDir::new().unwrap();
         let binaries = directory.path().join("rootfs/bin");
         fs::create_dir_all(&binaries).unwrap();
-        let busybox = Path::new("/usr/bin/busybox");
-        let busybox = if busybox.exists() {
-            busybox
-        } else {
-            Path::new("/bin/busybox")
-        };
-        fs::copy(busybox, binaries.join("busybox"))
-            .expect("busybox is needed: install Debian's package busybox-static");
+        fs::copy(busybox(), binaries.join("busybox")).unwrap();
         for name in [
             "cat", "echo", "env", "grep", "hostname", "id", "kill", "ls", "mkdir", "pwd", "sed", "sh", "sleep", "true",
             "tty",
