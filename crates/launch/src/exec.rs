@@ -70,6 +70,7 @@ pub fn exec(
             let child = Child {
                 fds,
                 cgroup,
+                is_placed: false,
                 status: &theirs,
                 preserved: plan.preserved,
                 stdio: plan.stdio,
@@ -201,7 +202,7 @@ fn follow(
             Some((Report::Failed { step, errno, detail }, _)) => {
                 failure = Some(failed(&plan.steps, step, errno, &detail));
             }
-            Some((Report::Held | Report::Process { .. }, _)) => {}
+            Some((Report::Unplaced | Report::Held | Report::Process { .. }, _)) => {}
         }
     }
     match failure {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use conex_spec::oci::CgroupDriver;
 
 /// Options before the command.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub(crate) struct Global {
     pub(crate) json_log: bool,
     /// Whether what is done is logged as well.
     pub(crate) debug: bool,
+    /// Who makes the cgroups of new containers; those that there are remember it.
+    pub(crate) cgroups: CgroupDriver,
 }
 
 impl Default for Global {
@@ -24,6 +27,7 @@ impl Default for Global {
             log: None,
             json_log: false,
             debug: false,
+            cgroups: CgroupDriver::Files,
         }
     }
 }
@@ -74,9 +78,6 @@ impl Global {
         if parsed.is_set("version") || parsed.is_set("v") {
             return Ok((Global::default(), "version".to_string(), Vec::new()));
         }
-        if parsed.is_set("systemd-cgroup") {
-            bail!("--systemd-cgroup is not supported: cgroups are managed directly");
-        }
         if parsed.value("criu").is_some() {
             bail!("--criu is not supported: there is no checkpoint and restore");
         }
@@ -99,6 +100,11 @@ impl Global {
             log: parsed.value("log").map(PathBuf::from),
             json_log,
             debug: parsed.is_set("debug"),
+            cgroups: if parsed.is_set("systemd-cgroup") {
+                CgroupDriver::Systemd
+            } else {
+                CgroupDriver::Files
+            },
         };
         Ok((global, command, positional.cloned().collect()))
     }
@@ -198,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn the_systemd_driver_is_refused_clearly() {
-        let error = Global::parse(&list("--systemd-cgroup create id"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("--systemd-cgroup is not supported"));
+    fn the_driver_of_cgroups_is_chosen_before_the_command() {
+        let driver = |line: &str| Global::parse(&list(line)).unwrap().0.cgroups;
+        assert_eq!(driver("--systemd-cgroup create id"), CgroupDriver::Systemd);
+        assert_eq!(driver("--systemd-cgroup=false create id"), CgroupDriver::Files);
+        assert_eq!(driver("create id"), CgroupDriver::Files);
     }
 
     #[test]

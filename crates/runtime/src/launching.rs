@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use conex_cgroup::CgroupError;
 use conex_launch::{Event, ProcessStdio, Reason, StartError, Started};
-use conex_spec::oci::{BundleContext, BundlePlan, from_oci};
+use conex_spec::oci::{BundleContext, BundlePlan, CgroupDriver, from_oci};
 use conex_spec::plan::{Stdio, Step};
 use rustix::fs::Mode;
 
@@ -41,7 +42,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     hooks::check(&bundle.spec)?;
     let passed = Passed::find(arguments)?;
     passed.announce(&mut bundle.spec);
-    let mut plan = plan(id, &bundle)?;
+    let mut plan = plan(global, id, &bundle)?;
     let keeps_keyring = arguments.is_set("no-new-keyring");
     if keeps_keyring {
         plan.plan.steps.retain(|step| !matches!(step, Step::SessionKeyring(_)));
@@ -60,6 +61,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
         global,
         Record {
             keeps_keyring,
+            scope: plan.plan.cgroup.as_ref().and_then(|cgroup| cgroup.scope.clone()),
             ..Record::new(id, &bundle)
         },
     )?;
@@ -70,12 +72,16 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     })
 }
 
-fn plan(id: &str, bundle: &Bundle) -> Result<BundlePlan> {
+fn plan(global: &Global, id: &str, bundle: &Bundle) -> Result<BundlePlan> {
     crate::container::validate_id(id)?;
+    if global.cgroups == CgroupDriver::Systemd && !conex_cgroup::is_systemd_running() {
+        return Err(CgroupError::NoSystemd.into());
+    }
     let context = BundleContext {
         facts: host::probe()?,
         id: id.to_string(),
         bundle: bundle.path.clone(),
+        cgroups: global.cgroups,
         await_start: true,
     };
     Ok(from_oci(&bundle.spec, &context)?)
