@@ -13,7 +13,8 @@ pub(crate) struct Place<'a> {
     pub(crate) dir: &'a Path,
     /// Socket to listen on.
     pub(crate) socket: &'a Path,
-    /// Parent of the containers' cgroups, without a leading slash.
+    /// Parent of the containers' cgroups, without a leading slash; a slice is one of systemd's, `DEFAULT_SLICE` the daemon's own
+    /// choice.
     pub(crate) cgroup: &'a str,
     /// Name of the bridge, or `none`.
     pub(crate) bridge: &'a str,
@@ -26,6 +27,26 @@ pub enum Engine {
     Conex,
     /// Docker's daemon and what belongs to it, unpacked below this directory (`cargo xtask reference`).
     Reference(PathBuf),
+}
+
+/// The slice that a daemon chooses which is told nothing.
+pub(crate) const DEFAULT_SLICE: &str = "system.slice";
+
+/// Flags that have containers put below this parent.
+fn cgroups(parent: &str) -> Vec<OsString> {
+    let option = |driver: &str| format!("--exec-opt=native.cgroupdriver={driver}").into();
+    let mut flags = Vec::new();
+    if parent.ends_with(".slice") && parent != DEFAULT_SLICE {
+        flags.extend([option("systemd"), format!("--cgroup-parent={parent}").into()]);
+    }
+    if !parent.ends_with(".slice") {
+        flags.push(format!("--cgroup-parent=/{parent}").into());
+        if Path::new("/run/systemd/system").exists() {
+            // There it would be systemd.
+            flags.push(option("cgroupfs"));
+        }
+    }
+    flags
 }
 
 /// What `cargo xtask build` has made.
@@ -57,10 +78,9 @@ impl Engine {
             place.dir.join("exec").into(),
             "-H".into(),
             format!("unix://{}", place.socket.display()).into(),
-            "--cgroup-parent".into(),
-            format!("/{}", place.cgroup).into(),
             "--debug".into(),
         ];
+        line.extend(cgroups(place.cgroup));
         match self {
             Self::Conex => line.extend(["--bridge", place.bridge].map(OsString::from)),
             Self::Reference(_) => {

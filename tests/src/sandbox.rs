@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::engine::{Engine, Place, dist};
+use crate::engine::{DEFAULT_SLICE, Engine, Place, dist};
 use crate::http::{Answer, Question, Reply, exchange, hijack, request};
 use crate::storage::{Disk, StorageDriver};
 
@@ -152,6 +152,14 @@ impl Sandbox {
         sandbox.loaded()
     }
 
+    /// As `new`, with the cgroups that a daemon chooses by itself on a host of systemd.
+    pub fn with_systemd() -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Own, &[]);
+        DEFAULT_SLICE.clone_into(&mut sandbox.cgroup);
+        sandbox.start(&[]);
+        sandbox.loaded()
+    }
+
     /// As `with_storage_flags`, its data on a file system of this kind that has quotas of projects.
     pub fn with_projects(kind: &str, flags: &[&str]) -> Self {
         let mut sandbox = Self::in_namespace_of(Engine::Conex, Network::Own, flags);
@@ -159,6 +167,20 @@ impl Sandbox {
         sandbox.disk = Some(Disk::with_projects(kind, 1024, &data));
         sandbox.start(&[]);
         sandbox.loaded()
+    }
+
+    /// As `new`, with cgroups that systemd makes in a slice of the sandbox's own.
+    pub fn in_slice() -> Self {
+        let mut sandbox = Self::in_namespace_of(Engine::chosen(), Network::Own, &[]);
+        // A dash would lead into another slice.
+        sandbox.cgroup = format!("{}.slice", sandbox.cgroup.replace('-', ""));
+        sandbox.start(&[]);
+        sandbox.loaded()
+    }
+
+    /// Has the daemon that is started next put containers below another parent.
+    pub fn set_cgroup_parent(&mut self, parent: &str) {
+        parent.clone_into(&mut self.cgroup);
     }
 
     /// Starts a daemon that does not start, and says why.
@@ -547,28 +569,22 @@ impl Sandbox {
 
     /// Directories of containers' cgroups.
     pub fn cgroups(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            let parent = hierarchy.path().join(&self.cgroup);
-            found.extend(
-                fs::read_dir(parent)
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .filter(|path| path.is_dir()),
-            );
-        }
-        let parent = Path::new("/sys/fs/cgroup").join(&self.cgroup);
-        found.extend(
-            fs::read_dir(parent)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|path| path.is_dir()),
-        );
-        found
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
+        let parents = hierarchies
+            .chain([root.to_owned()])
+            .map(|hierarchy| hierarchy.join(&self.cgroup));
+        let below = parents
+            .filter_map(|parent| fs::read_dir(parent).ok())
+            .flatten()
+            .flatten();
+        // In a slice there may be others.
+        let prefix = if self.cgroup.ends_with(".slice") { "docker-" } else { "" };
+        below
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect()
     }
 
     /// Everything that is left of containers: cgroups, run-time files, mounts, interfaces.

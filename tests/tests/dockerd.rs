@@ -55,7 +55,11 @@ fn under_dockers_name_it_is_where_docker_is_looked_for() {
     std::os::unix::fs::symlink(conexd, &dockerd).unwrap();
     let config = dir.path().join("daemon.json");
     let parent = format!("conex-test-dockerd-{}", std::process::id());
-    std::fs::write(&config, format!(r#"{{"debug":true,"cgroup-parent":"/{parent}"}}"#)).unwrap();
+    std::fs::write(
+        &config,
+        format!(r#"{{"debug":true,"cgroup-parent":"/{parent}","exec-opts":["native.cgroupdriver=cgroupfs"]}}"#),
+    )
+    .unwrap();
     let bad = dir.path().join("bad.json");
     std::fs::write(&bad, r#"{"debug":true,"nosuch-key":1}"#).unwrap();
     let script = format!(

@@ -204,3 +204,23 @@ fn fields_whose_mechanism_is_not_there_are_refused_by_name_and_listed() {
         assert_eq!(create("null").0, 201, "{field}");
     }
 }
+
+#[test]
+fn a_driver_of_cgroups_that_is_not_there_is_refused() {
+    let sandbox = Sandbox::empty();
+    let start = |driver: &str| {
+        let refused = sandbox.run_daemon(&[&format!("--exec-opt=native.cgroupdriver={driver}")], &[]);
+        assert_ne!(refused.code, 0);
+        refused.err
+    };
+    assert!(
+        !std::path::Path::new("/run/systemd/system").exists(),
+        "this is for hosts without"
+    );
+    let said = start("systemd");
+    let words = "systemd not running on this host, cannot use systemd cgroups manager";
+    assert!(said.contains(words), "{said}");
+    assert!(start("none").contains("native.cgroupdriver option none is internally used"));
+    assert!(start("other").contains("native.cgroupdriver option other not supported"));
+    assert_eq!(sandbox.ok(&["info", "-f", "{{.CgroupDriver}}"]), "cgroupfs");
+}

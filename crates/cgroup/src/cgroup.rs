@@ -11,6 +11,7 @@ use conex_spec::plan::CgroupPlan;
 use rustix::process::Signal;
 
 use crate::layout::{Layout, Version};
+use crate::systemd::{self, BusError};
 use crate::{v1, v2};
 
 /// What can go wrong with a control group.
@@ -50,6 +51,22 @@ pub enum CgroupError {
         /// The version of the host.
         version: u8,
     },
+    /// systemd is to make it, and does not run this host.
+    #[error("systemd not running on this host, cannot use systemd cgroups manager")]
+    NoSystemd,
+    /// systemd could not be asked.
+    #[error("{0}")]
+    Bus(#[source] BusError),
+    /// systemd did not do what it was asked for.
+    #[error("{operation} systemd unit `{unit}`: {source}")]
+    Unit {
+        /// What it was asked for.
+        operation: &'static str,
+        /// With which unit.
+        unit: String,
+        /// Its answer.
+        source: BusError,
+    },
     /// A memory limit below what is used, which the caller wants to be refused.
     #[error("unable to set memory limit to {limit} (current usage: {usage})")]
     MemoryInUse {
@@ -83,6 +100,10 @@ pub struct Cgroup {
     later: Vec<PathBuf>,
     /// Opened by `prepare_join`: `tasks` on v1, the directory on v2.
     doors: Vec<OwnedFd>,
+    /// The scope that it is, which goes with it.
+    unit: Option<String>,
+    /// Until then what stands in the directories is not ours.
+    is_made: bool,
 }
 
 /// How often a directory that is still busy is removed again, and how long is waited in between.
@@ -90,20 +111,26 @@ const REMOVE_ATTEMPTS: u32 = 100;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
 
 impl Cgroup {
-    /// Makes the control group and applies its limits; on failure nothing is left.
+    /// Makes the control group and applies its limits; on failure nothing is left. One of a scope is made by `place`, and is
+    /// only named here.
     pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<Self, CgroupError> {
         let directories = match layout {
             Layout::V1(controllers) => v1::directories(controllers, plan)?,
-            Layout::V2(root) => v2::prepare(root, plan)?,
+            Layout::V2(root) => vec![v2::directory(root, plan)],
         };
         let mut cgroup = Self {
             version: layout.version(),
             later: layout.directories(&plan.path),
-            directories: Vec::new(),
+            directories,
             doors: Vec::new(),
+            unit: plan.scope.as_ref().map(|scope| scope.name.clone()),
+            is_made: plan.scope.is_none(),
         };
-        cgroup.later.retain(|directory| !directories.contains(directory));
-        match cgroup.fill(layout, plan, directories) {
+        cgroup.later.retain(|directory| !cgroup.directories.contains(directory));
+        if plan.scope.is_some() {
+            return Ok(cgroup);
+        }
+        match cgroup.fill(layout, plan) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 // The first error is the one to tell.
@@ -113,10 +140,12 @@ impl Cgroup {
         }
     }
 
-    fn fill(&mut self, layout: &Layout, plan: &CgroupPlan, directories: Vec<PathBuf>) -> Result<(), CgroupError> {
-        for directory in directories {
-            make_directory(&directory)?;
-            self.directories.push(directory);
+    fn fill(&mut self, layout: &Layout, plan: &CgroupPlan) -> Result<(), CgroupError> {
+        if let Layout::V2(root) = layout {
+            v2::enable_above(root, plan)?;
+        }
+        for directory in &self.directories {
+            make_directory(directory)?;
         }
         match layout {
             Layout::V1(controllers) => v1::apply(controllers, plan)?,
@@ -126,8 +155,31 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Has systemd make the scope of a plan around a process that waits, and applies what systemd does not know. On failure the
+    /// scope goes with the process and `remove`.
+    pub fn place(&mut self, layout: &Layout, plan: &CgroupPlan, pid: i32) -> Result<(), CgroupError> {
+        let Some(scope) = &plan.scope else { return Ok(()) };
+        let is_used = || self.processes().is_ok_and(|pids| !pids.is_empty());
+        systemd::start(scope, (self.version, &plan.resources), pid, is_used)?;
+        self.is_made = true;
+        self.fill(layout, plan)?;
+        if self.version == Version::V1 {
+            // systemd has moved it in its own hierarchies.
+            for directory in &self.directories {
+                write(directory, "cgroup.procs", &pid.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes other limits to a control group that has processes.
     pub fn update(layout: &Layout, plan: &CgroupPlan) -> Result<(), CgroupError> {
+        if let Layout::V2(root) = layout {
+            v2::check(root, plan)?;
+        }
+        if let Some(scope) = &plan.scope {
+            systemd::update(scope, layout.version(), &plan.resources)?;
+        }
         match layout {
             Layout::V1(controllers) => v1::update(controllers, plan),
             Layout::V2(root) => v2::update(root, plan),
@@ -136,21 +188,36 @@ impl Cgroup {
 
     /// The control group that these directories are, whether they exist or not.
     pub fn open(directories: Vec<PathBuf>) -> Self {
-        let v2 = directories
-            .iter()
-            .any(|directory| directory.join("cgroup.controllers").exists());
+        // On a hybrid host the last of them are in a unified hierarchy that has no controllers.
+        let mut existing = directories.iter().filter(|directory| directory.exists());
+        let v2 = existing
+            .next()
+            .is_some_and(|directory| directory.join("cgroup.controllers").exists());
         Self {
             version: if v2 { Version::V2 } else { Version::V1 },
             directories,
             later: Vec::new(),
             doors: Vec::new(),
+            unit: None,
+            is_made: true,
         }
+    }
+
+    /// As the scope of this name, which is taken away with it.
+    #[must_use]
+    pub fn of_unit(self, unit: Option<String>) -> Self {
+        Self { unit, ..self }
     }
 
     /// The control group that `directories` and `later` were told of, with doors to join it by.
     pub fn reopen(directories: Vec<PathBuf>, later: Vec<PathBuf>) -> Result<Self, CgroupError> {
         let cgroup = Self::open(directories).with_doors()?;
         Ok(Self { later, ..cgroup })
+    }
+
+    /// The scope that it is.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
     }
 
     /// Directories that `update` may still make.
@@ -210,7 +277,13 @@ impl Cgroup {
         let open = |directory: &PathBuf| {
             let (path, opened) = match self.version {
                 Version::V1 => {
-                    let path = directory.join("tasks");
+                    let tasks = directory.join("tasks");
+                    // A unified hierarchy beside has none.
+                    let path = if tasks.exists() {
+                        tasks
+                    } else {
+                        directory.join("cgroup.procs")
+                    };
                     let opened = OpenOptions::new().write(true).open(&path);
                     (path, opened)
                 }
@@ -227,16 +300,20 @@ impl Cgroup {
 
     /// Whether the kernel killed a process in it for want of memory.
     pub fn oom_killed(&self) -> bool {
+        self.counted_kill().unwrap_or(false)
+    }
+
+    /// As `oom_killed`; `None` where nothing that counts is there any more.
+    pub fn counted_kill(&self) -> Option<bool> {
         let file = match self.version {
             Version::V1 => "memory.oom_control",
             Version::V2 => "memory.events",
         };
         let mut texts = self.directories.iter().map(|directory| fs::read(directory.join(file)));
-        let text = texts.find_map(Result::ok).unwrap_or_default();
-        String::from_utf8_lossy(&text)
-            .lines()
-            .filter_map(|line| line.strip_prefix("oom_kill "))
-            .any(|count| count.trim() != "0")
+        let text = texts.find_map(Result::ok)?;
+        let text = String::from_utf8_lossy(&text);
+        let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
+        Some(counts.any(|count| count.trim() != "0"))
     }
 
     /// Pids of its processes, in the caller's pid namespace.
@@ -249,6 +326,9 @@ impl Cgroup {
 
     /// Kills every process in it.
     pub fn kill_all(&self) -> io::Result<()> {
+        if !self.is_made {
+            return Ok(());
+        }
         let Some(directory) = self.directories.iter().find(|directory| directory.exists()) else {
             return Ok(());
         };
@@ -274,17 +354,27 @@ impl Cgroup {
         ))
     }
 
-    /// Removes its directories, and those that the container made below. One that is gone is fine.
+    /// Removes its directories, and those that the container made below. One that is gone is fine. Processes that are left in a
+    /// scope are killed: systemd would wait for them.
     pub fn remove(&mut self) -> Result<(), CgroupError> {
+        if !self.is_made {
+            return Ok(());
+        }
         self.doors.clear();
         let mut outcome = Ok(());
+        if let Some(unit) = &self.unit {
+            // What does not end is told of by systemd.
+            let _ = self.kill_all();
+            // A directory that vanishes before systemd has seen it empty would be made again, and never be seen to be empty.
+            outcome = systemd::stop(unit);
+        }
         for directory in self.directories.iter().chain(&self.later) {
             if let Err(source) = remove_directory(directory) {
-                outcome = Err(CgroupError::Operate {
+                outcome = outcome.and(Err(CgroupError::Operate {
                     operation: "remove",
                     path: directory.clone(),
                     source,
-                });
+                }));
             }
         }
         outcome

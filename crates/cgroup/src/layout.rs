@@ -20,7 +20,8 @@ pub enum Version {
 /// Where the hierarchies are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
-    /// Version 1 or hybrid: controller name to mount point. Controllers mounted together share one.
+    /// Version 1 or hybrid: controller name to mount point. Controllers mounted together share one. Two hierarchies without
+    /// controllers, by which systemd knows processes, are told of as well: `name=systemd`, and the unified one as `unified`.
     V1(BTreeMap<String, PathBuf>),
     /// Version 2 only.
     V2(PathBuf),
@@ -67,11 +68,11 @@ impl Layout {
                 _ => {}
             }
         }
-        if controllers.is_empty() {
-            unified.map(Self::V2)
-        } else {
-            Some(Self::V1(controllers))
+        if !controllers.keys().any(|name| name != NAMED) {
+            return unified.map(Self::V2);
         }
+        controllers.extend(unified.map(|point| (UNIFIED.to_owned(), point)));
+        Some(Self::V1(controllers))
     }
 
     /// Which version limits are written to.
@@ -109,10 +110,16 @@ impl Layout {
     }
 }
 
+/// The hierarchy that systemd keeps its units in on version 1.
+pub(crate) const NAMED: &str = "name=systemd";
+
+/// The unified hierarchy beside those of version 1, which systemd uses for the same.
+pub(crate) const UNIFIED: &str = "unified";
+
 /// Controllers of version 1 that containers are put into.
-const CONTROLLERS: [&str; 12] = [
+const CONTROLLERS: [&str; 13] = [
     "memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer", "blkio", "hugetlb", "net_cls", "net_prio",
-    "rdma",
+    "rdma", NAMED,
 ];
 
 #[cfg(test)]
@@ -130,7 +137,8 @@ mod tests {
     fn a_hybrid_host_counts_as_version_1() {
         let layout = Layout::parse(HYBRID).unwrap();
         assert_eq!(layout.version(), Version::V1);
-        let expected = ["/sys/fs/cgroup/cpu,cpuacct/conex/x", "/sys/fs/cgroup/memory/conex/x"].map(PathBuf::from);
+        let expected = ["cpu,cpuacct", "memory", "systemd", "unified"];
+        let expected = expected.map(|name| Path::new("/sys/fs/cgroup").join(name).join("conex/x"));
         assert_eq!(layout.directories(Path::new("/conex/x")), expected);
     }
 
@@ -138,6 +146,12 @@ mod tests {
     fn a_unified_host_is_version_2() {
         let layout = Layout::parse("25 20 0:22 / /sys/fs/cgroup rw - cgroup2 none rw\n").unwrap();
         assert_eq!(layout, Layout::V2("/sys/fs/cgroup".into()));
+    }
+
+    #[test]
+    fn a_hierarchy_without_controllers_makes_no_version_1() {
+        let both = "25 20 0:22 / /c rw - cgroup2 none rw\n28 20 0:25 / /s rw - cgroup none rw,name=systemd\n";
+        assert_eq!(Layout::parse(both), Some(Layout::V2("/c".into())));
     }
 
     #[test]

@@ -9,10 +9,13 @@ use conex_spec::plan::{
 };
 
 use crate::cgroup::{CgroupError, Lines, make_directory, processes, write};
-use crate::layout::RealTime;
+use crate::layout::{NAMED, RealTime, UNIFIED};
 
 /// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
 const ALWAYS: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio"];
+
+/// Where a scope has directories besides: systemd manages the one, and knows the processes of its units by the others.
+const OF_SYSTEMD: [&str; 3] = ["blkio", NAMED, UNIFIED];
 
 /// Controllers that limits are written to, and whether any is.
 fn needs(resources: &Resources) -> [(&'static str, bool); 10] {
@@ -43,6 +46,9 @@ pub(crate) fn directories(
     plan: &CgroupPlan,
 ) -> Result<Vec<PathBuf>, CgroupError> {
     let mut joined = ALWAYS.to_vec();
+    if plan.scope.is_some() {
+        joined.extend(OF_SYSTEMD);
+    }
     for (controller, _) in needs(&plan.resources).into_iter().filter(|(_, needed)| *needed) {
         if !controllers.contains_key(controller) {
             return Err(CgroupError::NoController { controller });

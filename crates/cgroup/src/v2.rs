@@ -15,8 +15,13 @@ use crate::v1::apply_rdma;
 /// Controllers that are enabled for containers where the kernel has them.
 const CONTROLLERS: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"];
 
-/// Enables the controllers on the way down, and names the directory.
-pub(crate) fn prepare(root: &Path, plan: &CgroupPlan) -> Result<Vec<PathBuf>, CgroupError> {
+/// The directory of a plan.
+pub(crate) fn directory(root: &Path, plan: &CgroupPlan) -> PathBuf {
+    root.join(plan.path.strip_prefix("/").unwrap_or(&plan.path))
+}
+
+/// Enables the controllers on the way down, and makes what is absent of it.
+pub(crate) fn enable_above(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
     let relative = plan.path.strip_prefix("/").unwrap_or(&plan.path);
     let mut directory = root.to_path_buf();
     for component in relative.parent().unwrap_or(Path::new("")).components() {
@@ -31,8 +36,7 @@ pub(crate) fn prepare(root: &Path, plan: &CgroupPlan) -> Result<Vec<PathBuf>, Cg
             }),
         })?;
     }
-    enable(&directory)?;
-    Ok(vec![root.join(relative)])
+    enable(&directory)
 }
 
 fn enable(directory: &Path) -> Result<(), CgroupError> {
@@ -51,22 +55,29 @@ fn enable(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
+/// Refuses limits that there are not, or that the caller wants to be refused.
+pub(crate) fn check(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    let resources = &plan.resources;
+    refuse_version_1(resources)?;
+    match resources.memory.filter(|limit| resources.memory_check && *limit > 0) {
+        Some(limit) => check_memory(&directory(root, plan), limit),
+        None => Ok(()),
+    }
+}
+
 /// Writes the limits, and guards the devices.
 pub(crate) fn apply(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
     let directory = directory(root, plan);
-    apply_limits(&directory, plan)?;
+    check(root, plan)?;
+    apply_limits(&directory, &plan.resources)?;
     guard(&directory, &plan.resources.devices, bpf::attach_device_program)
 }
 
-/// Writes other limits to a group that has processes.
+/// Writes other limits to a group that has processes, after `check`.
 pub(crate) fn update(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
     let directory = directory(root, plan);
-    apply_limits(&directory, plan)?;
+    apply_limits(&directory, &plan.resources)?;
     guard(&directory, &plan.resources.devices, bpf::replace_device_programs)
-}
-
-fn directory(root: &Path, plan: &CgroupPlan) -> PathBuf {
-    root.join(plan.path.strip_prefix("/").unwrap_or(&plan.path))
 }
 
 /// Gives the group the program of its rules, if it has any.
@@ -87,12 +98,7 @@ fn guard(
     attach(opened.as_fd(), &devices::program(rules)).map_err(failed)
 }
 
-fn apply_limits(directory: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
-    let resources = &plan.resources;
-    refuse_version_1(resources)?;
-    if let Some(limit) = resources.memory.filter(|limit| resources.memory_check && *limit > 0) {
-        check_memory(directory, limit)?;
-    }
+fn apply_limits(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
     for (file, value) in values(resources) {
         write(directory, file, &value)?;
     }
@@ -196,6 +202,17 @@ fn unlimited(value: i64) -> String {
     if value < 0 { "max".to_owned() } else { value.to_string() }
 }
 
+/// Version 2 counts swap alone, Docker's option counts both together.
+pub(crate) fn swap(resources: &Resources) -> Option<i64> {
+    resources.memory_swap.map(|both| {
+        if both < 0 {
+            both
+        } else {
+            (both - resources.memory.unwrap_or(0)).max(0)
+        }
+    })
+}
+
 /// File names and values of what is limited.
 fn values(resources: &Resources) -> Vec<(&'static str, String)> {
     let mut values = Vec::new();
@@ -203,13 +220,7 @@ fn values(resources: &Resources) -> Vec<(&'static str, String)> {
     if let Some(memory) = resources.memory {
         values.push(("memory.max", limit(memory)));
     }
-    if let Some(both) = resources.memory_swap {
-        // Version 2 counts swap alone, Docker's option counts both together.
-        let swap = if both < 0 {
-            both
-        } else {
-            (both - resources.memory.unwrap_or(0)).max(0)
-        };
+    if let Some(swap) = swap(resources) {
         values.push(("memory.swap.max", limit(swap)));
     }
     if let Some(reservation) = resources.memory_reservation {
@@ -245,7 +256,7 @@ fn values(resources: &Resources) -> Vec<(&'static str, String)> {
 
 /// Weight 1 to 10000 for shares 2 to 262144, with the default of one (1024) at that of the other (100): a parabola over the
 /// logarithms, as runtimes have agreed since the linear map starved groups beside others of the default weight.
-fn weight(shares: u64) -> u64 {
+pub(crate) fn weight(shares: u64) -> u64 {
     match shares {
         ..=2 => 1,
         262_144.. => 10_000,
@@ -265,7 +276,7 @@ fn weight(shares: u64) -> u64 {
 }
 
 /// Weight 1 to 10000 for 10 to 1000, linear.
-fn io_weight(weight: u16) -> u64 {
+pub(crate) fn io_weight(weight: u16) -> u64 {
     1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9_999 / 990
 }
 

@@ -33,6 +33,7 @@ impl Place {
     fn plan(&self, resources: Resources) -> CgroupPlan {
         CgroupPlan {
             path: self.path.join("c"),
+            scope: None,
             resources,
         }
     }

@@ -35,7 +35,6 @@ const NOT_YET: &[&str] = &[
     "dns",
     "dns-opts",
     "dns-search",
-    "exec-opts",
     "experimental",
     "features",
     "firewall-backend",
@@ -73,13 +72,14 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// The keys that this daemon acts upon: the fields of `File`.
-const HONOURED: [&str; 33] = [
+const HONOURED: [&str; 34] = [
     "data-root",
     "exec-root",
     "hosts",
     "pidfile",
     "debug",
     "group",
+    "exec-opts",
     "cgroup-parent",
     "default-ipc-mode",
     "default-cgroupns-mode",
@@ -134,6 +134,7 @@ struct File {
     pidfile: Option<PathBuf>,
     debug: Option<bool>,
     group: Option<String>,
+    exec_opts: Vec<String>,
     cgroup_parent: Option<String>,
     default_ipc_mode: Option<String>,
     default_cgroupns_mode: Option<String>,
@@ -225,6 +226,7 @@ fn refuse_conflicts(options: &Options, keys: &[String]) -> Result<()> {
         ("pidfile", options.pidfile.is_some()),
         ("debug", options.debug),
         ("group", options.group.is_some()),
+        ("exec-opts", !options.exec_opts.is_empty()),
         ("cgroup-parent", options.cgroup_parent.is_some()),
         ("default-ipc-mode", options.default_ipc_mode.is_some()),
         ("default-cgroupns-mode", options.default_cgroupns_mode.is_some()),
@@ -270,6 +272,7 @@ fn fill(options: &mut Options, file: File) {
     options.exec_root = options.exec_root.take().or(file.exec_root);
     options.pidfile = options.pidfile.take().or(file.pidfile);
     options.group = options.group.take().or(file.group);
+    options.exec_opts.extend(file.exec_opts);
     options.cgroup_parent = options.cgroup_parent.take().or(file.cgroup_parent);
     options.default_ipc_mode = options.default_ipc_mode.take().or(file.default_ipc_mode);
     options.default_cgroupns_mode = options.default_cgroupns_mode.take().or(file.default_cgroupns_mode);
@@ -328,8 +331,10 @@ mod tests {
 
     #[test]
     fn the_file_fills_what_the_flags_leave_open() {
-        let json = r#"{"data-root":"/d","hosts":["unix:///s"],"max-concurrent-uploads":2,"content-keep":"always"}"#;
+        let json = r#"{"data-root":"/d","hosts":["unix:///s"],"max-concurrent-uploads":2,"content-keep":"always",
+            "exec-opts":["native.cgroupdriver=cgroupfs"]}"#;
         let options = merged(&["--debug"], json).unwrap();
+        assert_eq!(options.exec_opts, ["native.cgroupdriver=cgroupfs"]);
         assert_eq!(options.max_concurrent_uploads, Some(2));
         assert_eq!(options.content_keep.as_deref(), Some("always"));
         assert_eq!(options.data_root.as_deref(), Some(Path::new("/d")));

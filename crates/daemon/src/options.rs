@@ -49,7 +49,12 @@ pub(crate) struct Options {
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
 
-    /// Parent of the containers' cgroups
+    /// Option of containers' execution, name=value: native.cgroupdriver=systemd or native.cgroupdriver=cgroupfs [default:
+    /// systemd where it runs the host and its cgroups are of version 2 alone]
+    #[arg(long = "exec-opt", value_name = "OPTION")]
+    pub(crate) exec_opts: Vec<String>,
+
+    /// Parent of the containers' cgroups: a path, or with systemd a slice [default: /conex, or system.slice]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_parent: Option<String>,
 

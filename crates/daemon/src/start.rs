@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use conex_engine::{
-    AUTO_USER, Build, Engine, IdMap, Keep, LimitDefaults, Limits, LogConfig, NamespaceDefaults, OnFailure, RealTime,
-    Settings, Storage,
+    AUTO_USER, Build, Cgroups, Engine, IdMap, Keep, LimitDefaults, Limits, LogConfig, NamespaceDefaults, OnFailure,
+    RealTime, Settings, Storage,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -84,10 +84,6 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         Some(name) => Some(name.to_owned()),
         None => Some("conex0".to_owned()),
     };
-    let parent = options.cgroup_parent.as_deref().unwrap_or(Settings::CGROUP_PARENT);
-    if !parent.starts_with('/') || parent.ends_with(".slice") {
-        bail!("--cgroup-parent {parent}: only absolute cgroupfs paths are supported yet, not systemd slices");
-    }
     Ok(Settings {
         data_root: absolute(options.data_root.as_deref().unwrap_or(Path::new("/var/lib/conex")))?,
         exec_root: absolute(options.exec_root.as_deref().unwrap_or(Path::new("/run/conex")))?,
@@ -95,7 +91,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
             driver: options.storage_driver.clone(),
             options: options.storage_opts.clone(),
         },
-        cgroup_parent: PathBuf::from(parent),
+        cgroups: Cgroups::choose(&options.exec_opts, options.cgroup_parent.as_deref())?,
         bridge,
         bip: options.bip.clone(),
         insecure_registries: options.insecure_registries.clone(),

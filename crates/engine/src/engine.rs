@@ -3,13 +3,12 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use conex_api_types as api;
-use conex_cgroup::Cgroup;
 use conex_content::Content;
 use conex_image::{Image, Images};
 use conex_metadata::Metadata;
@@ -299,42 +298,5 @@ impl Inner {
     pub(crate) fn image_of(&self, container: &Container) -> Result<Arc<Image>> {
         let image = self.images.find_of_container(&container.image);
         image.map_err(crate::images::find_error)
-    }
-
-    /// Path of a container's cgroup below each hierarchy's root.
-    pub(crate) fn cgroup_path(&self, container: &Container) -> PathBuf {
-        let parent = container.config.host.cgroup_parent.as_str();
-        let parent = if parent.starts_with('/') {
-            PathBuf::from(parent)
-        } else {
-            self.settings.cgroup_parent.join(parent)
-        };
-        parent.join(&container.id)
-    }
-
-    /// Removes the parent of the containers' cgroups where it is our own and nothing is in it.
-    fn leave_cgroups(&self) {
-        if self.settings.cgroup_parent != Path::new(Settings::CGROUP_PARENT) {
-            return;
-        }
-        for directory in self.host.cgroups.directories(&self.settings.cgroup_parent) {
-            // One that is in use stays, as does what another daemon shares.
-            let _ = fs::remove_dir(directory);
-        }
-    }
-
-    /// Kills and removes a cgroup that may be left of a container.
-    pub(crate) fn kill_cgroup_of(&self, id: &str) {
-        let path = match self.containers.find(id) {
-            Ok(container) => self.cgroup_path(&container),
-            Err(_) => self.settings.cgroup_parent.join(id),
-        };
-        let mut cgroup = Cgroup::open(self.host.cgroups.directories(&path));
-        if let Err(error) = cgroup.kill_all() {
-            tracing::warn!(container = id, %error, "kill what is left in the cgroup");
-        }
-        if let Err(error) = cgroup.remove() {
-            tracing::warn!(container = id, %error, "remove the cgroup");
-        }
     }
 }

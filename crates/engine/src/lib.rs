@@ -13,6 +13,7 @@
 //! `conex-server` maps to a status.
 
 mod apparmor;
+mod cgroups;
 mod check;
 mod containers;
 mod count;
@@ -40,6 +41,7 @@ mod usage;
 mod user_namespaces;
 mod volumes;
 
+pub use crate::cgroups::Cgroups;
 pub use crate::check::{CheckStream, Repair};
 pub use crate::containers::attach::{PendingAttach, PendingExec};
 pub use crate::containers::stats::StatsKind;

@@ -11,6 +11,8 @@ use conex_container::{limits, namespaces};
 use conex_image::{Keep, Limits};
 use conex_sys::userns::IdMap;
 
+use crate::cgroups::Cgroups;
+
 /// Settings of one engine; they do not change while it lives.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -20,8 +22,8 @@ pub struct Settings {
     pub storage: Storage,
     /// Run-time state, gone after a reboot.
     pub exec_root: PathBuf,
-    /// Parent of the containers' cgroups, absolute below each hierarchy's root.
-    pub cgroup_parent: PathBuf,
+    /// Who makes the containers' cgroups, and where.
+    pub cgroups: Cgroups,
     /// Name of the default bridge, `None` where containers get no network of ours (`--bridge none`).
     pub bridge: Option<String>,
     /// Address and prefix of the bridge (`172.17.0.1/16`); chosen clear of the host's routes where absent.
@@ -95,9 +97,6 @@ impl Settings {
     pub fn check_log(log: &LogConfig) -> Result<(), Invalid> {
         Logging::of(log).map(|_| ())
     }
-
-    /// Parent of the containers' cgroups where none is asked for.
-    pub const CGROUP_PARENT: &str = "/conex";
 
     /// Downloads of one pull where nobody says how many; Docker's number.
     pub const CONCURRENT_DOWNLOADS: usize = 3;

@@ -80,7 +80,7 @@ impl Engine {
             n_goroutines: fs::read_dir("/proc/self/task").map_or(-1, |entries| count(entries.count())),
             system_time: jiff::Timestamp::now().to_string(),
             logging_driver: inner.settings.log.kind.clone(),
-            cgroup_driver: "cgroupfs".into(),
+            cgroup_driver: inner.settings.cgroups.driver().into(),
             cgroup_version: match host.facts.cgroups {
                 CgroupVersion::V1 => "1".into(),
                 CgroupVersion::V2 => "2".into(),

@@ -34,6 +34,8 @@ pub(crate) struct Child<'a> {
     pub(crate) fds: &'a [OwnedFd],
     /// The plan's cgroup.
     pub(crate) cgroup: Option<&'a Cgroup>,
+    /// Whether the parent has the cgroup made around it.
+    pub(crate) is_placed: bool,
     /// Its end of the status socket.
     pub(crate) status: &'a Socket,
     /// How many descriptors behind the standard ones reach the program.
@@ -200,6 +202,7 @@ impl Child<'_> {
             Step::Rlimit { name, soft, hard } => attributes::rlimit(name, *soft, *hard),
             Step::OomScoreAdj(score) => attributes::oom_score(*score),
             Step::Label { module, label } => attributes::label(*module, label),
+            Step::JoinCgroup if self.is_placed => self.wait(&Report::Unplaced),
             // Born in it, and without a right to come into it.
             Step::JoinCgroup if self.is_mapped && self.cgroup.is_some_and(|own| own.version() == Version::V2) => Ok(()),
             Step::JoinCgroup => self
@@ -278,7 +281,7 @@ impl Child<'_> {
                     "make a time namespace {monotonic:?} and {boot:?} away"
                 )))
             }
-            Step::Hold => self.hold(),
+            Step::Hold => self.wait(&Report::Held),
             Step::Hooks { point, hooks, state } => run_hooks(point, hooks, state),
             Step::SessionKeyring(name) => session_keyring(name),
             Step::FindProgram { program, env } => find(program, env).map(|_| ()),
@@ -313,10 +316,11 @@ impl Child<'_> {
         }
     }
 
-    fn hold(&self) -> Result<(), Failure> {
-        Report::Held
+    /// Says what it waits for, and waits.
+    fn wait(&self, report: &Report) -> Result<(), Failure> {
+        report
             .send(self.status, None)
-            .map_err(Failure::on("report that the process is held"))?;
+            .map_err(Failure::on("report that the process waits"))?;
         match self.status.receive() {
             Ok(Some(_)) => Ok(()),
             Ok(None) => process::exit(1),

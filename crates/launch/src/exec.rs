@@ -87,6 +87,7 @@ pub fn exec(
             let child = Child {
                 fds,
                 cgroup,
+                is_placed: false,
                 status: &theirs,
                 preserved: plan.preserved,
                 stdio: plan.stdio,
@@ -243,7 +244,7 @@ fn follow(
             Some((Report::Failed { step, errno, detail }, _)) => {
                 failure = Some(failed(&plan.steps, step, errno, &detail));
             }
-            Some((Report::Held | Report::Process { .. }, _)) => {}
+            Some((Report::Unplaced | Report::Held | Report::Process { .. }, _)) => {}
         }
     }
     match failure {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   start(InitPlan)                                exec(ExecPlan, pidfd of the first process)
-//!     cgroup made and limited                        intermediate: joins cgroups, then namespaces by pidfd
+//!     cgroup made and limited (without systemd)      intermediate: joins cgroups, then namespaces by pidfd
 //!     clone3 -> child: step, step, ..., execve         clone3(CLONE_PARENT) -> child: step, ..., execve
 //!     status pipe: end of file = executes; else {step, errno, detail}
 //! ```

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
-use conex_cgroup::{Cgroup, Layout};
+use conex_cgroup::{Cgroup, CgroupError, Layout};
 use conex_spec::plan::{FdSlot, InitPlan, Namespace, Step};
 use conex_sys::process::{self, CloneRequest, Cloned, SingleThreaded};
 use conex_sys::seqpacket::{self, Socket};
@@ -65,7 +65,7 @@ pub fn warm() -> io::Result<()> {
 /// Starts the first process of a plan. `told` is called where it waits for its parent. On failure nothing is left.
 pub fn start(plan: &InitPlan, fds: &[OwnedFd], told: &mut Told<'_>) -> Result<Started, StartError> {
     let mut cgroup = make_cgroup(plan)?;
-    let outcome = launch(plan, fds, cgroup.as_ref(), told);
+    let outcome = launch(plan, fds, cgroup.as_mut(), told);
     match outcome {
         Ok(launched) => Ok(Started {
             pid: launched.pid,
@@ -88,11 +88,24 @@ pub fn start(plan: &InitPlan, fds: &[OwnedFd], told: &mut Told<'_>) -> Result<St
 fn make_cgroup(plan: &InitPlan) -> Result<Option<Cgroup>, StartError> {
     let Some(wanted) = &plan.cgroup else { return Ok(None) };
     let layout = layout().map_err(|error| StartError::of_parent("probe the cgroups", &error))?;
-    Cgroup::create(layout, wanted).map(Some).map_err(|error| StartError {
+    Cgroup::create(layout, wanted).map(Some).map_err(|error| limit(&error))
+}
+
+/// Has systemd make the cgroup around the process, which waits.
+fn place(plan: &InitPlan, cgroup: Option<&mut Cgroup>, pid: i32) -> Result<(), StartError> {
+    let (Some(cgroup), Some(wanted)) = (cgroup, &plan.cgroup) else {
+        return Ok(());
+    };
+    let layout = layout().map_err(|error| StartError::of_parent("probe the cgroups", &error))?;
+    cgroup.place(layout, wanted, pid).map_err(|error| limit(&error))
+}
+
+fn limit(error: &CgroupError) -> StartError {
+    StartError {
         reason: crate::Reason::Limit,
         errno: 0,
         message: error.to_string(),
-    })
+    }
 }
 
 struct Launched {
@@ -104,7 +117,7 @@ struct Launched {
 fn launch(
     plan: &InitPlan,
     fds: &[OwnedFd],
-    cgroup: Option<&Cgroup>,
+    cgroup: Option<&mut Cgroup>,
     told: &mut Told<'_>,
 ) -> Result<Launched, StartError> {
     let parent = |operation: &'static str| move |error: io::Error| StartError::of_parent(operation, &error);
@@ -113,7 +126,8 @@ fn launch(
     let proof = SingleThreaded::verify().map_err(parent("clone"))?;
     let child = Child {
         fds,
-        cgroup: join_by_step(cgroup),
+        cgroup: cgroup.as_deref(),
+        is_placed: plan.cgroup.as_ref().is_some_and(|wanted| wanted.scope.is_some()),
         status: &theirs,
         preserved: plan.preserved,
         stdio: plan.stdio,
@@ -130,7 +144,7 @@ fn launch(
         let making = Making {
             plan,
             namespaces: flags(&plan.namespaces),
-            cgroup: cgroup.and_then(Cgroup::clone_into),
+            cgroup: cgroup.as_deref().and_then(Cgroup::clone_into),
         };
         let (pid, pidfd, ours) = mapped::clone(&proof, &making, child, ours, &child_stdio)?;
         mapped::release((pid, &pidfd), stdio.as_ref(), &ours)?;
@@ -138,7 +152,7 @@ fn launch(
     } else {
         let request = CloneRequest {
             namespaces: flags(&plan.namespaces),
-            cgroup: cgroup.and_then(Cgroup::clone_into),
+            cgroup: cgroup.as_deref().and_then(Cgroup::clone_into),
             sibling: false,
         };
         match clone_there(&proof, &request, plan.pid_namespace, fds)? {
@@ -150,7 +164,7 @@ fn launch(
         }
     };
     drop((theirs, child_stdio));
-    match follow(&ours, (pid, &pidfd), plan, told) {
+    match follow(&ours, (pid, &pidfd), (plan, cgroup), told) {
         Ok(master) => Ok(Launched {
             pid,
             pidfd,
@@ -198,22 +212,21 @@ fn clone_there(
     Ok(cloned)
 }
 
-/// The cgroup as steps see it. On v2 the child was born in it, but `MountSource::Cgroup` still asks for its version.
-fn join_by_step(cgroup: Option<&Cgroup>) -> Option<&Cgroup> {
-    cgroup
-}
-
 /// Listens to the child until it executes; returns the terminal's master where there is one.
 fn follow(
     status: &Socket,
     (pid, pidfd): (i32, &OwnedFd),
-    plan: &InitPlan,
+    (plan, mut cgroup): (&InitPlan, Option<&mut Cgroup>),
     told: &mut Told<'_>,
 ) -> Result<Option<OwnedFd>, StartError> {
     let mut master = None;
     loop {
         match Report::receive(status).map_err(|error| StartError::of_parent("listen to the process", &error))? {
             None => return Ok(master),
+            Some((Report::Unplaced, _)) => {
+                place(plan, cgroup.as_deref_mut(), pid)?;
+                go_on(status)?;
+            }
             Some((Report::Held, _)) => {
                 told(pid, Event::Held)?;
                 go_on(status)?;

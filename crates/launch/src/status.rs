@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   child                                     parent
-//!   Held (and waits for one message)   ->
+//!   Unplaced (waits for one message)   ->      has systemd make its cgroup
+//!                                      <-     go
+//!   Held (waits for one message)       ->
 //!                                      <-     go
 //!   Listening (see `listener`)         ->
 //!                                      <-     go
@@ -20,7 +22,9 @@ use serde::{Deserialize, Serialize};
 /// One message of the child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// Waits to be placed.
+    /// Waits to be placed into its cgroup.
+    Unplaced,
+    /// Waits because its plan says so.
     Held,
     /// Has, or is about to have, the listener of its filter as this descriptor, and waits.
     Listening { descriptor: i32 },

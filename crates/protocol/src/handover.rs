@@ -63,6 +63,9 @@ pub struct Cgroup {
     pub directories: Vec<String>,
     /// Those that an update may still make.
     pub later: Vec<String>,
+    /// The unit of systemd that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// A log that is open.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use conex_spec::oci::CgroupDriver;
 
 /// Options before the command.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub(crate) struct Global {
     pub(crate) debug: bool,
     /// Whether control groups may be denied; `None` goes by who calls.
     pub(crate) rootless: Option<bool>,
+    /// Who makes the cgroups of new containers; those that there are remember it.
+    pub(crate) cgroups: CgroupDriver,
 }
 
 impl Default for Global {
@@ -27,6 +30,7 @@ impl Default for Global {
             json_log: false,
             debug: false,
             rootless: None,
+            cgroups: CgroupDriver::Files,
         }
     }
 }
@@ -86,9 +90,6 @@ impl Global {
         if parsed.is_set("version") || parsed.is_set("v") {
             return Ok((Global::default(), "version".to_string(), Vec::new()));
         }
-        if parsed.is_set("systemd-cgroup") {
-            bail!("--systemd-cgroup is not supported: cgroups are managed directly");
-        }
         if parsed.value("criu").is_some() {
             bail!("--criu is not supported: there is no checkpoint and restore");
         }
@@ -112,6 +113,11 @@ impl Global {
             json_log,
             debug: parsed.is_set("debug"),
             rootless,
+            cgroups: if parsed.is_set("systemd-cgroup") {
+                CgroupDriver::Systemd
+            } else {
+                CgroupDriver::Files
+            },
         };
         Ok((global, command, positional.cloned().collect()))
     }
@@ -211,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn the_systemd_driver_is_refused_clearly() {
-        let error = Global::parse(&list("--systemd-cgroup create id"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("--systemd-cgroup is not supported"));
+    fn the_driver_of_cgroups_is_chosen_before_the_command() {
+        let driver = |line: &str| Global::parse(&list(line)).unwrap().0.cgroups;
+        assert_eq!(driver("--systemd-cgroup create id"), CgroupDriver::Systemd);
+        assert_eq!(driver("--systemd-cgroup=false create id"), CgroupDriver::Files);
+        assert_eq!(driver("create id"), CgroupDriver::Files);
     }
 
     #[test]

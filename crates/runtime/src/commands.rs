@@ -20,7 +20,8 @@ use anyhow::{Context, Result, bail};
 use crate::arguments::Global;
 use crate::report;
 
-const USAGE: &str = "usage: conex-runtime [--root DIR] [--log FILE] [--log-format text|json] COMMAND [ARGUMENTS]
+const USAGE: &str =
+    "usage: conex-runtime [--root DIR] [--log FILE] [--log-format text|json] [--systemd-cgroup] COMMAND [ARGUMENTS]
 
 commands:
   create    make a container from a bundle; its program waits for `start`

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use conex_cgroup::Cgroup;
+use conex_spec::plan::Scope;
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub(crate) struct Record {
     /// RFC 3339.
     pub(crate) created: String,
     pub(crate) cgroup_dirs: Vec<PathBuf>,
+    /// The unit of systemd that its cgroup is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<Scope>,
     pub(crate) annotations: BTreeMap<String, String>,
     /// Whether processes keep the session keyring of their caller.
     pub(crate) keeps_keyring: bool,
@@ -49,6 +53,7 @@ impl Record {
             rootfs: root.unwrap_or_default(),
             created: jiff::Timestamp::now().to_string(),
             cgroup_dirs: Vec::new(),
+            scope: None,
             annotations: bundle
                 .spec
                 .annotations()
@@ -213,7 +218,8 @@ impl Container {
 
     /// Its control group.
     pub(crate) fn cgroup(&self) -> Cgroup {
-        Cgroup::open(self.record.cgroup_dirs.clone())
+        let unit = self.record.scope.as_ref().map(|scope| scope.name.clone());
+        Cgroup::open(self.record.cgroup_dirs.clone()).of_unit(unit)
     }
 }
 

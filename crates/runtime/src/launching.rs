@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use conex_cgroup::CgroupError;
 use conex_launch::{Event, ProcessStdio, Reason, StartError, Started};
-use conex_spec::oci::{BundleContext, BundlePlan, from_oci};
+use conex_spec::oci::{BundleContext, BundlePlan, CgroupDriver, from_oci};
 use conex_spec::plan::{Stdio, Step};
 use conex_sys::userns;
 use rustix::fs::Mode;
@@ -47,7 +48,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     passed.announce(&mut bundle.spec);
     let cgroups_may_be_denied = rootless::lets_cgroups_be_denied(global);
     rootless::enter(&mut bundle.spec)?;
-    let mut plan = plan(id, &bundle)?;
+    let mut plan = plan(global, id, &bundle)?;
     rootless::keep_groups(&mut plan.plan.steps, userns::denies_groups(None))?;
     if cgroups_may_be_denied {
         let linux = bundle.spec.linux().as_ref();
@@ -72,6 +73,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
         global,
         Record {
             keeps_keyring,
+            scope: plan.plan.cgroup.as_ref().and_then(|cgroup| cgroup.scope.clone()),
             ..Record::new(id, &bundle)
         },
     )?;
@@ -82,12 +84,16 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     })
 }
 
-fn plan(id: &str, bundle: &Bundle) -> Result<BundlePlan> {
+fn plan(global: &Global, id: &str, bundle: &Bundle) -> Result<BundlePlan> {
     crate::container::validate_id(id)?;
+    if global.cgroups == CgroupDriver::Systemd && !conex_cgroup::is_systemd_running() {
+        return Err(CgroupError::NoSystemd.into());
+    }
     let context = BundleContext {
         facts: host::probe()?,
         id: id.to_string(),
         bundle: bundle.path.clone(),
+        cgroups: global.cgroups,
         await_start: true,
     };
     Ok(from_oci(&bundle.spec, &context)?)

@@ -193,7 +193,6 @@ fn what_is_not_done_is_refused_clearly_and_leaves_nothing() {
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(refusal(&["--systemd-cgroup", "create", &bundle.id]).contains("--systemd-cgroup is not supported"));
     assert!(refusal(&["create", "../escape"]).contains("invalid container ID format"));
     assert!(refusal(&["checkpoint", &bundle.id]).contains("is not supported"));
     bundle.assert_nothing_left();
@@ -343,7 +342,7 @@ fn every_feature_that_is_told_is_there() {
 fn features_and_version_are_told() {
     let bundle = Bundle::new(says("true"));
     let features: Value = serde_json::from_str(&bundle.succeed(&["features"])).unwrap();
-    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+    assert_eq!(features["linux"]["cgroup"]["systemd"], true);
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     assert!(bundle.succeed(&["--version"]).starts_with("conex-runtime version "));
 }

@@ -15,6 +15,7 @@ mod events;
 mod execs;
 mod finish;
 mod log;
+mod memory;
 mod output;
 mod process;
 mod resume;

@@ -30,7 +30,6 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
         steps.extend(enter(Namespace::Ipc, NamespaceChoice::Enter(fd)));
     }
     steps.extend(enter(Namespace::Uts, namespaces.uts));
-    // Whoever places the process by its pid (the systemd driver) does it before the cgroup namespace is cut off.
     if request.hold {
         steps.push(Step::Hold);
     }
@@ -343,6 +342,7 @@ fn cgroup(request: &ContainerPlanRequest) -> Result<CgroupPlan> {
     resources.devices = device_rules(request.privileged, &request.devices, &request.device_cgroup_rules)?;
     Ok(CgroupPlan {
         path: request.cgroup_path.clone(),
+        scope: request.scope.clone(),
         resources,
     })
 }

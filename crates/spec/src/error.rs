@@ -83,6 +83,24 @@ pub enum Error {
         /// The text.
         access: String,
     },
+    /// A name that no slice of systemd has.
+    #[error("invalid slice name: {name}")]
+    SliceName {
+        /// The name.
+        name: String,
+    },
+    /// A name that no scope of systemd has.
+    #[error("{name:?} cannot be the name of a scope")]
+    ScopeName {
+        /// The name.
+        name: String,
+    },
+    /// A path of a control group that names no unit of systemd.
+    #[error("expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {path:?} instead")]
+    ScopePath {
+        /// As it was typed.
+        path: String,
+    },
     /// A score outside of the kernel's range.
     #[error("Invalid value {value}, range for oom score adj is [-1000, 1000]")]
     OomScoreAdj {

@@ -20,7 +20,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::limits::{OwnNamespaces, validate_sysctls};
-use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Step, UserNamespace};
+use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Scope, Step, UserNamespace};
 use crate::process::{make_no_directory, oom_step, session_steps};
 use crate::seccomp::{Listener, NEW_LISTENER, Profile, compile};
 
@@ -40,8 +40,19 @@ pub struct BundleContext {
     pub id: String,
     /// Absolute path of the bundle; relative paths of the specification begin there.
     pub bundle: PathBuf,
+    /// Who makes the container's cgroup.
+    pub cgroups: CgroupDriver,
     /// Whether the first process waits for `start` (`Step::AwaitStart`).
     pub await_start: bool,
+}
+
+/// Who makes the cgroups of containers, which decides what `linux.cgroupsPath` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// The runtime itself: a path below each hierarchy's root.
+    Files,
+    /// systemd: `slice:prefix:name`.
+    Systemd,
 }
 
 /// A planned bundle.
@@ -170,10 +181,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
             directory: rootfs,
         }),
         namespaces: namespaces.new,
-        cgroup: Some(CgroupPlan {
-            path: cgroup_path(linux, &context.id),
-            resources: resources::plan(linux)?,
-        }),
+        cgroup: Some(cgroup(linux, context)?),
         stdio: process::stdio(process)?,
         preserved: 0,
         steps,
@@ -217,6 +225,27 @@ pub fn exec_from_oci(spec: &Spec, process: &Process, context: &BundleContext) ->
         descriptors: slots.0,
         listener,
     })
+}
+
+fn cgroup(linux: &Linux, context: &BundleContext) -> Result<CgroupPlan> {
+    let scope = match context.cgroups {
+        CgroupDriver::Files => None,
+        CgroupDriver::Systemd => Some(scope(linux, &context.id)?),
+    };
+    Ok(CgroupPlan {
+        path: match &scope {
+            Some(scope) => scope.path()?,
+            None => cgroup_path(linux, &context.id),
+        },
+        scope,
+        resources: resources::plan(linux)?,
+    })
+}
+
+/// The scope that a container's cgroup is.
+fn scope(linux: &Linux, id: &str) -> Result<Scope> {
+    let given = linux.cgroups_path().as_deref().unwrap_or(Path::new(""));
+    Scope::parse(&given.to_string_lossy(), id)
 }
 
 /// Path of a container's cgroup below each hierarchy's root; `..` does not lead out of it.

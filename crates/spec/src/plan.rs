@@ -7,10 +7,12 @@
 //! ```text
 //!   parent (monitor, runtime)                child
 //!   ------------------------------------    ------------------------------------------------
-//!   make the cgroup, apply its limits
+//!   make the cgroup, apply its limits (without systemd)
 //!   clone3(plan.namespaces, CLONE_PIDFD) -> steps[0], steps[1], ...
+//!                                            Step::JoinCgroup, with systemd: say "unplaced", wait for the go
+//!   have a scope made around it, say go  ->
 //!                                            Step::Hold: say "held", wait for the parent's go
-//!   place it, run hooks, say go          ->
+//!   run hooks, say go                    ->
 //!   end of file on the status pipe       <-  Step::Execute succeeds (close-on-exec), or
 //!   {step, errno, detail}                <-  any step failed, then _exit
 //! ```
@@ -19,6 +21,7 @@
 
 mod resources;
 mod scheduling;
+mod scope;
 
 use std::path::PathBuf;
 
@@ -28,6 +31,7 @@ pub use self::resources::{
     BlockIo, CgroupPlan, DeviceRule, DeviceWeight, HugePages, Rdma, Resources, Throttle, ThrottleKind,
 };
 pub use self::scheduling::{ClockOffsets, MemoryPolicy, Scheduler, SecurityModule};
+pub use self::scope::Scope;
 
 /// Index into the descriptors that were handed over together with the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::facts::HostFacts;
-use crate::plan::{Device, FdSlot, MountSource, Propagation, Resources, Root, Stdio};
+use crate::plan::{Device, FdSlot, MountSource, Propagation, Resources, Root, Scope, Stdio};
 
 /// A container to be planned. `crate::container_plan` validates it as Docker does.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +62,8 @@ pub struct ContainerPlanRequest {
     pub resources: Resources,
     /// Path of the container's cgroup below each hierarchy's root, for example `/conex/<id>`.
     pub cgroup_path: PathBuf,
+    /// The unit of systemd that this is the path of, where systemd makes the cgroup.
+    pub scope: Option<Scope>,
     /// `/proc/self/oom_score_adj`, `None` leaves the parent's.
     pub oom_score_adj: Option<i32>,
     /// Whether the first process waits for its parent before anything else happens (`Step::Hold`).

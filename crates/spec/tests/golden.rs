@@ -60,6 +60,7 @@ fn container() -> ContainerPlanRequest {
         mounts: vec![file("resolv.conf"), file("hostname"), file("hosts")],
         resources: Resources::default(),
         cgroup_path: PathBuf::from(format!("/conex/{ID}")),
+        scope: None,
         oom_score_adj: Some(0),
         hold: false,
     }

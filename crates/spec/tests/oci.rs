@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use conex_spec::HostFacts;
-use conex_spec::oci::{BundleContext, BundlePlan, Descriptor, from_oci};
+use conex_spec::oci::{BundleContext, BundlePlan, CgroupDriver, Descriptor, from_oci};
 use conex_spec::plan::{MountSource, Namespace, Root, Stdio, Step, UserSpec};
 use serde_json::{Value, json};
 
@@ -50,6 +50,7 @@ fn plan(value: Value) -> Result<BundlePlan, conex_spec::Error> {
         facts: HostFacts::default(),
         id: "box".to_string(),
         bundle: PathBuf::from("/bundle"),
+        cgroups: CgroupDriver::Files,
         await_start: true,
     };
     from_oci(&serde_json::from_value(value).unwrap(), &context)

@@ -84,8 +84,8 @@ pub(super) const FLAVOURS: [Flavour; 4] = [
         base: Base::Debian,
         programs: &[],
         options: "systemd.show_status=false",
-        all: &[RUN, CRASH],
-        small: &[RUN],
+        all: &[SYSTEMD, RUNTIME, RUN, CRASH],
+        small: &[SYSTEMD, RUNTIME, RUN],
     },
 ];
 
@@ -105,6 +105,10 @@ const CLOCK: Test = ("failures", &["--ignored", "a_clock_that_jumps_holds_nothin
 
 /// The machine's kernel has AppArmor: the host's may not.
 const APPARMOR: Test = ("apparmor", &["--ignored"]);
+
+/// Control groups by systemd, which runs this machine alone.
+const SYSTEMD: Test = ("systemd", &["--ignored"]);
+const RUNTIME: Test = ("runtime/systemd", &["--ignored"]);
 
 const RUN: Test = (
     "containers",

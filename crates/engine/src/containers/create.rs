@@ -33,6 +33,8 @@ pub(crate) fn check_host(inner: &Inner, host: &mut api::HostConfig) -> Result<Ve
         capabilities::adjust(names.as_deref().unwrap_or_default(), &[], false)
             .map_err(|error| refuse(format!("invalid {field}: {error}")))?;
     }
+    let parent = inner.settings.cgroups.check(&host.cgroup_parent);
+    parent.map_err(|invalid| refuse(invalid.to_string()))?;
     for text in host.extra_hosts.iter().flatten() {
         ExtraHost::parse(text, inner.networks.gateway()).map_err(|error| refuse(error.to_string()))?;
     }

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use conex_container::state::Exit;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups::Place;
 use crate::networks::Endpoint;
 
 /// The time of what never happened, as the Engine API writes it.
@@ -48,6 +49,9 @@ pub(crate) struct RunRecord {
     /// When it was begun, RFC 3339 with nanoseconds, UTC; nothing in what an older daemon noted.
     #[serde(default)]
     pub(crate) begun_at: Option<String>,
+    /// Where its cgroup is; nothing in what an older daemon noted.
+    #[serde(default)]
+    pub(crate) cgroup: Option<Place>,
     /// Its connections to networks.
     pub(crate) endpoints: Vec<Endpoint>,
 }

@@ -227,6 +227,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts
     let run = RunRecord {
         boot_id: engine.host.boot_id.clone(),
         begun_at: Some(jiff::Timestamp::now().to_string()),
+        cgroup: Some(engine.next_place(container).map_err(plan::invalid)?),
         endpoints,
     };
     begin_run(engine, id, before, restarts, run).map_err(system(format!("note the start of container {id}")))?;

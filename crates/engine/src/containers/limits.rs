@@ -83,7 +83,7 @@ pub(crate) fn give_real_time(engine: &Inner, container: &Container) -> Result<()
     if (host.cpu_realtime_period, host.cpu_realtime_runtime) == (0, 0) || time == RealTime::default() {
         return Ok(());
     }
-    let path = engine.cgroup_path(container);
+    let path = engine.next_place(container).map_err(plan::invalid)?.path;
     let parent = path.parent().unwrap_or(&path);
     let given = engine.host.cgroups.give_real_time(parent, time);
     given.map_err(|error| Error::new(ErrorKind::System, error.to_string()).caused_by(error))

@@ -28,13 +28,6 @@ impl Engine {
     }
 }
 
-impl Inner {
-    /// The control group of a container, whether it exists or not.
-    pub(crate) fn cgroup(&self, container: &Container) -> Cgroup {
-        Cgroup::open(self.host.cgroups.directories(&self.cgroup_path(container)))
-    }
-}
-
 /// Freezes a container's processes.
 pub(crate) async fn freeze(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
     act(engine, container, "pause", Cgroup::freeze).await

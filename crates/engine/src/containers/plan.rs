@@ -31,6 +31,7 @@ pub(crate) fn init_plan(
     let config = &container.config;
     let host = &config.host;
     let options = security_options(engine, config)?;
+    let place = engine.next_place(container).map_err(invalid)?;
     let root = match root {
         OwnedRoot::Mount(fd) => conex_spec::plan::Root::Detached(slots.add(fd)),
         OwnedRoot::Plan(root) => root,
@@ -56,17 +57,7 @@ pub(crate) fn init_plan(
             pid,
             ..unshared(host)
         },
-        process: ProcessRequest {
-            user: config.user.clone(),
-            group_add: host.group_add.clone().unwrap_or_default(),
-            env: environment(engine, container)?,
-            argv: config.argv(),
-            working_directory: config.working_dir.clone(),
-            stdio: stdio(config),
-            seccomp,
-            apparmor: engine.apparmor.label(&options, config)?,
-            no_new_privileges: options.no_new_privileges,
-        },
+        process: process(engine, container, &options, seccomp)?,
         init: host.init.unwrap_or(engine.settings.init),
         cap_add: host.cap_add.clone().unwrap_or_default(),
         cap_drop: host.cap_drop.clone().unwrap_or_default(),
@@ -83,7 +74,8 @@ pub(crate) fn init_plan(
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
         mounts,
         resources: limits::resources(host)?,
-        cgroup_path: engine.cgroup_path(container),
+        cgroup_path: place.path,
+        scope: place.scope,
         oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|score| *score != 0),
         hold: false,
     };
@@ -99,6 +91,26 @@ fn filter(
 ) -> Result<Option<FdSlot>> {
     let filter = engine.seccomp.filter(options, container)?;
     Ok(filter.map(|filter| slots.add(filter)))
+}
+
+fn process(
+    engine: &Inner,
+    container: &Container,
+    options: &SecurityOptions,
+    seccomp: Option<FdSlot>,
+) -> Result<ProcessRequest> {
+    let config = &container.config;
+    Ok(ProcessRequest {
+        user: config.user.clone(),
+        group_add: config.host.group_add.clone().unwrap_or_default(),
+        env: environment(engine, container)?,
+        argv: config.argv(),
+        working_directory: config.working_dir.clone(),
+        stdio: stdio(config),
+        seccomp,
+        apparmor: engine.apparmor.label(options, config)?,
+        no_new_privileges: options.no_new_privileges,
+    })
 }
 
 fn paths(paths: Option<&Vec<String>>) -> Option<Vec<PathBuf>> {

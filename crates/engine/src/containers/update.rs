@@ -50,8 +50,10 @@ pub(crate) fn updated(container: &Container, asked: &api::HostConfig) -> Result<
 
 /// Writes a container's limits to its control group, which has those of `before`. It blocks.
 pub(crate) fn apply(engine: &Inner, before: &Config, container: &Container) -> Result<()> {
+    let place = engine.place(container).map_err(plan::invalid)?;
     let cgroup = CgroupPlan {
-        path: engine.cgroup_path(container),
+        path: place.path,
+        scope: place.scope,
         resources: limits::changed(before, &container.config)?,
     };
     Cgroup::update(&engine.host.cgroups, &cgroup).map_err(|error| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use conex_cgroup::{Cgroup, Layout};
 use conex_launch::{Event, ProcessStdio};
-use conex_spec::oci::{BundleContext, exec_from_oci};
+use conex_spec::oci::{BundleContext, CgroupDriver, exec_from_oci};
 use conex_spec::plan::Step;
 use conex_sys::userns;
 use oci_spec::runtime::{Process, Spec, User};
@@ -74,6 +74,8 @@ fn execute(
         facts: host::probe()?,
         id: container.record.id.clone(),
         bundle: container.record.bundle.clone(),
+        // It is there.
+        cgroups: CgroupDriver::Files,
         await_start: false,
     };
     let mut planned = exec_from_oci(spec, process, &context)?;

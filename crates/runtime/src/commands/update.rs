@@ -77,8 +77,13 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
     let (spec, _) = bundle::specification(&text).context("parse the resources")?;
     let linux = spec.linux().as_ref().context("the container has no linux section")?;
     let wanted = linux.resources().as_ref().context("the container has no resources")?;
+    let scope = container.record.scope.clone();
     let plan = CgroupPlan {
-        path: cgroup_path(linux, &container.record.id),
+        path: match &scope {
+            Some(scope) => scope.path()?,
+            None => cgroup_path(linux, &container.record.id),
+        },
+        scope,
         resources: limits(wanted)?,
     };
     let layout = Layout::probe().context("probe the cgroups")?;

@@ -77,6 +77,7 @@ impl Monitor {
     }
 
     fn on_first_exit(&mut self, status: Status) -> io::Result<()> {
+        let oom_killed = self.was_killed_for_memory();
         if !self.own_pid_namespace
             && let Some(cgroup) = &self.cgroup
         {
@@ -91,7 +92,7 @@ impl Monitor {
         }
         let record = ExitRecord {
             code: status.code(),
-            oom_killed: self.cgroup.as_ref().is_some_and(conex_cgroup::Cgroup::oom_killed),
+            oom_killed,
             finished_at,
             started_at: self.started_at.clone(),
         };

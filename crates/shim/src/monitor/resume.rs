@@ -19,6 +19,7 @@ use conex_sys::{failpoint, memfd, process, signal};
 use crate::monitor::detach::Detach;
 use crate::monitor::events::{Events, READ, Source};
 use crate::monitor::log::Log;
+use crate::monitor::memory::KernelLog;
 use crate::monitor::run_dir::RunDir;
 use crate::monitor::state::{self, Client, Monitor, Order, Process};
 
@@ -68,6 +69,7 @@ fn take(handover: Handover, fds: &mut Inherited, build: String) -> io::Result<Mo
         exit_file: handover.exit_file,
         keep_stdin_open: handover.keep_stdin_open,
     };
+    let cgroup = handover.cgroup.map(take_cgroup).transpose()?;
     let mut monitor = Monitor {
         order,
         run_dir: RunDir::new(fds.take(handover.directory)?),
@@ -81,7 +83,8 @@ fn take(handover: Handover, fds: &mut Inherited, build: String) -> io::Result<Mo
         processes: BTreeMap::new(),
         clients: BTreeMap::new(),
         log: handover.log.map(|log| take_log(log, fds)).transpose()?,
-        cgroup: handover.cgroup.map(take_cgroup).transpose()?,
+        kernel_log: cgroup.as_ref().and_then(Cgroup::unit).and_then(|_| KernelLog::open()),
+        cgroup,
         namespaces: take_all(&handover.namespaces, fds)?,
         started_at,
         own_pid_namespace: handover.own_pid_namespace,
@@ -128,7 +131,8 @@ fn take_log(log: handover::Log, fds: &mut Inherited) -> io::Result<Log> {
 
 fn take_cgroup(cgroup: handover::Cgroup) -> io::Result<Cgroup> {
     let paths = |texts: Vec<String>| texts.into_iter().map(Into::into).collect();
-    Cgroup::reopen(paths(cgroup.directories), paths(cgroup.later)).map_err(io::Error::other)
+    let reopened = Cgroup::reopen(paths(cgroup.directories), paths(cgroup.later)).map_err(io::Error::other)?;
+    Ok(reopened.of_unit(cgroup.unit))
 }
 
 /// Its outputs count as paused until the monitor goes on.

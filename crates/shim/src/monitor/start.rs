@@ -16,6 +16,7 @@ use conex_sys::{failpoint, memfd, process};
 use crate::monitor::events::{Events, READ, Source};
 use crate::monitor::execs::{failure, nobody_listens};
 use crate::monitor::log::Log;
+use crate::monitor::memory::KernelLog;
 use crate::monitor::run_dir::RunDir;
 use crate::monitor::state::{FIRST, Monitor, Order};
 use crate::monitor::time;
@@ -37,6 +38,9 @@ pub(crate) fn start(
     let early = early_clients(&mut protocol, &channel)?;
     // Blocked before there is a child: the signal of one that ends at once must not be lost.
     let children = conex_sys::signal::child_signals()?;
+
+    let scope = plan.cgroup.as_ref().and_then(|cgroup| cgroup.scope.as_ref());
+    let kernel_log = scope.and_then(|_| KernelLog::open());
 
     failpoint::hit("monitor.before-clone");
     let started_at = time::now();
@@ -63,6 +67,7 @@ pub(crate) fn start(
         processes: BTreeMap::new(),
         clients: BTreeMap::new(),
         log,
+        kernel_log,
         cgroup: started.cgroup,
         namespaces: started.namespaces,
         started_at: started_at.clone(),

@@ -11,6 +11,7 @@ use conex_sys::seqpacket::{Listener, Socket};
 use crate::monitor::detach::Detach;
 use crate::monitor::events::Events;
 use crate::monitor::log::Log;
+use crate::monitor::memory::KernelLog;
 use crate::monitor::run_dir::RunDir;
 
 /// Number of a process: the container's first one is 0, execs count on.
@@ -43,6 +44,8 @@ pub(crate) struct Monitor {
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) log: Option<Log>,
     pub(crate) cgroup: Option<Cgroup>,
+    /// Where the count of a scope may be gone.
+    pub(crate) kernel_log: Option<KernelLog>,
     /// Held so that the exit does not wait for the kernel to take them down.
     pub(crate) namespaces: Vec<OwnedFd>,
     pub(crate) started_at: String,

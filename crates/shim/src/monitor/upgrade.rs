@@ -136,6 +136,7 @@ impl<'a> Written<'a> {
             cgroup: monitor.cgroup.as_ref().map(|cgroup| handover::Cgroup {
                 directories: texts(cgroup.directories()),
                 later: texts(cgroup.later()),
+                unit: cgroup.unit().map(str::to_owned),
             }),
             log: monitor.log.as_ref().map(|log| handover::Log {
                 order: log.order.clone(),

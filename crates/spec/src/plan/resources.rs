@@ -4,11 +4,16 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Scope;
+
 /// A control group and its limits; `conex-cgroup` maps it to v1 or v2 files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupPlan {
     /// Path below each hierarchy's root, for example `/conex/<id>`.
     pub path: PathBuf,
+    /// The unit of systemd that it belongs to, where systemd makes it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scope: Option<Scope>,
     /// The limits.
     pub resources: Resources,
 }

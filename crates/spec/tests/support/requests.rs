@@ -44,6 +44,7 @@ pub(crate) fn request() -> ContainerPlanRequest {
         mounts: Vec::new(),
         resources: Resources::default(),
         cgroup_path: PathBuf::from("/conex/0123"),
+        scope: None,
         oom_score_adj: None,
         hold: false,
     }
