@@ -226,6 +226,8 @@ pub(crate) fn devices(version: Version, rules: &[DeviceRule]) -> Vec<Property> {
     };
     vec![
         property("DevicePolicy", Value::Text(policy.to_owned())),
+        // What is given is added to what there was; nothing takes it all away.
+        property("DeviceAllow", Value::Pairs(Vec::new())),
         property("DeviceAllow", Value::Pairs(allowed)),
     ]
 }
@@ -376,7 +378,8 @@ mod tests {
         assert!(devices(Version::V2, &rules).is_empty());
         let told = plain(devices(Version::V1, &rules));
         assert_eq!(told[0], ("DevicePolicy", Value::Text("strict".to_owned())));
-        let Value::Pairs(allowed) = &told[1].1 else {
+        assert_eq!(told[1], ("DeviceAllow", Value::Pairs(Vec::new())));
+        let Value::Pairs(allowed) = &told[2].1 else {
             panic!("{told:?}")
         };
         let has = |path: &str, access: &str| allowed.contains(&(path.to_owned(), access.to_owned()));

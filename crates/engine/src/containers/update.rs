@@ -10,7 +10,7 @@ use conex_container::{Config, Invalid};
 use conex_spec::plan::CgroupPlan;
 
 use crate::containers::task::Order;
-use crate::containers::{Container, create, limits};
+use crate::containers::{Container, create, limits, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 
