@@ -38,7 +38,7 @@ fn holes_stay_holes() {
     let top = layer(&store, "bbbb", std::slice::from_ref(&bottom), |_| ());
     let container = dir.path().join("containers/c");
     store
-        .rootfs(&[top.clone(), bottom], &container, Writable::Durable)
+        .rootfs(&[top.clone(), bottom], Own::unlimited(&container), Writable::Durable)
         .unwrap();
     for place in [store.path(&top.name), container.join("tree")] {
         let file = File::open(place.join("sparse")).unwrap();

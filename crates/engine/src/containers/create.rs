@@ -138,15 +138,7 @@ impl Engine {
         let warnings = warnings(&config);
         let id = random_id()?;
         let (limit, limited) = disk_limits::choose(inner, &id, &config).await?;
-        let name = match name {
-            Some(name) => {
-                let name =
-                    names::parse(&name).map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
-                inner.containers.reserve(name, &id)?;
-                name.to_owned()
-            }
-            None => self.make_up_name(&id)?,
-        };
+        let name = self.take_name(name, &id)?;
         let claimed = claim_volumes(inner, &id, image, (config, map.clone())).await;
         let recorded = match claimed {
             Ok((config, claim)) => {
@@ -201,6 +193,16 @@ impl Engine {
             published.map_err(|error| Error::new(ErrorKind::System, "publish the volumes").caused_by(error))?;
         }
         Ok(record)
+    }
+
+    /// Takes the name that is asked for, or one that is made up.
+    fn take_name(&self, name: Option<String>, id: &str) -> Result<String> {
+        let Some(name) = name else {
+            return self.make_up_name(id);
+        };
+        let name = names::parse(&name).map_err(|error| Error::new(ErrorKind::InvalidParameter, error.to_string()))?;
+        self.inner.containers.reserve(name, id)?;
+        Ok(name.to_owned())
     }
 
     fn make_up_name(&self, id: &str) -> Result<String> {

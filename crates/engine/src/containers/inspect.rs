@@ -1,7 +1,6 @@
 //! `GET /containers/{id}/json`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use conex_api_types as api;
 use conex_container::NetworkChoice;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use conex_api_types::HostConfig;
 use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice};
-use conex_spec::plan::{Device, ExecPlan, InitPlan, MountSource, Propagation, Resources, Stdio};
+use conex_spec::plan::{Device, ExecPlan, FdSlot, InitPlan, MountSource, Propagation, Resources, Stdio};
 use conex_spec::security::{self, SecurityOptions};
 use conex_spec::{
     ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
@@ -36,10 +36,7 @@ pub(crate) fn init_plan(
         OwnedRoot::Plan(root) => root,
     };
     let network = network(connection, slots)?;
-    let seccomp = engine
-        .seccomp
-        .filter(&options, container)?
-        .map(|filter| slots.add(filter));
+    let seccomp = filter(engine, &options, container, slots)?;
     let (ipc, memory) = namespaces::ipc(engine, config, slots)?;
     let pid = namespaces::pid(engine, config, slots)?;
     let mut mounts = planned_mounts(engine, container, slots)?;
@@ -91,6 +88,17 @@ pub(crate) fn init_plan(
         hold: false,
     };
     container_plan(&request).map_err(invalid)
+}
+
+/// The filter of a container's system calls, if it has one.
+fn filter(
+    engine: &Inner,
+    options: &SecurityOptions,
+    container: &Container,
+    slots: &mut Slots,
+) -> Result<Option<FdSlot>> {
+    let filter = engine.seccomp.filter(options, container)?;
+    Ok(filter.map(|filter| slots.add(filter)))
 }
 
 fn paths(paths: Option<&Vec<String>>) -> Option<Vec<PathBuf>> {
@@ -160,10 +168,7 @@ pub(crate) fn later_plan(
         .filter(|entry| !exec.env.iter().any(|own| name(own) == name(entry)));
     let env = inherited.chain(&exec.env).filter(|entry| entry.contains('='));
     let env = env.cloned().collect();
-    let seccomp = engine
-        .seccomp
-        .filter(&options, container)?
-        .map(|filter| slots.add(filter));
+    let seccomp = filter(engine, &options, container, slots)?;
     let request = ExecPlanRequest {
         facts: engine.host.facts.clone(),
         process: ProcessRequest {
