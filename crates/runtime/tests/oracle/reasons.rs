@@ -61,6 +61,10 @@ pub(crate) fn parse(text: &'static str) -> Vec<Reason> {
         .peekable();
     let mut reasons = Vec::new();
     while let Some(line) = lines.next() {
+        let (line, comes_and_goes) = match line.strip_prefix("sometimes ") {
+            Some(rest) => (rest, true),
+            None => (line, false),
+        };
         let fields: Vec<&str> = line.split(" | ").collect();
         let pattern = fields
             .try_into()
@@ -72,7 +76,7 @@ pub(crate) fn parse(text: &'static str) -> Vec<Reason> {
         assert!(!reason.is_empty(), "a reason is needed: {line}");
         reasons.push(Reason {
             pattern,
-            met: Cell::new(false),
+            met: Cell::new(comes_and_goes),
         });
     }
     reasons
