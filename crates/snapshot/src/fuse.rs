@@ -52,7 +52,7 @@ pub(crate) fn mount(program: &Path, overlay: &Overlay<'_>) -> io::Result<OwnedFd
         .stdout(Stdio::null())
         .stderr(Stdio::from(File::from(said.try_clone()?)))
         .process_group(0);
-    let child = spawn_limited(&mut command)
+    let child = spawn_limited(command)
         .map_err(|error| io::Error::new(error.kind(), format!("exec {}: {}", program.display(), words(&error))))?;
     reap(child)?;
     // The first answer; a process that ended without one has closed the connection.
@@ -82,11 +82,12 @@ fn text(overlay: &Overlay<'_>) -> String {
 }
 
 /// Starts the process without the right to go beyond quotas and into reserved space, which it would do for the container;
-/// overlayfs gives it up as well. A thread of its own has it no more, and with it what that starts.
-fn spawn_limited(command: &mut Command) -> io::Result<Child> {
+/// overlayfs gives it up as well. A thread of its own has it no more, and with it what that starts. The command goes with its
+/// copy of `/dev/fuse`, which would keep the connection of a server that has ended.
+fn spawn_limited(mut command: Command) -> io::Result<Child> {
     thread::scope(|scope| {
         let starter = thread::Builder::new().stack_size(STACK);
-        let starter = starter.spawn_scoped(scope, || {
+        let starter = starter.spawn_scoped(scope, move || {
             capability::limit_bounding(!SYS_RESOURCE)?;
             command.spawn()
         })?;
