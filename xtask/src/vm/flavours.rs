@@ -85,7 +85,7 @@ pub(super) const FLAVOURS: [Flavour; 4] = [
         programs: &[],
         options: "systemd.show_status=false",
         all: &[SYSTEMD, RUNTIME, RUN, CRASH],
-        small: &[SYSTEMD, RUNTIME, RUN],
+        small: &[],
     },
 ];
 
