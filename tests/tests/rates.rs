@@ -318,15 +318,25 @@ fn what_cannot_be_a_limit_is_refused_and_nothing_is_left() {
         refused(&sandbox, &network(option), words);
         refused(&sandbox, &label(option), words);
     }
-    sandbox.ok(&[
-        "network",
-        "create",
-        "-o",
-        "conex.rate.egress=1mbit",
-        "-o",
-        "com.docker.network.driver.mtu=9000",
-        "jumbo",
-    ]);
+    assert_eq!(containers(&sandbox), 0);
+    assert_eq!(networks(&sandbox), "");
+}
+
+/// How many containers there are.
+fn containers(sandbox: &Sandbox) -> usize {
+    sandbox.ok(&["ps", "-aq"]).lines().count()
+}
+
+/// The names of the networks that users have made.
+fn networks(sandbox: &Sandbox) -> String {
+    sandbox.ok(&["network", "ls", "--filter", "type=custom", "--format", "{{.Name}}"])
+}
+
+#[test]
+fn a_burst_smaller_than_a_frame_and_a_network_that_is_not_the_containers_own_are_refused() {
+    let sandbox = Sandbox::new();
+    let mtu = "com.docker.network.driver.mtu=9000";
+    sandbox.ok(&["network", "create", "-o", "conex.rate.egress=1mbit", "-o", mtu, "jumbo"]);
     let options = [
         "--network",
         "jumbo",
@@ -355,17 +365,26 @@ fn what_cannot_be_a_limit_is_refused_and_nothing_is_left() {
         refused(&sandbox, &line, "conflicting options: conex.rate.* and the network of");
         sandbox.ok(&["rm", "-f", "near"]);
     }
+    assert_eq!(containers(&sandbox), 0);
+    assert_eq!(networks(&sandbox), "jumbo");
+    assert_eq!(ifbs(&sandbox).len(), 0);
+}
+
+#[test]
+fn a_running_container_keeps_what_it_has_where_a_new_limit_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["network", "create", "mine"]);
     start(&sandbox, "near", &[]);
     let connect = [
         "network",
         "connect",
         "--driver-opt",
         "conex.rate.egress=fast",
-        "jumbo",
+        "mine",
         "near",
     ];
     refused(&sandbox, &connect, "failed to parse conex.rate.egress value: fast");
-    let other = ["network", "connect", "--driver-opt", "com.example.x=1", "jumbo", "near"];
+    let other = ["network", "connect", "--driver-opt", "com.example.x=1", "mine", "near"];
     refused(&sandbox, &other, "DriverOpts: com.example.x is not supported yet");
     for (value, words) in [
         ("fast", "failed to parse conex.rate.egress value: fast"),
@@ -380,9 +399,6 @@ fn what_cannot_be_a_limit_is_refused_and_nothing_is_left() {
         "{status} {answer}"
     );
     assert_eq!(inspect(&sandbox, "{{.HostConfig.Memory}}", "near"), "0");
-    assert_eq!(sandbox.ok(&["ps", "-aq"]).lines().count(), 1);
-    let networks = sandbox.ok(&["network", "ls", "--filter", "type=custom", "--format", "{{.Name}}"]);
-    assert_eq!(networks, "jumbo");
     assert_eq!(ifbs(&sandbox).len(), 0);
 }
 
@@ -396,6 +412,8 @@ fn a_daemon_that_is_killed_leaves_no_limit_but_those_of_running_containers() {
     let create = [
         "run", "-d", "--name", "new", limit[0], limit[1], "busybox", "sleep", "10000",
     ];
+    let option = "conex.rate.egress=1mbit";
+    let connect = ["network", "connect", "--driver-opt", option, "mine", "free"];
     // What is done, where the daemon dies, and how many are limited when the next one has come.
     let cases: [(&str, &str, usize); 9] = [
         ("start", "rates.after-ifb", 1),
@@ -416,22 +434,9 @@ fn a_daemon_that_is_killed_leaves_no_limit_but_those_of_running_containers() {
         sandbox.start(&[("CONEX_FAIL_POINT", point)]);
         let died = match action {
             "start" => sandbox.docker(&create),
-            "limit" | "unlimit" => {
-                let (container, rate) = if action == "limit" {
-                    ("free", "1mbit")
-                } else {
-                    ("near", "unlimited")
-                };
-                conex(&sandbox, &["update", "--rate-egress", rate, container])
-            }
-            "connect" => sandbox.docker(&[
-                "network",
-                "connect",
-                "--driver-opt",
-                "conex.rate.egress=1mbit",
-                "mine",
-                "free",
-            ]),
+            "limit" => conex(&sandbox, &["update", "--rate-egress", "1mbit", "free"]),
+            "unlimit" => conex(&sandbox, &["update", "--rate-egress", "unlimited", "near"]),
+            "connect" => sandbox.docker(&connect),
             _ => sandbox.docker(&["kill", "new"]),
         };
         sandbox.await_death();

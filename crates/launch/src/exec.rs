@@ -70,11 +70,7 @@ pub fn exec(
         pidfd: target,
         namespaces: namespaces(pid, is_mapped),
         time: time.as_ref(),
-        groups: if userns::denies_groups(Some(pid)) {
-            Groups::Kept
-        } else {
-            Groups::GivenUp
-        },
+        groups: groups(pid),
     };
     if is_mapped {
         IdMap::of_process(pid)
@@ -120,6 +116,15 @@ pub fn exec(
                 stdio: settle(stdio, master)?,
             })
         }
+    }
+}
+
+/// What becomes of the caller's groups in the user namespace of a process (user_namespaces(7), `setgroups`).
+fn groups(pid: i32) -> Groups {
+    if userns::denies_groups(Some(pid)) {
+        Groups::Kept
+    } else {
+        Groups::GivenUp
     }
 }
 
