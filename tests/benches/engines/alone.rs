@@ -34,6 +34,14 @@ pub(crate) const FIGURES: &[Figure] = &[
         measure: crate::health::cost,
     },
     Figure {
+        name: "stats-100",
+        measure: crate::limits::watch,
+    },
+    Figure {
+        name: "limits",
+        measure: crate::limits::set,
+    },
+    Figure {
         name: "run-processor",
         measure: crate::processor::run,
     },

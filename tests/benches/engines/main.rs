@@ -6,6 +6,7 @@
 mod alone;
 mod health;
 mod images;
+mod limits;
 mod operations;
 mod processor;
 mod pulls;

@@ -106,7 +106,12 @@ fn id_of(answer: &Answer) -> String {
 pub(crate) fn made(sandbox: &Sandbox, command: &[&str], network: &str) -> String {
     let body =
         json!({ "Image": "busybox", "Cmd": command, "HostConfig": { "NetworkMode": network, "Tmpfs": { "/t": "" } } });
-    id_of(&asked(sandbox, "POST", "/containers/create", &body))
+    created(sandbox, &body)
+}
+
+/// As `made`, with a body of the client's own.
+pub(crate) fn created(sandbox: &Sandbox, body: &Value) -> String {
+    id_of(&asked(sandbox, "POST", "/containers/create", body))
 }
 
 pub(crate) fn started(sandbox: &Sandbox, id: &str) {
@@ -119,7 +124,7 @@ pub(crate) fn ended(sandbox: &Sandbox, id: &str) {
     assert_eq!(value["StatusCode"], 0);
 }
 
-fn removed(sandbox: &Sandbox, id: &str) {
+pub(crate) fn removed(sandbox: &Sandbox, id: &str) {
     asked(
         sandbox,
         "DELETE",
