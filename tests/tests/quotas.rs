@@ -16,6 +16,9 @@ const LOOP: [&str; 2] = ["--storage-opt", "conex.quota=loop"];
 /// Fills what there is to fill; tells how many megabytes of 64 went in, and why no more did.
 const FILL: &str = "dd if=/dev/zero of=/big bs=1M count=64 2>&1 | grep -E '^dd:|records out'; sync /big";
 
+/// Takes what is left as well, in pieces as small as there are.
+const FILL_UP: &str = "n=0; while echo > /small.$n; do n=$((n + 1)); done 2>/dev/null; sync";
+
 /// A container with a limit of 32 megabytes that has written 8 of them.
 fn limited(sandbox: &Sandbox, name: &str, options: &[&str]) {
     let script = "dd if=/dev/zero of=/first bs=1M count=8 2>/dev/null; rm /etc/group; echo done; exec sleep 1000";
@@ -103,10 +106,19 @@ fn holds(sandbox: &mut Sandbox) {
     assert!(said.contains("64+0 records out") && !is_full(&said), "{said}");
     limited(sandbox, "second", &[]);
     copies(sandbox);
-    // One that is full starts again.
+    // One that is full to the last block starts again, and can be written to.
     exec(sandbox, "full", FILL);
-    sandbox.ok(&["restart", "-t", "0", "full"]);
-    exec(sandbox, "full", "rm -f /big /copied; sync");
+    exec(sandbox, "full", FILL_UP);
+    for _ in 0..2 {
+        sandbox.ok(&["restart", "-t", "0", "full"]);
+        let said = exec(sandbox, "full", "mkdir -p /more 2>&1; cp /bin/busybox /more 2>&1; true");
+        assert!(is_full(&said), "{said}");
+    }
+    exec(sandbox, "full", "rm -rf /big /small.* /more /copied; sync");
+    assert_eq!(
+        exec(sandbox, "full", "echo again > /again; cat /again; rm /again"),
+        "again"
+    );
     is_read(sandbox);
     is_run_again(sandbox);
     outlives(sandbox);

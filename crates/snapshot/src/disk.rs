@@ -36,6 +36,13 @@ pub(crate) const LEAST: u64 = 8 << 20;
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
 
+/// Blocks that only the daemon may use (`CAP_SYS_RESOURCE`). An overlay makes a directory beside the writable layer when it is
+/// mounted, and is read-only where it cannot; what is written through it has not that capability.
+const KEPT: u64 = 32;
+
+/// Whose the kept blocks are besides, for the kernel: nobody that writes through an overlay, as those do it as who mounted it.
+const KEEPER: &str = "resuid=65534";
+
 /// The program that makes the file system.
 const MAKER: &str = "mkfs.ext4";
 
@@ -162,7 +169,7 @@ impl Snapshots {
             .open(&unfinished);
         let made = made.map_err(file("create", &unfinished))?;
         made.set_len(bytes / BLOCK * BLOCK).map_err(file("make", &unfinished))?;
-        format(&unfinished).map_err(file("make a file system in", &unfinished))?;
+        format(&unfinished, bytes / BLOCK).map_err(file("make a file system in", &unfinished))?;
         made.sync_all().map_err(file("sync", &unfinished))?;
         conex_sys::failpoint::hit("limit.disk-made");
         fs::rename(&unfinished, disk).map_err(file("make", disk))?;
@@ -184,7 +191,7 @@ impl Snapshots {
         drop(only);
         conex_sys::failpoint::hit("limit.disk-bound");
         // What is deleted becomes a hole in the file; tables of inodes stay holes until they are used.
-        let options = ["discard", "noinit_itable"];
+        let options = ["discard", "noinit_itable", KEEPER];
         let source = device.path().display().to_string();
         let mounted = mount::new_file_system("ext4", &source, &options, Attributes::default());
         let mounted = mounted.map_err(file("mount", disk))?;
@@ -193,7 +200,7 @@ impl Snapshots {
     }
 
     /// A root file system that needs no path of this mount namespace.
-    fn detach(&self, rootfs: Rootfs) -> Result<Rootfs, SnapshotError> {
+    pub(crate) fn detach(&self, rootfs: Rootfs) -> Result<Rootfs, SnapshotError> {
         let Rootfs::Attached {
             base,
             lower,
@@ -218,10 +225,12 @@ impl Snapshots {
     }
 }
 
-/// Makes an empty file system in a file. Its owner is root; no blocks are kept for that, which containers' root is not.
-fn format(disk: &Path) -> io::Result<()> {
+/// Makes an empty file system of so many blocks in a file, whose root directory is root's.
+fn format(disk: &Path, blocks: u64) -> io::Result<()> {
+    #[expect(clippy::cast_precision_loss, reason = "a part of a hundred that is rounded")]
+    let kept = format!("{:.9}", 100.0 * KEPT as f64 / blocks as f64);
     let output = Command::new(maker()?)
-        .args(["-q", "-F", "-b", &BLOCK.to_string(), "-m", "0", "-O", "^resize_inode"])
+        .args(["-q", "-F", "-b", &BLOCK.to_string(), "-m", &kept, "-O", "^resize_inode"])
         .args(["-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"])
         .arg(disk)
         .stdin(Stdio::null())

@@ -27,6 +27,7 @@ mod driver;
 mod error;
 mod fuse;
 mod limit;
+mod mapped;
 mod overlay;
 mod probe;
 mod rootfs;

@@ -13,11 +13,12 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use conex_sys::{btrfs, quota};
+use conex_sys::{btrfs, mountns, quota};
 
 use crate::disk;
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
+use crate::rootfs::Rootfs;
 use crate::store::Snapshots;
 use crate::tree;
 
@@ -26,6 +27,9 @@ const FIRST_PROJECT: u32 = 0x4000_0000;
 
 /// How many there are.
 const PROJECTS: u32 = 0x4000_0000;
+
+/// Bytes that file systems want to have before they make a directory, and more than that.
+pub(crate) const ROOM: u64 = 1 << 20;
 
 /// How many are tried for a container.
 const ATTEMPTS: u32 = 1000;
@@ -212,6 +216,26 @@ impl Snapshots {
              and the kernel Linux 5.14",
             root.display()
         ))
+    }
+
+    /// Makes a root file system in a project. Its overlay makes a directory beside the writable layer, for which a container
+    /// that is full has no room and without which it would be read-only: until it is mounted, and nothing of the container
+    /// runs, the project has more.
+    pub(crate) fn in_project(
+        &self,
+        (number, bytes): (u32, u64),
+        make: impl FnOnce() -> Result<Rootfs, SnapshotError>,
+    ) -> Result<Rootfs, SnapshotError> {
+        self.limit_project((number, bytes.saturating_add(ROOM)))?;
+        let made = make().and_then(|rootfs| match rootfs {
+            // The launcher would mount it, when the limit is what it is to be again.
+            Rootfs::Attached { .. } => {
+                mountns::private(|| self.detach(rootfs)).map_err(file("mount an overlay of", &self.shared.data_root))?
+            }
+            mounted => Ok(mounted),
+        });
+        self.limit_project((number, bytes))?;
+        made
     }
 
     /// Sets a project's limit, at each start anew: whatever was done to the file system's quotas meanwhile.

@@ -6,15 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use conex_sys::mount::{Durability, Overlay};
+use conex_sys::mount::Overlay;
 use conex_sys::quota;
 use conex_sys::userns::IdMap;
 
 use crate::driver::{Driver, OverlayMethod};
 use crate::error::{SnapshotError, file};
 use crate::fuse;
-use crate::limit::Own;
-use crate::rootfs::{MAP, Mapped, Rootfs, Writable, make_container, make_dir};
+use crate::limit::{LimitedBy, Own};
+use crate::rootfs::{Rootfs, Writable, make_container, make_dir};
 use crate::store::{Layer, Snapshots, make_root};
 use crate::tree;
 
@@ -35,18 +35,18 @@ impl Names {
 }
 
 /// A root file system that is to be made.
-struct Wanted<'a> {
-    layers: &'a [Layer],
+pub(crate) struct Wanted<'a> {
+    pub(crate) layers: &'a [Layer],
     /// What has the writable layer.
-    directory: &'a Path,
-    writable: Writable,
-    map: Option<&'a IdMap>,
-    /// Its project and the bytes of that.
-    project: Option<(u32, u64)>,
+    pub(crate) directory: &'a Path,
+    pub(crate) writable: Writable,
+    pub(crate) map: Option<&'a IdMap>,
+    /// What it belongs to.
+    pub(crate) project: Option<u32>,
 }
 
 /// Words a mount that failed.
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
     let path = path.to_owned();
     move |source| SnapshotError::Overlay { path, source }
 }
@@ -68,43 +68,22 @@ impl Snapshots {
                 directory,
                 writable,
                 map: None,
-                project: own.project(),
+                project: own.project().map(|(number, _)| number),
             };
             self.stack(&wanted)
         })
     }
 
-    /// As `rootfs`, with the ids of a user namespace: the writable layer has them on the disk, the layers are as they are
-    /// for everyone.
-    pub fn rootfs_mapped(
-        &self,
-        layers: &[Layer],
-        own: Own<'_>,
-        writable: Writable,
-        mapped: Mapped<'_>,
-    ) -> Result<Rootfs, SnapshotError> {
-        self.require_stacking()?;
-        self.in_own(own, |directory| {
-            let wanted = Wanted {
-                layers,
-                directory,
-                writable,
-                map: Some(mapped.map),
-                project: own.project(),
-            };
-            self.stack_mapped(&wanted, mapped.namespace)
-        })
-    }
-
     /// Makes a root file system where a container's writable layer is.
-    fn in_own(
+    pub(crate) fn in_own(
         &self,
         own: Own<'_>,
         make: impl FnOnce(&Path) -> Result<Rootfs, SnapshotError> + Send,
     ) -> Result<Rootfs, SnapshotError> {
-        match own.disk() {
-            Some(bytes) => self.on_disk(own, bytes, make),
-            None => make(own.directory),
+        match own.limit.map(|limit| (limit.bytes, limit.by)) {
+            Some((bytes, LimitedBy::Disk)) => self.on_disk(own, bytes, make),
+            Some((bytes, LimitedBy::Project(number))) => self.in_project((number, bytes), || make(own.directory)),
+            Some((_, LimitedBy::Subvolume)) | None => make(own.directory),
         }
     }
 
@@ -129,23 +108,6 @@ impl Snapshots {
             volatile,
         };
         self.mount(&overlay)
-            .map(Rootfs::Detached)
-            .map_err(failed(wanted.directory))
-    }
-
-    fn stack_mapped(&self, wanted: &Wanted<'_>, namespace: BorrowedFd<'_>) -> Result<Rootfs, SnapshotError> {
-        let (upper, work) = self.prepare(wanted)?;
-        let durability = match wanted.writable {
-            Writable::Volatile => Durability::Volatile,
-            Writable::Durable => Durability::Durable,
-        };
-        let mut lower = Vec::new();
-        for path in self.lower(wanted.layers)? {
-            let tree = conex_sys::mount::clone_tree_of(&path).map_err(file("mount", &path))?;
-            conex_sys::mount::map_ids(tree.as_fd(), namespace, false).map_err(file(MAP, &path))?;
-            lower.push(tree);
-        }
-        conex_sys::mount::overlay_of_mounts(&lower, (&upper, &work), durability)
             .map(Rootfs::Detached)
             .map_err(failed(wanted.directory))
     }
@@ -214,7 +176,7 @@ impl Snapshots {
     }
 
     /// An overlay needs a lower directory; an image without layers gets an empty one.
-    fn lower(&self, layers: &[Layer]) -> Result<Vec<PathBuf>, SnapshotError> {
+    pub(crate) fn lower(&self, layers: &[Layer]) -> Result<Vec<PathBuf>, SnapshotError> {
         if layers.is_empty() {
             return Ok(vec![self.empty()?]);
         }
@@ -223,11 +185,8 @@ impl Snapshots {
 
     /// Makes the writable layer and the directory that belongs to it. The root directory of the first shows as the
     /// container's `/`, so it takes owner and mode from the top-most layer that says what they are.
-    fn prepare(&self, wanted: &Wanted<'_>) -> Result<(PathBuf, PathBuf), SnapshotError> {
+    pub(crate) fn prepare(&self, wanted: &Wanted<'_>) -> Result<(PathBuf, PathBuf), SnapshotError> {
         let (upper, work) = self.own_layer(wanted.directory);
-        if let Some(project) = wanted.project {
-            self.limit_project(project)?;
-        }
         if wanted.writable == Writable::Volatile && work.exists() {
             // overlayfs refuses a work directory that a volatile mount has used before.
             self.discard_beside(&work)?;
@@ -236,8 +195,7 @@ impl Snapshots {
             return Ok((upper, work));
         }
         make_container(wanted.directory)?;
-        let project = wanted.project.map(|(number, _)| number);
-        self.make_work(&work, project)?;
+        self.make_work(&work, wanted.project)?;
         if upper.exists() {
             return Ok((upper, work));
         }
@@ -245,7 +203,7 @@ impl Snapshots {
         let unfinished = upper.with_extension("tmp");
         self.discard_beside(&unfinished)?;
         make_root(&unfinished)?;
-        join(&unfinished, project)?;
+        join(&unfinished, wanted.project)?;
         if let Some(root) = self.shown_root(wanted.layers)? {
             copy_attributes(&root, &unfinished)?;
         }

@@ -61,31 +61,6 @@ impl Snapshots {
         }
     }
 
-    /// Tells whether `rootfs_mapped` works here, by trying what it does.
-    pub fn try_mapping(&self, mapped: Mapped<'_>) -> Result<(), SnapshotError> {
-        self.require_stacking()?;
-        let (_, trial) = self.next_staging();
-        let tried = make_dir(&trial, 0o700)
-            .and_then(|()| self.rootfs_mapped(&[], Own::unlimited(&trial), Writable::Durable, mapped))
-            .map(drop)
-            .map_err(|error| self.cannot_map(words(&error)));
-        tried.and(self.discard(&trial))
-    }
-
-    pub(crate) fn require_stacking(&self) -> Result<(), SnapshotError> {
-        match &self.driver {
-            Driver::Overlay(_) => Ok(()),
-            Driver::FuseOverlay(_) | Driver::Btrfs | Driver::Vfs => {
-                Err(self.cannot_map("only overlay2 does".to_owned()))
-            }
-        }
-    }
-
-    fn cannot_map(&self, why: String) -> SnapshotError {
-        let driver = self.driver.name();
-        SnapshotError::Mapping { driver, why }
-    }
-
     /// Runs `act` with the root of an image as its layers (top-most first) show it, without a writable layer.
     pub fn read<T: Send>(
         &self,
@@ -123,21 +98,6 @@ impl Snapshots {
         Ok(empty)
     }
 }
-
-/// What the kernel or the file system lacks where a mapped overlay is refused.
-fn words(error: &SnapshotError) -> String {
-    let lack = match error {
-        SnapshotError::File { operation, .. } if *operation == MAP => {
-            "mounts with mapped ids need Linux 5.12 and a file system that has them (mount_setattr(2))"
-        }
-        SnapshotError::Overlay { .. } => "overlays of such mounts need Linux 6.13",
-        _ => return error.to_string(),
-    };
-    format!("{lack}: {error}")
-}
-
-/// The operation, as it is called in errors.
-pub(crate) const MAP: &str = "map the ids of";
 
 /// Makes the directory that has what belongs to a container.
 pub(crate) fn make_container(container: &Path) -> Result<(), SnapshotError> {

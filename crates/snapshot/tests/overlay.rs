@@ -11,9 +11,11 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::thread;
 
-use conex_snapshot::{Driver, Layer, OverlayMethod, Own, Rootfs, Snapshots, Writable};
+use conex_snapshot::{Driver, Layer, Mapped, OverlayMethod, Own, Rootfs, Snapshots, Writable};
+use conex_sys::userns::IdMap;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev};
 
 const INSIDE: &str = "CONEX_TEST_MOUNT_NAMESPACE";
@@ -253,6 +255,79 @@ fn writes_go_to_the_upper_directory_and_layers_stay_as_they_are() {
         put(&store.path(&layers[0].name), "changed", "top");
         assert_ne!(stamped(&dir.path().join("layers")), before, "{method:?}");
     }
+}
+
+/// A process in a user namespace that maps its ids to those from 100000 on.
+struct Namespace(Child);
+
+impl Namespace {
+    fn new() -> Self {
+        let child = Command::new("unshare")
+            .args(["--user", "sleep", "1000"])
+            .spawn()
+            .unwrap();
+        let own = fs::read_link("/proc/self/ns/user").unwrap();
+        let process = PathBuf::from(format!("/proc/{}", child.id()));
+        while fs::read_link(process.join("ns/user")).unwrap() == own {
+            thread::yield_now();
+        }
+        for file in ["uid_map", "gid_map"] {
+            fs::write(process.join(file), "0 100000 65536").unwrap();
+        }
+        Self(child)
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn ids_are_mapped_by_both_methods_and_layers_stay_as_they_are() {
+    if !alone("ids_are_mapped_by_both_methods_and_layers_stay_as_they_are") {
+        return;
+    }
+    let (dir, store) = scratch();
+    let layers = layers(&store);
+    chown(store.path(&layers[0].name).join("changed"), Some(7), Some(8)).unwrap();
+    let before = stamped(&dir.path().join("layers"));
+    let namespace = Namespace::new();
+    let opened_namespace = fs::File::open(format!("/proc/{}/ns/user", namespace.pid())).unwrap();
+    let map = IdMap::of_process(namespace.pid()).unwrap();
+    let mapped = Mapped {
+        namespace: opened_namespace.as_fd(),
+        map: &map,
+    };
+    for method in METHODS {
+        for writable in [Writable::Durable, Writable::Volatile] {
+            // What separates mount options.
+            let container = dir.path().join(format!("containers/{method:?},{writable:?}:x"));
+            let own = Own::unlimited(&container);
+            let rootfs = opened(dir.path(), method).rootfs_mapped(&layers, own, writable, mapped);
+            let mounted = Mounted::new(rootfs.unwrap(), dir.path().join("at"));
+            assert_eq!(tree(&mounted.0), expected(&SHOWN), "{method:?}");
+            let owner = |name: &str| {
+                let found = fs::metadata(mounted.0.join(name)).unwrap();
+                (found.uid(), found.gid())
+            };
+            assert_eq!(owner("changed"), (100_007, 100_008), "{method:?}");
+            assert_eq!(owner("bottom"), (100_000, 100_000), "{method:?}");
+            assert_eq!(owner(""), (100_000, 100_000), "{method:?}");
+            fs::set_permissions(mounted.0.join("changed"), fs::Permissions::from_mode(0o600)).unwrap();
+            let upper = fs::metadata(container.join("upper/changed")).unwrap();
+            assert_eq!((upper.uid(), upper.gid()), (100_007, 100_008), "{method:?}");
+        }
+    }
+    assert_eq!(stamped(&dir.path().join("layers")), before);
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(&format!("{}/empty", dir.path().display())), "{table}");
 }
 
 #[test]
