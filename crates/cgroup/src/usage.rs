@@ -1,7 +1,11 @@
 //! What a control group uses, as the kernel counts it (cgroup-v1/cpuacct.rst, memory.rst, pids.rst; cgroup-v2.rst).
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
+use std::iter;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::cgroup::Cgroup;
@@ -122,12 +126,25 @@ impl Cgroup {
     /// What it uses now. A group that is gone uses nothing.
     #[must_use]
     pub fn usage(&self) -> Usage {
+        let files = Files {
+            directories: self.directories(),
+            last: Cell::new(0),
+        };
         match self.version() {
-            Version::V1 => self.usage_v1(),
-            Version::V2 => self.usage_v2(),
+            Version::V1 => files.usage_v1(),
+            Version::V2 => files.usage_v2(),
         }
     }
+}
 
+/// The files of a group, which has a directory in each hierarchy.
+struct Files<'a> {
+    directories: &'a [PathBuf],
+    /// The one that had the last: files of a controller are read one after the other.
+    last: Cell<usize>,
+}
+
+impl Files<'_> {
     fn usage_v1(&self) -> Usage {
         let ticks = self.table("cpuacct.stat");
         let cpu = self.table("cpu.stat");
@@ -196,11 +213,16 @@ impl Cgroup {
 
     /// A file in whichever of the directories has it; empty where none has.
     fn text(&self, file: &str) -> String {
-        let mut texts = self
-            .directories()
-            .iter()
-            .map(|directory| fs::read_to_string(directory.join(file)));
-        texts.find_map(Result::ok).unwrap_or_default()
+        let last = self.last.get();
+        let others = (0..self.directories.len()).filter(|index| *index != last);
+        for index in iter::once(last).chain(others) {
+            let path = self.directories.get(index).map(|directory| directory.join(file));
+            if let Some(text) = path.and_then(|path| read(&path)) {
+                self.last.set(index);
+                return text;
+            }
+        }
+        String::new()
     }
 
     fn count_v1(&self, prefix: &str) -> MemoryCount {
@@ -229,6 +251,25 @@ impl Cgroup {
         let lines = lines.filter_map(|(key, value)| Some((key.to_owned(), u64::from_str(value.trim()).ok()?)));
         lines.collect()
     }
+}
+
+/// A file of the kernel's, which says of none how long it is; `None` where it is not there or not told.
+fn read(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let (mut bytes, mut length) = (vec![0; 4096], 0);
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+        if length == bytes.len() {
+            bytes.resize(length * 2, 0);
+        }
+    }
+    bytes.truncate(length);
+    String::from_utf8(bytes).ok()
 }
 
 fn of(table: &BTreeMap<String, u64>, key: &str) -> u64 {
