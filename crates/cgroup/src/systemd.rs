@@ -21,7 +21,7 @@
 //!
 //! D-Bus is spoken by `bus` and `message` instead of a library. A monitor and the runtime clone processes, which only a
 //! program of one thread may, and those that are kept up start threads (zbus) or weigh more than the few calls
-//! (`docs/design/0010-systemd.md`).
+//! (`docs/design/0011-systemd.md`).
 
 mod bus;
 mod devices;
