@@ -19,8 +19,9 @@ pub(super) enum Base {
 }
 
 /// Programs that the tests call, from this machine.
-const PROGRAMS: [&str; 13] = [
-    "docker", "env", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setsid", "sh", "tc", "unshare",
+const PROGRAMS: [&str; 14] = [
+    "docker", "env", "ip", "mount", "nft", "nsenter", "pgrep", "pkill", "script", "setpriv", "setsid", "sh", "tc",
+    "unshare",
 ];
 
 /// What Debian's smallest variant lacks for a system with systemd and its bus.
@@ -82,6 +83,10 @@ impl Base {
                 write(&tree.join("etc/hostname"), "machine\n", 0o644)?;
                 write(&tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n", 0o644)?;
                 write(&tree.join("etc/group"), "root:x:0:\n", 0o644)?;
+                // Where tests put their own.
+                for file in ["subuid", "subgid"] {
+                    write(&tree.join("etc").join(file), "", 0o644)?;
+                }
                 link("/tests/run", &tree.join("sbin/init"))?;
             }
             Base::Debian => {

@@ -39,6 +39,7 @@ pub(super) const FLAVOURS: [Flavour; 4] = [
             APPARMOR,
             ("isolation", &[]),
             ("namespaces", &[]),
+            ("userns", &[]),
             ("network", &[]),
             ("containers", &[]),
             ("crash", &[]),
