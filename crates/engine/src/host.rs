@@ -49,7 +49,6 @@ impl Host {
                 .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "only x86_64 and aarch64 are supported"))?,
             cgroup_namespaces: Path::new("/proc/self/ns/cgroup").exists(),
             overlay_layer_append: kernel >= (6, 8) && !forced_off("lowerdir+"),
-            overlay_layer_fds: kernel >= (6, 13),
             openat2: kernel >= (5, 6),
             mount_setattr: kernel >= (5, 12),
             seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),

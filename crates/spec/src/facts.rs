@@ -21,8 +21,6 @@ pub struct HostFacts {
     pub cgroup_namespaces: bool,
     /// Whether overlayfs takes layers one by one (`lowerdir+`, 6.8).
     pub overlay_layer_append: bool,
-    /// Whether overlayfs takes layers as descriptors (6.13).
-    pub overlay_layer_fds: bool,
     /// Whether `openat2(2)` exists (5.6).
     pub openat2: bool,
     /// Whether `mount_setattr(2)` exists (5.12).
@@ -85,7 +83,6 @@ impl Default for HostFacts {
             architecture: Architecture::X86_64,
             cgroup_namespaces: true,
             overlay_layer_append: true,
-            overlay_layer_fds: false,
             openat2: true,
             mount_setattr: true,
             seccomp: true,
