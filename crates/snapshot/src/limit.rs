@@ -69,13 +69,19 @@ pub struct Own<'a> {
     pub directory: &'a Path,
     /// What it may write, where that is limited.
     pub limit: Option<Limit>,
+    /// SELinux's label for all files of its root file system.
+    pub label: Option<&'a str>,
 }
 
 impl<'a> Own<'a> {
-    /// A container without a limit.
+    /// A container without a limit, and without a label.
     #[must_use]
     pub fn unlimited(directory: &'a Path) -> Self {
-        Self { directory, limit: None }
+        Self {
+            directory,
+            limit: None,
+            label: None,
+        }
     }
 
     /// Its project and the bytes of that.

@@ -43,6 +43,7 @@ struct Wanted<'a> {
     map: Option<&'a IdMap>,
     /// Its project and the bytes of that.
     project: Option<(u32, u64)>,
+    label: Option<&'a str>,
 }
 
 /// Words a mount that failed.
@@ -56,6 +57,7 @@ fn read_only<'a>(lower: &'a [&'a Path]) -> Overlay<'a> {
         lower,
         upper: None,
         volatile: false,
+        label: None,
     }
 }
 
@@ -69,6 +71,7 @@ impl Snapshots {
                 writable,
                 map: None,
                 project: own.project(),
+                label: own.label,
             };
             self.stack(&wanted)
         })
@@ -91,6 +94,7 @@ impl Snapshots {
                 writable,
                 map: Some(mapped.map),
                 project: own.project(),
+                label: own.label,
             };
             self.stack_mapped(&wanted, mapped.namespace)
         })
@@ -127,6 +131,7 @@ impl Snapshots {
             lower: &lower,
             upper: Some((upper.as_path(), work.as_path())),
             volatile,
+            label: wanted.label,
         };
         self.mount(&overlay)
             .map(Rootfs::Detached)
@@ -145,7 +150,7 @@ impl Snapshots {
             conex_sys::mount::map_ids(tree.as_fd(), namespace, false).map_err(file(MAP, &path))?;
             lower.push(tree);
         }
-        conex_sys::mount::overlay_of_mounts(&lower, (&upper, &work), durability)
+        conex_sys::mount::overlay_of_mounts(&lower, (&upper, &work), durability, wanted.label)
             .map(Rootfs::Detached)
             .map_err(failed(wanted.directory))
     }

@@ -4,14 +4,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use conex_api_types::HostConfig;
-use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice};
+use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice, Relabel};
 use conex_spec::plan::{Device, ExecPlan, FdSlot, InitPlan, MountSource, Propagation, Stdio};
 use conex_spec::security::{self, SecurityOptions};
+use conex_spec::selinux::NESTED;
 use conex_spec::{
     ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
     ProcessRequest, Submounts, Ulimit, container_plan, exec_plan,
 };
 use conex_sys::mount::{self, Attributes};
+use conex_sys::selinux::INTERFACE;
 use rustix::fs::{FileType, Stat};
 
 use crate::containers::launch::{OwnedRoot, Slots, system};
@@ -19,6 +21,7 @@ use crate::containers::{Container, limits, links, namespaces, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::Connection;
+use crate::selinux;
 
 /// The plan of a container's first process.
 pub(crate) fn init_plan(
@@ -43,6 +46,7 @@ pub(crate) fn init_plan(
     let mut mounts = planned_mounts(engine, container, slots)?;
     mounts.extend(memory);
     mounts.extend(host_queues(container, ipc, slots)?);
+    mounts.extend(nested(selinux::mount_label(engine, container), &options));
     let request = ContainerPlanRequest {
         facts: engine.host.facts.clone(),
         id: container.id.clone(),
@@ -64,6 +68,7 @@ pub(crate) fn init_plan(
         privileged: host.privileged,
         writable_cgroups: options.writable_cgroups,
         readonly_root: host.readonly_rootfs,
+        mount_label: selinux::mount_label(engine, container).map(str::to_owned),
         tmpfs: host.tmpfs.clone().unwrap_or_default(),
         shm_size: u64::try_from(host.shm_size).ok().filter(|size| *size > 0),
         ulimits: ulimits(config),
@@ -109,6 +114,7 @@ fn process(
         stdio: stdio(config),
         seccomp,
         apparmor: engine.apparmor.label(options, config)?,
+        selinux: container.process_label().map(str::to_owned),
         no_new_privileges: options.no_new_privileges,
     })
 }
@@ -202,6 +208,7 @@ pub(crate) fn later_plan(
             },
             seccomp,
             apparmor: engine.apparmor.label(&options, config)?,
+            selinux: container.process_label().map(str::to_owned),
             no_new_privileges: options.no_new_privileges,
         },
         hostname: resolution::hostname(engine, container),
@@ -268,12 +275,23 @@ pub(crate) struct HostMount {
     /// The source as a detached mount where its path is not to be trusted a second time: a part of a volume, whose links
     /// others may change.
     pub(crate) tree: Option<OwnedFd>,
+    /// For whom SELinux is to label it, if at all.
+    pub(crate) relabel: Option<Relabel>,
 }
 
 /// What is mounted, for a plan that names descriptors.
 fn planned_mounts(engine: &Inner, container: &Container, slots: &mut Slots) -> Result<Vec<MountRequest>> {
     let mounts = mounts(engine, container)?.into_iter();
-    let planned = mounts.map(|HostMount { mut request, tree }| {
+    let label = selinux::mount_label(engine, container);
+    let planned = mounts.map(|mount| {
+        let HostMount {
+            mut request,
+            tree,
+            relabel,
+        } = mount;
+        if let (MountSource::Bind { path, .. }, Some(whom), Some(label)) = (&request.source, relabel, label) {
+            selinux::relabel(path, tree.as_ref(), (label, whom))?;
+        }
         let tree = match tree {
             None if container.map.is_some() => clone_bind(&request)?,
             tree => tree,
@@ -284,6 +302,16 @@ fn planned_mounts(engine: &Inner, container: &Container, slots: &mut Slots) -> R
         Ok(request)
     });
     planned.collect()
+}
+
+/// The files by which a container's processes see that there is SELinux, and ask it.
+fn nested(label: Option<&str>, options: &SecurityOptions) -> Option<MountRequest> {
+    let is_wanted = label.is_some() && options.labels.iter().any(|option| option == NESTED);
+    is_wanted.then(|| MountRequest {
+        no_suid: true,
+        no_exec: true,
+        ..MountRequest::bind(INTERFACE, INTERFACE)
+    })
 }
 
 /// The host's message queues, for a container in a user namespace that shares them. Only who has rights over an IPC namespace
@@ -316,9 +344,9 @@ fn clone_bind(request: &MountRequest) -> Result<Option<OwnedFd>> {
 /// What is mounted into a container beside its root file system.
 pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<HostMount>> {
     // Who shares another container's network shares its names.
-    let names = match &container.config.network {
-        NetworkChoice::Container(other) => other,
-        _ => &container.id,
+    let (names, whom) = match &container.config.network {
+        NetworkChoice::Container(other) => (other, Relabel::ForAll),
+        _ => (&container.id, Relabel::ForOne),
     };
     let dir = engine.files.dir(names);
     let asked = &container.config.mounts;
@@ -335,7 +363,11 @@ pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<HostMo
                 read_only: container.config.host.readonly_rootfs,
                 ..bind
             };
-            mounts.push(HostMount { request, tree: None });
+            mounts.push(HostMount {
+                request,
+                tree: None,
+                relabel: Some(whom),
+            });
         }
     }
     for mount in asked {
@@ -344,7 +376,8 @@ pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<HostMo
             _ => None,
         };
         let request = mount_request(engine, mount)?;
-        mounts.push(HostMount { request, tree });
+        let relabel = mount.relabel();
+        mounts.push(HostMount { request, tree, relabel });
     }
     Ok(mounts)
 }
