@@ -21,6 +21,7 @@ pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod list;
 pub(crate) mod logs;
+mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod networks;
 pub(crate) mod pause;

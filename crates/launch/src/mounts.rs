@@ -12,14 +12,13 @@ use conex_sys::descriptor::proc_path;
 use conex_sys::guard::{self, Guard};
 use conex_sys::mount::{self, Attributes};
 use conex_sys::path::{self, DeviceNode, Maker};
-use conex_sys::selinux;
 use rustix::fs::{FileType, OFlags};
-use rustix::io::Errno;
 use rustix::thread::LinkNameSpaceType;
 
 use crate::child::{Failure, propagation_flags};
 use crate::copy_up;
 use crate::kernel::{self, KernelMounts};
+use crate::labels::{self, context};
 
 /// What mounts depend on beside themselves.
 #[derive(Clone, Copy)]
@@ -89,7 +88,7 @@ pub(crate) fn mount(
             if kind == "tmpfs" && !options.iter().any(|option| option.starts_with("mode=")) {
                 options.extend(mode_of(root, target).map_err(on())?);
             }
-            options.extend(around.label.filter(|_| takes_label(kind)).map(context));
+            options.extend(around.label.filter(|_| labels::are_an_option(kind)).map(context));
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
             let mut place = path::make_dirs_in(root, target).map_err(on())?;
             if kernel::is_kernels(kind) {
@@ -104,8 +103,8 @@ pub(crate) fn mount(
                 attributes
             };
             let tree = mount::new_file_system(kind, source, &options, first).map_err(on())?;
-            if let Some(label) = around.label.filter(|_| kind == QUEUES) {
-                label_queues(tree.as_fd(), label).map_err(on())?;
+            if let Some(label) = around.label.filter(|_| kind == labels::QUEUES) {
+                labels::give_queues(tree.as_fd(), label).map_err(on())?;
             }
             if wanted.copy_up {
                 copy_up::contents(place.as_fd(), tree.as_fd()).map_err(on())?;
@@ -178,28 +177,6 @@ pub(crate) fn clone_from(namespace: BorrowedFd<'_>, directory: &Path) -> io::Res
     rustix::process::fchdir(&own_root)?;
     rustix::process::chroot(".")?;
     tree
-}
-
-/// The option that all files of a file system have a label by (mount(8), "context=").
-fn context(label: &str) -> String {
-    format!("context={label}")
-}
-
-/// Whether the files of a new file system get the container's label: the kernel's own have labels by the policy, and
-/// `mqueue` was mounted once when the namespace was made, from when on its options cannot be others.
-fn takes_label(kind: &str) -> bool {
-    !matches!(kind, "proc" | "sysfs" | QUEUES)
-}
-
-/// POSIX message queues (mq_overview(7)).
-const QUEUES: &str = "mqueue";
-
-/// Labels the root of `mqueue`; a policy may have no labels for it.
-fn label_queues(queues: BorrowedFd<'_>, label: &str) -> io::Result<()> {
-    match selinux::set_label(queues, label) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => Ok(()),
-        set => set,
-    }
 }
 
 /// The mode of what a tmpfs will cover, which it shows on: a directory for temporary files stays one.

@@ -22,8 +22,8 @@ use rustix::fs::{AtFlags, Gid, OFlags, Uid};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::containers::launch::{self, OwnedRoot, system};
-use crate::containers::plan::HostMount;
-use crate::containers::{Container, no_such_container, plan};
+use crate::containers::mounts::{self, HostMount};
+use crate::containers::{Container, no_such_container};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::selinux;
@@ -181,7 +181,7 @@ fn attach_root(engine: &Inner, container: &Container, root: OwnedRoot) -> Result
 fn mount_binds(engine: &Inner, container: &Container, root: &OwnedFd) -> Result<()> {
     for HostMount {
         request: mount, tree, ..
-    } in plan::mounts(engine, container)?
+    } in mounts::all(engine, container)?
     {
         let MountSource::Bind {
             path: source,
