@@ -68,6 +68,9 @@ pub(crate) const DEBIAN: [(&str, &str); 1] = [("/usr/sbin/debootstrap", "deboots
 /// machine.
 pub(crate) const APPARMOR: [&str; 1] = ["apparmor"];
 
+/// What compiles a policy for it; unpacked, because nothing else here needs it.
+pub(crate) const SELINUX: [&str; 2] = ["secilc", "libsepol2"];
+
 /// Receivers of logs. They are unpacked and not installed, because what is installed is started.
 pub(crate) const RECEIVERS: [&str; 9] = [
     "rsyslog",

@@ -16,6 +16,7 @@ mod disk;
 mod files;
 mod flavours;
 mod machine;
+mod selinux;
 
 use flavours::{FLAVOURS, Flavour};
 

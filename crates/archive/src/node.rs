@@ -211,14 +211,18 @@ fn set_xattrs(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), 
 /// How the names of attributes begin that steer overlays.
 pub(crate) const STEERING: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
 
-/// Attributes that steer overlays are not the archive's to set.
+/// The label of an object (xattr(7)).
+const LABEL: &[u8] = b"security.selinux";
+
+/// Attributes that steer overlays are not the archive's to set, nor is the label of SELinux, which is the host's: its policy
+/// may not even have the archive's.
 fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
     let steers = |name: &[u8]| STEERING.iter().any(|prefix| name.starts_with(prefix));
     entry
         .xattrs
         .iter()
         .map(|(name, value)| (name.as_slice(), value.as_slice()))
-        .filter(move |(name, _)| !steers(name))
+        .filter(move |(name, _)| !steers(name) && *name != LABEL)
 }
 
 /// A file system without attributes of a kind, or an object that takes none (`user.*` of a symbolic link, xattr(7)),

@@ -28,5 +28,5 @@ pub use crate::config::Config;
 pub use crate::exec::ExecConfig;
 pub use crate::invalid::Invalid;
 pub use crate::merge::ImageDefaults;
-pub use crate::mounts::{BindPropagation, MountChoice, Submounts, VolumeChoice, VolumesFrom};
+pub use crate::mounts::{BindPropagation, MountChoice, Relabel, Submounts, VolumeChoice, VolumesFrom};
 pub use crate::networking::{NetworkChoice, PortRequest, asked_for, port_name};

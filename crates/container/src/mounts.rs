@@ -107,6 +107,15 @@ pub enum BindPropagation {
     Shared,
 }
 
+/// For whom SELinux labels what is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relabel {
+    /// For all containers (`z`).
+    ForAll,
+    /// For the one (`Z`).
+    ForOne,
+}
+
 impl MountChoice {
     /// Where it is in the container.
     pub fn target(&self) -> &str {
@@ -114,6 +123,20 @@ impl MountChoice {
             Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
             Self::Volume(volume) => &volume.target,
         }
+    }
+
+    /// For whom its options have it labelled. A volume is for all where they do not say.
+    pub fn relabel(&self) -> Option<Relabel> {
+        let mode = match self {
+            Self::Bind { mode, .. } => mode,
+            Self::Volume(volume) => &volume.mode,
+            Self::Tmpfs { .. } => return None,
+        };
+        mode.split(',').find_map(|option| match option {
+            "z" => Some(Relabel::ForAll),
+            "Z" => Some(Relabel::ForOne),
+            _ => None,
+        })
     }
 
     /// The volume that it is.

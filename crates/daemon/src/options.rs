@@ -130,6 +130,10 @@ pub(crate) struct Options {
     #[arg(long = "default-ulimit", value_name = "LIMIT")]
     pub(crate) default_ulimits: Vec<String>,
 
+    /// Label containers and their files where the host has SELinux
+    #[arg(long)]
+    pub(crate) selinux_enabled: bool,
+
     /// Give containers an init that do not say
     #[arg(long)]
     pub(crate) init: bool,

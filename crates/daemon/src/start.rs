@@ -106,6 +106,7 @@ fn settings(options: &Options, called_as: CalledAs) -> Result<Settings> {
         live_restore: options.live_restore.unwrap_or(true),
         log: logging(options)?,
         health_on_failure: on_failure(options.health_on_failure.as_deref())?,
+        selinux: options.selinux_enabled,
         init: options.init,
         namespaces: NamespaceDefaults::of(
             options.default_ipc_mode.as_deref(),

@@ -21,6 +21,7 @@ pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod list;
 pub(crate) mod logs;
+mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod networks;
 pub(crate) mod pause;
@@ -47,6 +48,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use conex_container::Config;
 use conex_snapshot::Limit;
+use conex_spec::selinux::Labels;
 use conex_sys::userns::IdMap;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -72,6 +74,8 @@ pub(crate) struct Container {
     pub(crate) map: Option<IdMap>,
     /// What it may write into its root file system.
     pub(crate) limit: Option<Limit>,
+    /// Its labels by SELinux; `None` where it was made without.
+    pub(crate) labels: Option<Labels>,
     view: watch::Receiver<View>,
     orders: mpsc::UnboundedSender<Order>,
     /// Clients that were told that they may attach and whose connections are still on their way.
@@ -111,6 +115,7 @@ impl Container {
             config: record.config,
             map: record.map.map(IdMap::from),
             limit: record.limit.map(Limit::from),
+            labels: record.labels.map(Labels::from),
             view,
             orders,
             arriving: Count::default(),

@@ -29,6 +29,7 @@ use crate::host::Host;
 use crate::identity;
 use crate::networks::Networks;
 use crate::seccomp::Filters;
+use crate::selinux::SeLinux;
 use crate::settings::Settings;
 use crate::storage;
 use crate::template::Template;
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) volumes: Volumes,
     pub(crate) seccomp: Filters,
     pub(crate) apparmor: AppArmor,
+    pub(crate) selinux: SeLinux,
     pub(crate) template: Template,
     pub(crate) events: Events,
     pub(crate) forwarder: Forwarder,
@@ -145,6 +147,7 @@ impl Engine {
 
 struct Stores {
     host: Host,
+    selinux: SeLinux,
     files: Files,
     metadata: Metadata,
     snapshots: Snapshots,
@@ -160,6 +163,7 @@ struct Stores {
 
 fn open(settings: Settings) -> Result<(Stores, Settings)> {
     let host = Host::probe().map_err(failed("probe the host"))?;
+    let selinux = SeLinux::open(settings.selinux, &host.facts)?;
     let files = Files::new(&settings.data_root, &settings.exec_root);
     let root_mount_point = settings.exec_root.join("root");
     for dir in [files.data(), files.run(), &root_mount_point] {
@@ -192,6 +196,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
     Ok((
         Stores {
             host,
+            selinux,
             files,
             metadata,
             snapshots,
@@ -260,6 +265,7 @@ impl Stores {
         Inner {
             seccomp: Filters::new(self.host.facts.clone()),
             apparmor: AppArmor::new(&self.host.facts),
+            selinux: self.selinux,
             host: self.host,
             files: self.files,
             records: Records::new(self.metadata),

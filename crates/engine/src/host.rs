@@ -53,7 +53,7 @@ impl Host {
             mount_setattr: kernel >= (5, 12),
             seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
             apparmor: crate::apparmor::probe(),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            selinux: conex_sys::selinux::is_enabled(),
             capabilities: bounding_set()?,
             thermal_throttle: thermal_throttle(),
             absent_paths: absent_paths(),

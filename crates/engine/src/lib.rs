@@ -33,6 +33,7 @@ mod progress;
 mod requests;
 mod search;
 mod seccomp;
+mod selinux;
 mod settings;
 mod storage;
 mod system;

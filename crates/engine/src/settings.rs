@@ -48,6 +48,8 @@ pub struct Settings {
     pub log: LogConfig,
     /// What is done with containers that become unhealthy, where their label does not say.
     pub health_on_failure: OnFailure,
+    /// Whether containers are labelled where the host has SELinux.
+    pub selinux: bool,
     /// Whether containers that do not say have an init.
     pub init: bool,
     /// Namespaces of containers that do not say.

@@ -171,6 +171,7 @@ fn security_options(engine: &Engine) -> Vec<String> {
     let options = [
         (engine.inner.apparmor.confines_by_default(), "name=apparmor"),
         (facts.seccomp, "name=seccomp,profile=builtin"),
+        (engine.inner.selinux.is_enabled(), "name=selinux"),
         (remaps, "name=userns"),
         (facts.cgroups == CgroupVersion::V2, "name=cgroupns"),
     ];

@@ -32,17 +32,25 @@ pub(crate) fn oom_score(score: i32) -> Result<(), Failure> {
         .map_err(Failure::on(format!("write {score} to /proc/self/oom_score_adj")))
 }
 
-/// The label that the next program gets (`setexeccon(3)`, `aa_change_onexec(2)`).
+/// The label that the next program gets (`setexeccon(3)`, `aa_change_onexec(2)`), and with SELinux the keys that are made
+/// until then (`setkeycreatecon(3)`): the program could not reach its own keyring else.
 pub(crate) fn label(module: SecurityModule, label: &str) -> Result<(), Failure> {
-    let on = || Failure::on(format!("apply the label {label:?}"));
-    let (files, text): (&[&str], _) = match module {
-        // Beside other modules it has a directory of its own, since Linux 5.8.
-        SecurityModule::AppArmor => (
+    match module {
+        SecurityModule::AppArmor => apply(
+            // Beside other modules it has a directory of its own, since Linux 5.8.
             &["/proc/thread-self/attr/apparmor/exec", "/proc/thread-self/attr/exec"],
-            format!("exec {label}"),
+            (label, &format!("exec {label}")),
         ),
-        SecurityModule::SeLinux => (&["/proc/thread-self/attr/exec"], label.to_owned()),
-    };
+        SecurityModule::SeLinux => ["keycreate", "exec"].iter().try_for_each(|attribute| {
+            let file = format!("/proc/thread-self/attr/{attribute}");
+            // The kernel takes an empty line for no context (`selinux_setprocattr`); writing nothing is no call.
+            apply(&[&file], (label, if label.is_empty() { "\n" } else { label }))
+        }),
+    }
+}
+
+fn apply(files: &[&str], (label, text): (&str, &str)) -> Result<(), Failure> {
+    let on = || Failure::on(format!("apply the label {label:?}"));
     let file = files.iter().find(|file| Path::new(file).exists()).unwrap_or(&files[0]);
     let mut file = OpenOptions::new().write(true).open(file).map_err(on())?;
     file.write_all(text.as_bytes()).map_err(on())

@@ -12,8 +12,8 @@ use conex_spec::plan::{
 use conex_sys::guard::{self, Guard};
 use conex_sys::process::ExecStrings;
 use conex_sys::seqpacket::Socket;
-use conex_sys::{capability, mount, process, pty, seccomp};
-use rustix::fs::OFlags;
+use conex_sys::{capability, mount, process, pty, seccomp, selinux};
+use rustix::fs::{OFlags, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Gid, Uid};
@@ -40,6 +40,8 @@ pub(crate) struct Child<'a> {
     pub(crate) status: &'a Socket,
     /// How many descriptors behind the standard ones reach the program.
     pub(crate) preserved: u32,
+    /// SELinux's label for the file systems that it makes.
+    pub(crate) label: Option<&'a str>,
     /// What its terminal is like.
     pub(crate) stdio: Stdio,
     /// Whether it is in a user namespace, and the parent has done what needs rights on the host (`UserNamespace`).
@@ -221,7 +223,7 @@ impl Child<'_> {
                     conex_spec::plan::Root::Detached(slot) => Some(self.fd(*slot)?),
                     _ => None,
                 };
-                self.root = Some(mounts::attach_root(root, detached, at)?);
+                self.root = Some(mounts::attach_root((root, detached), at, self.label)?);
                 Ok(())
             }
             Step::Mount(wanted) => {
@@ -242,8 +244,12 @@ impl Child<'_> {
                     }
                     _ => None,
                 };
-                let (cgroup, is_mapped) = (self.cgroup, self.is_mapped);
-                let kept = mounts::mount(self.root()?, wanted, tree, (cgroup, is_mapped))?;
+                let around = mounts::Around {
+                    cgroup: self.cgroup,
+                    is_mapped: self.is_mapped,
+                    label: self.label,
+                };
+                let kept = mounts::mount(self.root()?, wanted, tree, around)?;
                 if wanted.source != MountSource::Remount {
                     self.kernel.mounted(&wanted.target, kept);
                 }
@@ -264,7 +270,7 @@ impl Child<'_> {
             Step::Console => self.console(),
             Step::MoveRoot => mount::move_over_root(self.root()?).map_err(Failure::on("move the root")),
             Step::PivotRoot => mount::pivot_into(self.root()?).map_err(Failure::on("pivot_root")),
-            Step::Mask(path) => mounts::mask(self.opened_root()?, &self.kernel, path),
+            Step::Mask(path) => mounts::mask(self.opened_root()?, (&self.kernel, self.label), path),
             Step::ReadonlyPath(path) => mounts::readonly_path(self.opened_root()?, &self.kernel, path),
             Step::ReadonlyRoot => mounts::readonly_root(self.root()?),
             Step::RootPropagation(propagation) => mounts::root_propagation(self.root()?, *propagation),
@@ -309,7 +315,13 @@ impl Child<'_> {
                 install().map_err(Failure::on("install the seccomp filter"))
             }
             Step::Init => {
-                self.init = Some(conex_sys::init::sealed().map_err(Failure::on("make the init"))?);
+                let init = conex_sys::init::sealed().map_err(Failure::on("make the init"))?;
+                if let Some(label) = self.label {
+                    // The container's processes may execute what is theirs.
+                    rustix::fs::fsetxattr(&init, selinux::LABEL, label.as_bytes(), XattrFlags::empty())
+                        .map_err(|errno| Failure::on("label the init")(errno.into()))?;
+                }
+                self.init = Some(init);
                 Ok(())
             }
             Step::Execute { argv, env } => self.execute(argv, env),

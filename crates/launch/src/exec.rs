@@ -86,6 +86,7 @@ pub fn exec(
                 is_placed: false,
                 status: &theirs,
                 preserved: plan.preserved,
+                label: None,
                 stdio: plan.stdio,
                 is_mapped,
                 is_prepared: true,

@@ -17,6 +17,7 @@ mod error;
 mod exec;
 mod hook;
 mod kernel;
+mod labels;
 mod listener;
 mod mapped;
 mod mounts;

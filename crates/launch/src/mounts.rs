@@ -1,12 +1,12 @@
 //! Steps that mount: sources are opened by descriptor, targets are resolved beneath the new root.
 
-use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use conex_cgroup::{Cgroup, Version};
+use conex_spec::mount_options;
 use conex_spec::plan::{AttributeChange, Device, Mount, MountAttributes, MountSource, Propagation, Root};
 use conex_sys::descriptor::proc_path;
 use conex_sys::guard::{self, Guard};
@@ -18,9 +18,25 @@ use rustix::thread::LinkNameSpaceType;
 use crate::child::{Failure, propagation_flags};
 use crate::copy_up;
 use crate::kernel::{self, KernelMounts};
+use crate::labels::{self, context};
 
-/// Attaches the root and opens it.
-pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Path) -> Result<OwnedFd, Failure> {
+/// What mounts depend on beside themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    /// The container's.
+    pub(crate) cgroup: Option<&'a Cgroup>,
+    /// Whether it is in a user namespace.
+    pub(crate) is_mapped: bool,
+    /// SELinux's label for what is made.
+    pub(crate) label: Option<&'a str>,
+}
+
+/// Attaches the root and opens it. `label` is for one that is made here.
+pub(crate) fn attach_root(
+    (root, detached): (&Root, Option<BorrowedFd<'_>>),
+    at: &Path,
+    label: Option<&str>,
+) -> Result<OwnedFd, Failure> {
     let on = || Failure::on(format!("mount the root file system on {}", at.display()));
     match root {
         Root::Detached(_) => {
@@ -43,6 +59,7 @@ pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Pa
                 lower: &lower,
                 upper: Some((upper.as_path(), work.as_path())),
                 volatile: *volatile,
+                label,
             };
             mount::overlay_attached(at, base, &overlay).map_err(on())?;
         }
@@ -55,24 +72,24 @@ pub(crate) fn attach_root(root: &Root, detached: Option<BorrowedFd<'_>>, at: &Pa
     path::open_dir(at).map_err(on())
 }
 
-/// Carries one mount out; returns it where it is one of the kernel's. `is_mapped` in a user namespace.
+/// Carries one mount out; returns it where it is one of the kernel's.
 pub(crate) fn mount(
     root: BorrowedFd<'_>,
     wanted: &Mount,
     handed: Option<OwnedFd>,
-    (cgroup, is_mapped): (Option<&Cgroup>, bool),
+    around: Around<'_>,
 ) -> Result<Option<OwnedFd>, Failure> {
     let target = wanted.target.as_path();
     let on = || Failure::on(format!("mount {} on {}", describe(&wanted.source), target.display()));
     let attributes = attributes(&wanted.attributes);
     match &wanted.source {
         MountSource::FileSystem { kind, source, options } => {
-            let options = options.split(',').filter(|option| !option.is_empty());
-            let mut options: Vec<Cow<'_, str>> = options.map(Cow::from).collect();
+            let mut options = mount_options::each(options);
             if kind == "tmpfs" && !options.iter().any(|option| option.starts_with("mode=")) {
-                options.extend(mode_of(root, target).map_err(on())?.map(Cow::from));
+                options.extend(mode_of(root, target).map_err(on())?);
             }
-            let options: Vec<&str> = options.iter().map(AsRef::as_ref).collect();
+            options.extend(around.label.filter(|_| labels::are_an_option(kind)).map(context));
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
             let mut place = path::make_dirs_in(root, target).map_err(on())?;
             if kernel::is_kernels(kind) {
                 place = path::open_plain_in(root, target, OFlags::PATH | OFlags::DIRECTORY).map_err(Failure::on(
@@ -86,6 +103,9 @@ pub(crate) fn mount(
                 attributes
             };
             let tree = mount::new_file_system(kind, source, &options, first).map_err(on())?;
+            if let Some(label) = around.label.filter(|_| kind == labels::QUEUES) {
+                labels::give_queues(tree.as_fd(), label).map_err(on())?;
+            }
             if wanted.copy_up {
                 copy_up::contents(place.as_fd(), tree.as_fd()).map_err(on())?;
             }
@@ -113,7 +133,7 @@ pub(crate) fn mount(
             };
             attach(root, wanted, tree.as_fd()).map_err(on())?;
         }
-        MountSource::Cgroup => mount_cgroup(root, target, attributes, (cgroup, is_mapped)).map_err(on())?,
+        MountSource::Cgroup => mount_cgroup(root, target, attributes, around).map_err(on())?,
     }
     Ok(None)
 }
@@ -218,7 +238,11 @@ fn mount_cgroup(
     root: BorrowedFd<'_>,
     target: &Path,
     attributes: Attributes,
-    (cgroup, is_mapped): (Option<&Cgroup>, bool),
+    Around {
+        cgroup,
+        is_mapped,
+        label,
+    }: Around<'_>,
 ) -> io::Result<()> {
     let Some(cgroup) = cgroup else { return Ok(()) };
     if cgroup.version() == Version::V2 {
@@ -234,12 +258,9 @@ fn mount_cgroup(
         let place = path::make_dirs_in(root, target)?;
         return mount::attach(tree.as_fd(), place.as_fd());
     }
-    let tmpfs = mount::new_file_system(
-        "tmpfs",
-        "tmpfs",
-        &["mode=755"],
-        attributes.without(Attributes::READ_ONLY),
-    )?;
+    let context = label.map(context);
+    let options: Vec<&str> = ["mode=755"].into_iter().chain(context.as_deref()).collect();
+    let tmpfs = mount::new_file_system("tmpfs", "tmpfs", &options, attributes.without(Attributes::READ_ONLY))?;
     // The directories are made while the tmpfs is still detached and writable.
     let mut places = Vec::new();
     for directory in cgroup.directories() {
@@ -300,15 +321,24 @@ pub(crate) fn device(root: BorrowedFd<'_>, maker: &mut Maker, device: &Device) -
     }
 }
 
+/// Options of a tmpfs that nothing is ever put into.
+const EMPTY: [&str; 2] = ["nr_blocks=1", "nr_inodes=1"];
+
 /// Hides a path.
-pub(crate) fn mask(root: BorrowedFd<'_>, kernel: &KernelMounts, path: &Path) -> Result<(), Failure> {
+pub(crate) fn mask(
+    root: BorrowedFd<'_>,
+    (kernel, label): (&KernelMounts, Option<&str>),
+    path: &Path,
+) -> Result<(), Failure> {
     let on = || Failure::on(format!("mask {}", path.display()));
     guard::race("mask", path);
     let Some(place) = kernel.find(root, path).map_err(on())? else {
         return Ok(());
     };
     let cover = if path::is_dir(place.as_fd()).map_err(on())? {
-        mount::new_file_system("tmpfs", "tmpfs", &["nr_blocks=1", "nr_inodes=1"], Attributes::READ_ONLY).map_err(on())?
+        let context = label.map(context);
+        let options: Vec<&str> = EMPTY.into_iter().chain(context.as_deref()).collect();
+        mount::new_file_system("tmpfs", "tmpfs", &options, Attributes::READ_ONLY).map_err(on())?
     } else {
         let null = path::open_null_in(root).map_err(|error| {
             let why = error.to_string();

@@ -130,6 +130,7 @@ fn launch(
         is_placed: plan.cgroup.as_ref().is_some_and(|wanted| wanted.scope.is_some()),
         status: &theirs,
         preserved: plan.preserved,
+        label: plan.mount_label.as_deref(),
         stdio: plan.stdio,
         is_mapped: plan.user_namespace.is_some(),
         is_prepared: plan.user_namespace.is_some(),

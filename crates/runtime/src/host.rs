@@ -1,7 +1,7 @@
 //! What the host offers.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use conex_spec::{Architecture, HostFacts};
@@ -26,7 +26,7 @@ pub(crate) fn probe() -> Result<HostFacts> {
         architecture,
         absent_paths,
         apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
-        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        selinux: conex_sys::selinux::is_enabled(),
         ..HostFacts::default()
     })
 }

@@ -46,7 +46,7 @@ impl Snapshots {
         if self.binds_layers() {
             let tree = self.container_tree(own.directory);
             self.discard(&tree)?;
-            return self.copy_for(layers, own.directory, &tree, Some(changed.path()));
+            return self.copy_for(layers, (own.directory, &tree), Some(changed.path()), own.label);
         }
         make_container(own.directory)?;
         if let Some(project) = own.project() {

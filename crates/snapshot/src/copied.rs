@@ -20,6 +20,7 @@ use std::time::SystemTime;
 
 use conex_sys::btrfs;
 use conex_sys::mount::{self, Attributes};
+use conex_sys::selinux;
 use rustix::mount::MountPropagationFlags;
 
 use crate::compare::{self, Sink};
@@ -36,7 +37,10 @@ impl Snapshots {
     pub(crate) fn copied(&self, layers: &[Layer], own: Own<'_>) -> Result<Rootfs, SnapshotError> {
         let tree = self.container_tree(own.directory);
         if !tree.exists() {
-            self.copy_for(layers, own.directory, &tree, None)?;
+            self.copy_for(layers, (own.directory, &tree), None, own.label)?;
+        }
+        if let Some(label) = own.label {
+            self.label(&tree, label)?;
         }
         if let Some(limit) = own.limit {
             self.limit_subvolume(&tree, limit.bytes)?;
@@ -51,6 +55,17 @@ impl Snapshots {
         )
         .map_err(file("mount", &tree))?;
         Ok(Rootfs::Detached(mounted))
+    }
+
+    /// Labels all of a container's tree, which no mount of its own does for it. What is labelled already costs nothing.
+    fn label(&self, tree: &Path, label: &str) -> Result<(), SnapshotError> {
+        let labelled = conex_sys::path::open_dir(tree).and_then(|root| {
+            if selinux::has_label(root.as_fd(), label) {
+                return Ok(());
+            }
+            selinux::label_tree(root.as_fd(), label)
+        });
+        labelled.map_err(file("label", tree))
     }
 
     /// Where a container's tree is.
@@ -73,13 +88,14 @@ impl Snapshots {
         fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(file("set the mode of", path))
     }
 
-    /// Copies the tree of an image for a container, with what that has changed, if anything.
+    /// Copies the tree of an image for a container, with what that has changed, if anything. It is labelled before the time
+    /// of the copy: what has changed no more since needs no comparison.
     pub(crate) fn copy_for(
         &self,
         layers: &[Layer],
-        container: &Path,
-        tree: &Path,
+        (container, tree): (&Path, &Path),
         changed: Option<&Path>,
+        label: Option<&str>,
     ) -> Result<(), SnapshotError> {
         make_container(container)?;
         let unfinished = container.join(format!("{}.tmp", self.driver.tree_name()));
@@ -87,6 +103,9 @@ impl Snapshots {
         let below = layers.first().map(|layer| self.path(&layer.name));
         let made = self.clone_tree(below.as_deref(), &unfinished);
         made.and_then(|()| {
+            if let Some(label) = label {
+                self.label(&unfinished, label)?;
+            }
             stamp(&self.copied_mark(container))?;
             if let Some(changed) = changed {
                 bring_into(changed, &unfinished, Taking::Copy, true)?;

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
+use conex_sys::selinux;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
@@ -148,7 +149,8 @@ pub(crate) fn clear_xattrs(target: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The extended attributes of an object but for those that steer overlays, by name.
+/// The extended attributes of an object by name, but for those that steer overlays and for its label by SELinux, which is
+/// the host's.
 pub(crate) fn xattrs(object: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let path = proc_path(object);
     let names = match sized(|buffer| rustix::fs::listxattr(&path, buffer)) {
@@ -156,10 +158,11 @@ pub(crate) fn xattrs(object: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>
         names => names?,
     };
     let of_overlays: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
-    let steers = |name: &[u8]| of_overlays.iter().any(|prefix| name.starts_with(prefix));
+    let is_own =
+        |name: &[u8]| of_overlays.iter().all(|prefix| !name.starts_with(prefix)) && name != selinux::LABEL.as_bytes();
     let names = names.split(|byte| *byte == 0);
     let mut found = Vec::new();
-    for name in names.filter(|name| !name.is_empty() && !steers(name)) {
+    for name in names.filter(|name| !name.is_empty() && is_own(name)) {
         match sized(|buffer| rustix::fs::getxattr(&path, OsStr::from_bytes(name), buffer)) {
             // It was taken away meanwhile.
             Err(Errno::NODATA) => {}

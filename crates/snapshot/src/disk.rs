@@ -88,7 +88,7 @@ impl Snapshots {
     ) -> Result<Rootfs, SnapshotError> {
         let at = own.directory.join(MOUNT_POINT);
         self.with_disk(own, bytes, |directory| {
-            let rootfs = self.detach(make(directory)?)?;
+            let rootfs = self.detach(make(directory)?, own.label)?;
             if let Driver::FuseOverlay(_) = self.driver {
                 // The process that serves it keeps this namespace, and is to hold nobody else's mounts.
                 mountns::keep_only(&[&at, self.shared.layers(), &self.empty()?, Path::new("/proc")])
@@ -200,7 +200,7 @@ impl Snapshots {
     }
 
     /// A root file system that needs no path of this mount namespace.
-    pub(crate) fn detach(&self, rootfs: Rootfs) -> Result<Rootfs, SnapshotError> {
+    pub(crate) fn detach(&self, rootfs: Rootfs, label: Option<&str>) -> Result<Rootfs, SnapshotError> {
         let Rootfs::Attached {
             base,
             lower,
@@ -216,6 +216,7 @@ impl Snapshots {
             lower: &lower,
             upper: Some((&upper, &work)),
             volatile,
+            label,
         };
         let at = self.empty()?;
         mount::overlay_attached(&at, &base, &overlay)

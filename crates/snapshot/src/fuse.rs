@@ -32,7 +32,8 @@ pub(crate) fn mount(program: &Path, overlay: &Overlay<'_>) -> io::Result<OwnedFd
     let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let device = device.map_err(|error| named(error.into()))?;
     let fd = format!("fd={}", device.as_raw_fd());
-    let options = [
+    let context = overlay.label.map(|label| format!("context={label}"));
+    let mut options = vec![
         fd.as_str(),
         "rootmode=40000",
         "user_id=0",
@@ -41,6 +42,7 @@ pub(crate) fn mount(program: &Path, overlay: &Overlay<'_>) -> io::Result<OwnedFd
         "default_permissions",
         "subtype=fuse-overlayfs",
     ];
+    options.extend(context.as_deref());
     let mounted = mount::new_file_system("fuse", "fuse-overlayfs", &options, Attributes::default())
         .map_err(|error| io::Error::new(error.kind(), format!("mount a fuse file system: {}", words(&error))))?;
     // What it says is kept in memory, so that neither a full pipe nor one without a reader is in its way.

@@ -73,13 +73,19 @@ pub struct Own<'a> {
     pub directory: &'a Path,
     /// What it may write, where that is limited.
     pub limit: Option<Limit>,
+    /// SELinux's label for all files of its root file system.
+    pub label: Option<&'a str>,
 }
 
 impl<'a> Own<'a> {
-    /// A container without a limit.
+    /// A container without a limit, and without a label.
     #[must_use]
     pub fn unlimited(directory: &'a Path) -> Self {
-        Self { directory, limit: None }
+        Self {
+            directory,
+            limit: None,
+            label: None,
+        }
     }
 
     /// Its project and the bytes of that.
@@ -224,14 +230,14 @@ impl Snapshots {
     pub(crate) fn in_project(
         &self,
         (number, bytes): (u32, u64),
+        label: Option<&str>,
         make: impl FnOnce() -> Result<Rootfs, SnapshotError>,
     ) -> Result<Rootfs, SnapshotError> {
         self.limit_project((number, bytes.saturating_add(ROOM)))?;
         let made = make().and_then(|rootfs| match rootfs {
             // The launcher would mount it, when the limit is what it is to be again.
-            Rootfs::Attached { .. } => {
-                mountns::private(|| self.detach(rootfs)).map_err(file("mount an overlay of", &self.shared.data_root))?
-            }
+            Rootfs::Attached { .. } => mountns::private(|| self.detach(rootfs, label))
+                .map_err(file("mount an overlay of", &self.shared.data_root))?,
             mounted => Ok(mounted),
         });
         self.limit_project((number, bytes))?;

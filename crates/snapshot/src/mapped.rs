@@ -37,6 +37,7 @@ impl Snapshots {
                 writable,
                 map: Some(mapped.map),
                 project: own.project().map(|(number, _)| number),
+                label: own.label,
             };
             self.stack_mapped(&wanted, mapped.namespace)
         })
@@ -77,16 +78,16 @@ impl Snapshots {
         }
         let own = (upper.as_path(), work.as_path());
         let mounted = if self.driver == Driver::Overlay(OverlayMethod::Attached) {
-            by_places(&lower, own, wanted.writable, &self.empty()?)
+            by_places(&lower, own, wanted, &self.empty()?)
         } else {
             let durability = match wanted.writable {
                 Writable::Volatile => Durability::Volatile,
                 Writable::Durable => Durability::Durable,
             };
-            match mount::overlay_of_mounts(&lower, own, durability) {
+            match mount::overlay_of_mounts(&lower, own, durability, wanted.label) {
                 // It takes layers one by one, but not yet by descriptor.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    by_places(&lower, own, wanted.writable, &self.empty()?)
+                    by_places(&lower, own, wanted, &self.empty()?)
                 }
                 mounted => mounted,
             }
@@ -97,7 +98,7 @@ impl Snapshots {
 
 /// An overlay of layers that are mounts, for kernels that take no descriptors: they have places for a moment, below `at`,
 /// in a mount namespace of one thread.
-fn by_places(lower: &[OwnedFd], (upper, work): (&Path, &Path), writable: Writable, at: &Path) -> io::Result<OwnedFd> {
+fn by_places(lower: &[OwnedFd], (upper, work): (&Path, &Path), wanted: &Wanted<'_>, at: &Path) -> io::Result<OwnedFd> {
     mountns::private(|| {
         let places = mount::new_file_system("tmpfs", "tmpfs", &["mode=700"], Attributes::default())?;
         mount::attach_at(places.as_fd(), at)?;
@@ -116,7 +117,8 @@ fn by_places(lower: &[OwnedFd], (upper, work): (&Path, &Path), writable: Writabl
         let overlay = Overlay {
             lower: &names.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
             upper: Some((Path::new("upper"), Path::new("work"))),
-            volatile: writable == Writable::Volatile,
+            volatile: wanted.writable == Writable::Volatile,
+            label: wanted.label,
         };
         mount::overlay_attached(&root, at, &overlay)?;
         mount::clone_tree_of(&root)

@@ -43,6 +43,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) map: Option<&'a IdMap>,
     /// What it belongs to.
     pub(crate) project: Option<u32>,
+    pub(crate) label: Option<&'a str>,
 }
 
 /// Words a mount that failed.
@@ -56,6 +57,7 @@ fn read_only<'a>(lower: &'a [&'a Path]) -> Overlay<'a> {
         lower,
         upper: None,
         volatile: false,
+        label: None,
     }
 }
 
@@ -69,6 +71,7 @@ impl Snapshots {
                 writable,
                 map: None,
                 project: own.project().map(|(number, _)| number),
+                label: own.label,
             };
             self.stack(&wanted)
         })
@@ -82,7 +85,9 @@ impl Snapshots {
     ) -> Result<Rootfs, SnapshotError> {
         match own.limit.map(|limit| (limit.bytes, limit.by)) {
             Some((bytes, LimitedBy::Disk)) => self.on_disk(own, bytes, make),
-            Some((bytes, LimitedBy::Project(number))) => self.in_project((number, bytes), || make(own.directory)),
+            Some((bytes, LimitedBy::Project(number))) => {
+                self.in_project((number, bytes), own.label, || make(own.directory))
+            }
             Some((_, LimitedBy::Subvolume)) | None => make(own.directory),
         }
     }
@@ -106,6 +111,7 @@ impl Snapshots {
             lower: &lower,
             upper: Some((upper.as_path(), work.as_path())),
             volatile,
+            label: wanted.label,
         };
         self.mount(&overlay)
             .map(Rootfs::Detached)

@@ -28,6 +28,7 @@ pub(crate) fn overlay(data_root: &Path, method: OverlayMethod) -> Result<(), Dri
             lower: &[&lower],
             upper: Some((&upper, &work)),
             volatile: false,
+            label: None,
         };
         let mounted = match method {
             OverlayMethod::Detached => mount::overlay_detached(&overlay).map(drop),
@@ -137,6 +138,7 @@ pub(crate) fn fuse(data_root: &Path, program: Option<PathBuf>) -> Result<PathBuf
             lower: &[&lower],
             upper: Some((&upper, &work)),
             volatile: false,
+            label: None,
         };
         let mounted = fuse::mount(&program, &overlay).and_then(|root| {
             let made = rustix::fs::mkdirat(&root, "made", rustix::fs::Mode::RWXU);

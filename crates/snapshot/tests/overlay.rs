@@ -95,6 +95,7 @@ impl Mounted {
                     lower: &lower,
                     upper: Some((&upper, &work)),
                     volatile,
+                    label: None,
                 };
                 conex_sys::mount::overlay_attached(&at, &base, &overlay).unwrap();
                 env::set_current_dir("/").unwrap();

@@ -13,7 +13,7 @@ use crate::plan::{
     CgroupPlan, DeviceRule, InitPlan, Mount, MountAttributes, MountSource, Namespace, Propagation, Stdio, Step,
     UserNamespace,
 };
-use crate::process::{capability_sets, label_step, oom_step, session_steps, tail};
+use crate::process::{capability_sets, label_steps, oom_step, session_steps, tail};
 use crate::request::{ContainerPlanRequest, DeviceRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts};
 
 /// Plans a container, or refuses it in Docker's words.
@@ -35,7 +35,7 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
     }
     // Both are written to the host's `/proc`; that of the container may be anything.
     steps.extend(oom_step(request.oom_score_adj)?);
-    steps.extend(label_step(&request.process));
+    steps.extend(label_steps(&request.process));
     steps.extend(cgroup_steps(request));
     steps.extend(name_steps(request));
     steps.extend(root_steps(request, &mounts));
@@ -69,6 +69,7 @@ pub fn container_plan(request: &ContainerPlanRequest) -> Result<InitPlan> {
         cgroup: Some(cgroup(request)?),
         stdio: request.process.stdio,
         preserved: 0,
+        mount_label: request.mount_label.clone(),
         steps,
     })
 }

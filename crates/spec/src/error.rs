@@ -125,6 +125,24 @@ pub enum Error {
         /// Its name.
         profile: String,
     },
+    /// A label where nothing is labelled; in the words of runc.
+    #[error("selinux label is specified in config, but selinux is disabled or not supported")]
+    NoSeLinux,
+    /// An option of a label that is neither a switch nor a pair.
+    #[error(
+        "Bad label option {option:?}, valid options 'disable' or \n'user, role, level, type, filetype' followed by ':' and \
+         a value"
+    )]
+    LabelOption {
+        /// The option.
+        option: String,
+    },
+    /// An option of a part that labels do not have.
+    #[error("Bad label option {part:?}, valid options 'disable, user, role, level, type, filetype'")]
+    LabelPart {
+        /// The part.
+        part: String,
+    },
     /// A seccomp profile that is no JSON of Docker's format.
     #[error("decoding seccomp profile failed: {reason}")]
     SeccompDecode {

@@ -5,7 +5,7 @@ use crate::defaults::UMASK;
 use crate::error::Result;
 use crate::limits::rlimit_steps;
 use crate::plan::{ExecPlan, Stdio, Step};
-use crate::process::{capability_sets, label_step, make_no_directory, oom_step, session_steps, tail};
+use crate::process::{capability_sets, label_steps, make_no_directory, oom_step, session_steps, tail};
 use crate::request::ExecPlanRequest;
 
 /// Plans a process in a running container: the same limits, capabilities and filter as the first process, unless it is
@@ -22,7 +22,7 @@ pub fn exec_plan(request: &ExecPlanRequest) -> Result<ExecPlan> {
     // Both may need CAP_SYS_RESOURCE, which the capability sets take away.
     steps.extend(rlimit_steps(&request.ulimits)?);
     steps.extend(oom_step(request.oom_score_adj)?);
-    steps.extend(label_step(process));
+    steps.extend(label_steps(process));
     steps.extend(tail(
         process,
         &request.hostname,

@@ -28,6 +28,7 @@ mod render;
 mod request;
 pub mod seccomp;
 pub mod security;
+pub mod selinux;
 
 pub use crate::container_plan::{container_plan, device_rules};
 pub use crate::error::{Error, Result};

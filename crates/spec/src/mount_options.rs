@@ -5,6 +5,23 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::plan::{Mount, MountAttributes, MountSource, Propagation};
 
+/// The options of a string. Between double quotes, which are left out, a comma parts nothing: that is how a context with
+/// categories is written (mount(8), "context=").
+pub fn each(options: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    let mut is_quoted = false;
+    for letter in options.chars() {
+        match (letter, found.last_mut()) {
+            ('"', _) => is_quoted = !is_quoted,
+            (',', _) if !is_quoted => found.push(String::new()),
+            (letter, Some(option)) => option.push(letter),
+            (_, None) => {}
+        }
+    }
+    found.retain(|option| !option.is_empty());
+    found
+}
+
 /// A list of options taken apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParsedOptions {
@@ -213,6 +230,15 @@ mod tests {
 
     fn list(options: &str) -> Vec<String> {
         options.split(',').map(String::from).collect()
+    }
+
+    #[test]
+    fn commas_between_quotes_part_nothing() {
+        assert_eq!(
+            each("mode=755,,context=\"u:r:t:s0:c1,c2\",size=1m"),
+            ["mode=755", "context=u:r:t:s0:c1,c2", "size=1m"]
+        );
+        assert_eq!(each(""), Vec::<String>::new());
     }
 
     #[test]

@@ -20,7 +20,9 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::limits::{OwnNamespaces, validate_sysctls};
-use crate::plan::{CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Scope, Step, UserNamespace};
+use crate::plan::{
+    CgroupPlan, ExecPlan, FdSlot, InitPlan, Namespace, Propagation, Root, Scope, SecurityModule, Step, UserNamespace,
+};
 use crate::process::{make_no_directory, oom_step, session_steps};
 use crate::seccomp::{Listener, NEW_LISTENER, Profile, compile};
 
@@ -161,7 +163,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
         // "createRuntime ... after the runtime environment has been created, before pivot_root".
         steps.push(Step::Hold);
     }
-    steps.extend(hooks::create_container(spec, context)?);
+    steps.extend(unlabelled(hooks::create_container(spec, context)?, &steps));
     steps.push(Step::PivotRoot);
     steps.extend(hardening(linux, &namespaces.own, root.readonly().unwrap_or(false))?);
     steps.extend(propagation.of_root.map(Step::RootPropagation));
@@ -184,6 +186,7 @@ pub fn from_oci(spec: &Spec, context: &BundleContext) -> Result<BundlePlan> {
         cgroup: Some(cgroup(linux, context)?),
         stdio: process::stdio(process)?,
         preserved: 0,
+        mount_label: mount_label(linux, &context.facts)?,
         steps,
     };
     Ok(BundlePlan {
@@ -272,6 +275,35 @@ fn names(spec: &Spec) -> impl Iterator<Item = Step> {
     let host = given(spec.hostname()).map(Step::SetHostname);
     host.into_iter()
         .chain(given(spec.domainname()).map(Step::SetDomainname))
+}
+
+/// Hooks that are of the runtime: what the container's program is labelled with by SELinux is not theirs.
+fn unlabelled(hooks: Option<Step>, before: &[Step]) -> Vec<Step> {
+    let is_label = |step: &&Step| {
+        matches!(
+            step,
+            Step::Label {
+                module: SecurityModule::SeLinux,
+                ..
+            }
+        )
+    };
+    let (Some(hooks), Some(label)) = (&hooks, before.iter().find(is_label)) else {
+        return Vec::from_iter(hooks);
+    };
+    let none = Step::Label {
+        module: SecurityModule::SeLinux,
+        label: String::new(),
+    };
+    vec![none, hooks.clone(), label.clone()]
+}
+
+/// What is not labelled where it was to be would be open to others.
+fn mount_label(linux: &Linux, facts: &HostFacts) -> Result<Option<String>> {
+    match linux.mount_label().clone().filter(|label| !label.is_empty()) {
+        Some(_) if !facts.selinux => Err(Error::NoSeLinux),
+        label => Ok(label),
+    }
 }
 
 fn missing(field: &'static str) -> Error {

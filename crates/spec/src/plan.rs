@@ -78,6 +78,9 @@ pub struct InitPlan {
     /// How many of the parent's descriptors, from the fourth on, the program gets beside them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub preserved: u32,
+    /// SELinux's label for the files of every file system that the steps make, but for those of the kernel's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_label: Option<String>,
     /// What the child does, in order; the last is `Step::Execute`.
     pub steps: Vec<Step>,
 }
@@ -240,11 +243,12 @@ pub enum Step {
         /// The fifo.
         fifo: FdSlot,
     },
-    /// Have the program labelled by a security module, from its execution on. It is part of what is done outside.
+    /// Have the program labelled by a security module, from its execution on, and with SELinux the keys that are made before.
+    /// It is part of what is done outside.
     Label {
         /// Which module.
         module: SecurityModule,
-        /// A profile's name or a security context.
+        /// A profile's name or a security context; an empty one takes a context away.
         label: String,
     },
     /// `sched_setattr(2)`.
@@ -391,7 +395,8 @@ pub enum MountSource {
         kind: String,
         /// Device or a name to show.
         source: String,
-        /// Options of the file system itself, joined by commas (`mode=755,size=65536k`).
+        /// Options of the file system itself, joined by commas (`mode=755,size=65536k`), which part nothing between double
+        /// quotes.
         options: String,
     },
     /// Nothing new: attributes of what is mounted there already are changed.

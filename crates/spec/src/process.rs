@@ -88,12 +88,14 @@ pub(crate) fn oom_step(score: Option<i32>) -> Result<Option<Step>> {
     }
 }
 
-/// AppArmor's label for the program, and for an init that is executed before it.
-pub(crate) fn label_step(process: &ProcessRequest) -> Option<Step> {
-    process.apparmor.clone().map(|label| Step::Label {
-        module: SecurityModule::AppArmor,
-        label,
-    })
+/// Labels for the program, and for an init that is executed before it.
+pub(crate) fn label_steps(process: &ProcessRequest) -> impl Iterator<Item = Step> {
+    let labels = [
+        (SecurityModule::AppArmor, process.apparmor.clone()),
+        (SecurityModule::SeLinux, process.selinux.clone()),
+    ];
+    let given = |(module, label): (SecurityModule, Option<String>)| Some(Step::Label { module, label: label? });
+    labels.into_iter().filter_map(given)
 }
 
 /// Session, umask and session keyring. A terminal becomes a controlling one only of a session's leader (tty_ioctl(4)), so the

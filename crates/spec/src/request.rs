@@ -40,6 +40,8 @@ pub struct ContainerPlanRequest {
     pub writable_cgroups: bool,
     /// Whether the root is mounted read-only (`--read-only`).
     pub readonly_root: bool,
+    /// SELinux's label for the container's own files.
+    pub mount_label: Option<String>,
     /// Paths and options of `--tmpfs`.
     pub tmpfs: BTreeMap<String, String>,
     /// Size of `/dev/shm` in bytes, `None` for 64 MiB.
@@ -89,6 +91,8 @@ pub struct ProcessRequest {
     pub seccomp: Option<FdSlot>,
     /// The label that AppArmor is to confine it by, `None` leaves that of the engine. One that is not loaded fails.
     pub apparmor: Option<String>,
+    /// The context that SELinux is to confine it by, `None` leaves it to the policy.
+    pub selinux: Option<String>,
     /// `--security-opt no-new-privileges`.
     pub no_new_privileges: bool,
 }

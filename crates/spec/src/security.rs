@@ -4,6 +4,7 @@ use crate::apparmor::{DEFAULT_PROFILE, UNCONFINED};
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::seccomp::Profile;
+use crate::selinux::DISABLE;
 
 /// What the security options of a container say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,6 +15,8 @@ pub struct SecurityOptions {
     pub apparmor: AppArmorChoice,
     /// `no-new-privileges`.
     pub no_new_privileges: bool,
+    /// Values of `label=`, which `crate::selinux` reads where there is SELinux; `disable` has an old form without `label=`.
+    pub labels: Vec<String>,
     /// `writable-cgroups=true`.
     pub writable_cgroups: bool,
 }
@@ -55,15 +58,13 @@ impl AppArmorChoice {
 }
 
 /// Parses the options. A profile of AppArmor is refused where the host has no AppArmor: Docker passes it over, and runs
-/// unconfined what was to be confined. Labels of SELinux are passed over where the host does not have it, and refused where
-/// it has.
+/// unconfined what was to be confined.
 pub fn parse(options: &[String], facts: &HostFacts) -> Result<SecurityOptions> {
     let mut parsed = SecurityOptions::default();
     for option in options {
         match option.as_str() {
             "no-new-privileges" => parsed.no_new_privileges = true,
-            // The old form of `label=disable`.
-            "disable" => {}
+            DISABLE => parsed.labels.push(DISABLE.to_string()),
             _ => parse_pair(option, facts, &mut parsed)?,
         }
     }
@@ -82,12 +83,7 @@ fn parse_pair(option: &str, facts: &HostFacts, parsed: &mut SecurityOptions) -> 
         "no-new-privileges" => parsed.no_new_privileges = parse_bool(option, value)?,
         "writable-cgroups" => parsed.writable_cgroups = parse_bool(option, value)?,
         "apparmor" => parsed.apparmor = apparmor_choice(value, facts)?,
-        "label" if facts.selinux && value != "disable" => {
-            return Err(Error::Unsupported {
-                feature: format!("the SELinux label {value:?}"),
-            });
-        }
-        "label" => {}
+        "label" => parsed.labels.push(value.to_string()),
         _ => {
             return Err(Error::SecurityOption {
                 option: option.to_string(),
@@ -150,7 +146,10 @@ mod tests {
         assert!(!one("no-new-privileges=false").unwrap().no_new_privileges);
         assert_eq!(one("seccomp:unconfined").unwrap().seccomp, SeccompChoice::Unconfined);
         assert_eq!(one("seccomp=builtin").unwrap().seccomp, SeccompChoice::Default);
-        assert_eq!(one("label=disable").unwrap(), SecurityOptions::default());
+        for disabled in ["disable", "label=disable", "label:disable"] {
+            assert_eq!(one(disabled).unwrap().labels, ["disable"]);
+        }
+        assert_eq!(one("label=level:s0:c1,c2").unwrap().labels, ["level:s0:c1,c2"]);
     }
 
     #[test]

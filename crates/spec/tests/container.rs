@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use conex_spec::plan::{Device, FdSlot, InitPlan, Mount, MountSource, Namespace, Propagation, SecurityModule, Step};
 use conex_spec::{
-    ContainerPlanRequest, DeviceRequest, Error, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, Submounts,
-    Ulimit, container_plan, exec_plan,
+    ContainerPlanRequest, DeviceRequest, Error, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice,
+    ProcessRequest, Submounts, Ulimit, container_plan, exec_plan,
 };
 use support::request;
 
@@ -227,12 +227,20 @@ fn the_order_of_the_steps_is_the_one_that_the_kernel_demands() {
 }
 
 #[test]
-fn the_label_is_written_while_the_hosts_procfs_is_there() {
-    let is_label =
-        |step: &Step| matches!(step, Step::Label { module: SecurityModule::AppArmor, label } if label == "mine");
+fn labels_are_written_while_the_hosts_procfs_is_there() {
+    each_label(SecurityModule::AppArmor, |process| {
+        process.apparmor = Some("mine".to_string())
+    });
+    each_label(SecurityModule::SeLinux, |process| {
+        process.selinux = Some("mine".to_string())
+    });
+}
+
+fn each_label(of: SecurityModule, give: impl Fn(&mut ProcessRequest)) {
+    let is_label = |step: &Step| matches!(step, Step::Label { module, label } if *module == of && label == "mine");
     let mut request = request();
     assert!(!container_plan(&request).unwrap().steps.iter().any(is_label));
-    request.process.apparmor = Some("mine".to_string());
+    give(&mut request.process);
     let steps = container_plan(&request).unwrap().steps;
     let label = place(&steps, is_label);
     assert!(label < place(&steps, |step| matches!(step, Step::AttachRoot { .. })));

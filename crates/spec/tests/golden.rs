@@ -22,6 +22,7 @@ fn process() -> ProcessRequest {
         stdio: Stdio::Pipes { stdin: false },
         seccomp: Some(FdSlot(1)),
         apparmor: None,
+        selinux: None,
         no_new_privileges: false,
     }
 }
@@ -49,6 +50,7 @@ fn container() -> ContainerPlanRequest {
         privileged: false,
         writable_cgroups: false,
         readonly_root: false,
+        mount_label: None,
         tmpfs: Default::default(),
         shm_size: None,
         ulimits: Vec::new(),

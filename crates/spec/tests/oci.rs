@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use conex_spec::HostFacts;
 use conex_spec::oci::{BundleContext, BundlePlan, CgroupDriver, Descriptor, from_oci};
-use conex_spec::plan::{MountSource, Namespace, Root, Stdio, Step, UserSpec};
+use conex_spec::plan::{MountSource, Namespace, Root, SecurityModule, Stdio, Step, UserSpec};
 use serde_json::{Value, json};
 
 /// What `runc spec` writes, shortened.
@@ -46,8 +46,12 @@ fn specification() -> Value {
 }
 
 fn plan(value: Value) -> Result<BundlePlan, conex_spec::Error> {
+    plan_on(HostFacts::default(), value)
+}
+
+fn plan_on(facts: HostFacts, value: Value) -> Result<BundlePlan, conex_spec::Error> {
     let context = BundleContext {
-        facts: HostFacts::default(),
+        facts,
         id: "box".to_string(),
         bundle: PathBuf::from("/bundle"),
         cgroups: CgroupDriver::Files,
@@ -149,6 +153,48 @@ fn what_is_not_done_is_refused_by_name() {
         "process.cwd: \"tmp\" is not an absolute path"
     );
     assert_eq!(refusal("/process/args", json!([])), "process.args: is required");
+}
+
+#[test]
+fn labels_of_selinux_are_planned_where_it_is_and_refused_where_it_is_not() {
+    let facts = HostFacts {
+        selinux: true,
+        ..HostFacts::default()
+    };
+    let process = changed("/process/selinuxLabel", json!("u:r:p:s0:c1,c2"));
+    let planned = plan_on(facts.clone(), process.clone()).unwrap().plan;
+    let label = Step::Label {
+        module: SecurityModule::SeLinux,
+        label: "u:r:p:s0:c1,c2".to_string(),
+    };
+    let place = |wanted: &Step| planned.steps.iter().position(|step| step == wanted);
+    let keyring = planned
+        .steps
+        .iter()
+        .position(|step| matches!(step, Step::SessionKeyring(_)));
+    assert!(place(&label).unwrap() < keyring.unwrap());
+    // Hooks of the runtime have none.
+    let mut hooked = process.clone();
+    hooked["hooks"] = json!({"createContainer": [{"path": "/bin/true"}]});
+    let steps = plan_on(facts.clone(), hooked).unwrap().plan.steps;
+    let hooks = steps
+        .iter()
+        .position(|step| matches!(step, Step::Hooks { .. }))
+        .unwrap();
+    assert!(matches!(&steps[hooks - 1], Step::Label { label, .. } if label.is_empty()));
+    assert_eq!((&steps[hooks + 1], &steps[hooks + 2]), (&label, &Step::PivotRoot));
+    let mount = changed("/linux/mountLabel", json!("u:r:m:s0:c1,c2"));
+    let planned = plan_on(facts, mount.clone()).unwrap().plan;
+    assert_eq!(planned.mount_label.as_deref(), Some("u:r:m:s0:c1,c2"));
+    for labelled in [process, mount] {
+        assert_eq!(
+            plan(labelled).unwrap_err().to_string(),
+            "selinux label is specified in config, but selinux is disabled or not supported"
+        );
+    }
+    for (field, value) in [("/process/selinuxLabel", json!("")), ("/linux/mountLabel", json!(""))] {
+        assert!(plan(changed(field, value)).is_ok());
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod pty;
 pub mod quota;
 pub mod scheduling;
 pub mod seccomp;
+pub mod selinux;
 pub mod seqpacket;
 pub mod signal;
 pub mod tree;

@@ -87,6 +87,8 @@ pub struct Overlay<'a> {
     pub upper: Option<(&'a Path, &'a Path)>,
     /// No sync at unmount or fsync; contents are lost after a power cut.
     pub volatile: bool,
+    /// SELinux's label for all of its files.
+    pub label: Option<&'a str>,
 }
 
 /// A detached overlay mount; needs `lowerdir+` (kernel 6.8), `Unsupported` without it.
@@ -100,14 +102,12 @@ pub fn overlay_detached(overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
         rustix::mount::fsconfig_set_string(&context, "upperdir", upper)?;
         rustix::mount::fsconfig_set_string(&context, "workdir", work)?;
     }
-    finish_overlay(
-        &context,
-        if overlay.volatile {
-            Durability::Volatile
-        } else {
-            Durability::Durable
-        },
-    )
+    let durability = if overlay.volatile {
+        Durability::Volatile
+    } else {
+        Durability::Durable
+    };
+    finish_overlay(&context, durability, overlay.label)
 }
 
 /// As `overlay_detached`, of layers that are given as mounts; needs layers by descriptor (kernel 6.13), and `lower` with one
@@ -116,6 +116,7 @@ pub fn overlay_of_mounts(
     lower: &[OwnedFd],
     (upper, work): (&Path, &Path),
     durability: Durability,
+    label: Option<&str>,
 ) -> io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", "overlay")?;
@@ -124,7 +125,7 @@ pub fn overlay_of_mounts(
     }
     rustix::mount::fsconfig_set_string(&context, "upperdir", upper)?;
     rustix::mount::fsconfig_set_string(&context, "workdir", work)?;
-    finish_overlay(&context, durability)
+    finish_overlay(&context, durability, label)
 }
 
 /// What becomes of an overlay's writes at a power cut.
@@ -136,12 +137,15 @@ pub enum Durability {
     Volatile,
 }
 
-fn finish_overlay(context: &OwnedFd, durability: Durability) -> io::Result<OwnedFd> {
+fn finish_overlay(context: &OwnedFd, durability: Durability, label: Option<&str>) -> io::Result<OwnedFd> {
     for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] {
         rustix::mount::fsconfig_set_string(context, key, value)?;
     }
     if durability == Durability::Volatile {
         rustix::mount::fsconfig_set_flag(context, "volatile")?;
+    }
+    if let Some(label) = label {
+        rustix::mount::fsconfig_set_string(context, "context", label)?;
     }
     finish(context, Attributes::default())
 }
@@ -157,6 +161,10 @@ pub fn overlay_attached(target: &Path, base: &Path, overlay: &Overlay<'_>) -> io
     }
     if overlay.volatile {
         options.push_str(",volatile");
+    }
+    if let Some(label) = overlay.label {
+        // The commas of its categories part no options.
+        options.push_str(&format!(",context=\"{label}\""));
     }
     let data = std::ffi::CString::new(options)?;
     Ok(rustix::mount::mount(

@@ -21,6 +21,9 @@ pub(super) fn disk(dir: &Path, kernel: &Kernel, flavour: &Flavour, tests: &[Test
     let tree = dir.join("root");
     remove(&tree)?;
     flavour.base.fill(dir, &tree)?;
+    if let Some(extra) = &flavour.extra {
+        (extra.fill)(&tree)?;
+    }
     packages::install(flavour.programs)?;
     for (file, _) in flavour.programs {
         installed(&tree, Path::new(file))?;
@@ -82,13 +85,14 @@ fn script(flavour: &Flavour, commands: &str) -> String {
         "#!/bin/sh\n\
          export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root TERM=dumb\n\
          export CONEX_TEST_PATIENCE=30 CONEX_CRASH_ROUNDS=15 CONEX_RUNTIME_WITHOUT_GUARDS={WITHOUT_GUARDS}\n\
-         {}\
+         {}{}\
          uname -r\n\
          failed=\n\
          {commands}\
          if [ -z \"$failed\" ]; then echo '{VERDICT} passed'; else echo \"{VERDICT} failed:$failed\"; fi\n\
          {}\n",
         flavour.base.preparation(),
+        flavour.extra.as_ref().map_or("", |extra| extra.preparation),
         flavour.base.power_off(),
     )
 }

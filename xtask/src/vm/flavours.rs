@@ -1,8 +1,12 @@
 //! The machines, and what is run in each.
 
+use std::path::Path;
+
 use super::Extent;
 use super::base::Base;
+use super::selinux;
 use crate::packages;
+use crate::run::Outcome;
 
 /// A test program (that of `crates/runtime` begins with `runtime/`) and its arguments.
 pub(super) type Test = (&'static str, &'static [&'static str]);
@@ -12,12 +16,22 @@ pub(super) struct Flavour {
     pub(super) name: &'static str,
     /// What is on its disk besides the tests.
     pub(super) base: Base,
+    /// What is on it besides, which is got ready before the tests.
+    pub(super) extra: Option<Extra>,
     /// More programs that its tests call, at their own places.
     pub(super) programs: &'static [(&'static str, &'static str)],
     /// Words of the kernel's command line.
     pub(super) options: &'static str,
     all: &'static [Test],
     small: &'static [Test],
+}
+
+/// Files of a machine, and what its first process does with them.
+pub(super) struct Extra {
+    /// Puts them into the tree of its root.
+    pub(super) fill: fn(&Path) -> Outcome,
+    /// Lines of a shell.
+    pub(super) preparation: &'static str,
 }
 
 impl Flavour {
@@ -29,10 +43,11 @@ impl Flavour {
     }
 }
 
-pub(super) const FLAVOURS: [Flavour; 4] = [
+pub(super) const FLAVOURS: [Flavour; 5] = [
     Flavour {
         name: "busybox",
         base: Base::Busybox,
+        extra: None,
         programs: &[],
         options: "apparmor=1 security=apparmor",
         all: &[
@@ -55,6 +70,7 @@ pub(super) const FLAVOURS: [Flavour; 4] = [
     Flavour {
         name: "runtime",
         base: Base::Busybox,
+        extra: None,
         programs: &packages::PEERS,
         options: "",
         all: &[
@@ -75,14 +91,25 @@ pub(super) const FLAVOURS: [Flavour; 4] = [
     Flavour {
         name: "quotas",
         base: Base::Busybox,
+        extra: None,
         programs: &packages::QUOTAS,
         options: "",
         all: &[QUOTAS],
         small: &[],
     },
     Flavour {
+        name: "selinux",
+        base: Base::Busybox,
+        extra: Some(selinux::POLICY),
+        programs: &[],
+        options: "security=selinux enforcing=1",
+        all: &[LABELS, ("selinux", &["--ignored"])],
+        small: &[LABELS],
+    },
+    Flavour {
         name: "systemd",
         base: Base::Debian,
+        extra: None,
         programs: &[],
         options: "systemd.show_status=false",
         all: &[SYSTEMD, RUNTIME, RUN, CRASH],
@@ -106,6 +133,9 @@ const CLOCK: Test = ("failures", &["--ignored", "a_clock_that_jumps_holds_nothin
 
 /// The machine's kernel has AppArmor: the host's may not.
 const APPARMOR: Test = ("apparmor", &["--ignored"]);
+
+/// The machine's kernel has SELinux, with a policy.
+const LABELS: Test = ("runtime/selinux", &["--ignored"]);
 
 /// Control groups by systemd, which runs this machine alone.
 const SYSTEMD: Test = ("systemd", &["--ignored"]);

@@ -70,8 +70,9 @@ fn parse_options(mode: &str) -> Result<Options, Invalid> {
             "rbind" => options.recursive.replace(true).is_none(),
             "bind" => options.recursive.replace(false).is_none(),
             "nocopy" => options.no_copy.replace(()).is_none(),
-            // SELinux labels are set where SELinux is; consistency has no meaning on Linux.
+            // Read again where SELinux is (`MountChoice::relabel`).
             "z" | "Z" => options.label.replace(()).is_none(),
+            // It has no meaning on Linux.
             "consistent" | "cached" | "delegated" | "default" => options.consistency.replace(()).is_none(),
             "" => false,
             other => match parse_propagation(other) {

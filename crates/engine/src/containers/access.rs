@@ -22,10 +22,11 @@ use rustix::fs::{AtFlags, Gid, OFlags, Uid};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::containers::launch::{self, OwnedRoot, system};
-use crate::containers::plan::HostMount;
-use crate::containers::{Container, no_such_container, plan};
+use crate::containers::mounts::{self, HostMount};
+use crate::containers::{Container, no_such_container};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
+use crate::selinux;
 use crate::user_namespaces;
 
 /// Where a container's files are to be found.
@@ -167,6 +168,7 @@ fn attach_root(engine: &Inner, container: &Container, root: OwnedRoot) -> Result
                 lower: &lower,
                 upper: Some((&upper, &work)),
                 volatile,
+                label: selinux::mount_label(engine, container),
             };
             mount::overlay_attached(at, &base, &overlay).map_err(failed())?;
         }
@@ -177,7 +179,10 @@ fn attach_root(engine: &Inner, container: &Container, root: OwnedRoot) -> Result
 
 /// Mounts what the container would have mounted from the host; a tmpfs is empty while nobody runs.
 fn mount_binds(engine: &Inner, container: &Container, root: &OwnedFd) -> Result<()> {
-    for HostMount { request: mount, tree } in plan::mounts(engine, container)? {
+    for HostMount {
+        request: mount, tree, ..
+    } in mounts::all(engine, container)?
+    {
         let MountSource::Bind {
             path: source,
             recursive,

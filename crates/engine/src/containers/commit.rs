@@ -232,7 +232,11 @@ async fn capture_layer(inner: &Arc<Inner>, container: &Container, base: &Base) -
     let (map, limit) = (container.map.clone(), container.limit);
     let write: WriteArchive = Box::new(move |output| {
         let _readable = readable;
-        let own = Own { directory: &dir, limit };
+        let own = Own {
+            directory: &dir,
+            limit,
+            label: None,
+        };
         write(&snapshots, &layers, (own, map), output)
     });
     let layer = inner.images.write_layer(base, write).await.map_err(failed)?;

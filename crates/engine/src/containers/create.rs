@@ -18,6 +18,7 @@ use crate::containers::{Container, disk_limits, links, namespaces, plan};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_error;
+use crate::selinux;
 use crate::user_namespaces::{self, Caller};
 use crate::volumes::Claim;
 
@@ -140,6 +141,7 @@ impl Engine {
         plan::check(inner, &config)?;
         let id = random_id()?;
         let (limit, limited) = disk_limits::choose(inner, &id, &config).await?;
+        let (labels, labelled) = selinux::choose(inner, &id, &mut config).await?;
         let name = self.take_name(name, &id)?;
         let claimed = claim_volumes(inner, &id, image, (config, map.clone())).await;
         let recorded = match claimed {
@@ -147,6 +149,7 @@ impl Engine {
                 let chosen = Chosen {
                     map: map.as_ref(),
                     limit,
+                    labels: labels.as_ref(),
                 };
                 self.commit((&id, &name), image, config, chosen, claim).await
             }
@@ -161,7 +164,7 @@ impl Engine {
         };
         let (container, (orders, view)) = Container::new(record, View::new(State::Created, Vec::new()));
         inner.containers.add(container.clone());
-        drop((lease, allotted, limited));
+        drop((lease, allotted, limited, labelled));
         inner.events.container(&container, "create", &[]);
         Task::spawn(
             inner.clone(),

@@ -61,11 +61,12 @@ impl From<LimitRecord> for Limit {
 }
 
 impl Container {
-    /// What is its own, in this directory.
+    /// What is its own, in this directory, to be looked at without labels.
     pub(crate) fn own<'a>(&self, directory: &'a Path) -> Own<'a> {
         Own {
             directory,
             limit: self.limit,
+            label: None,
         }
     }
 }

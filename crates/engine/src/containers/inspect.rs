@@ -25,6 +25,7 @@ impl Engine {
             None
         };
         let argv = container.config.argv();
+        let labels = container.labels.as_ref();
         let dir = self.inner.files.dir(&container.id);
         // A container that was never started has no files.
         let path = |name: &str| {
@@ -51,6 +52,8 @@ impl Engine {
             restart_count: i64::from(view.restarts),
             driver: self.inner.snapshots.driver().name().into(),
             platform: "linux".into(),
+            mount_label: labels.map(|labels| labels.mount.clone()).unwrap_or_default(),
+            process_label: labels.and_then(|labels| labels.process.clone()).unwrap_or_default(),
             app_armor_profile: app_armor_profile(&self.inner, &container),
             exec_ids: execs,
             host_config: host_config(&self.inner, &container),
@@ -72,7 +75,11 @@ impl Engine {
         let snapshots = self.inner.snapshots.clone();
         let limit = container.limit;
         let counted = tokio::task::spawn_blocking(move || {
-            let own = Own { directory: &dir, limit };
+            let own = Own {
+                directory: &dir,
+                limit,
+                label: None,
+            };
             snapshots.size(&layers, own)
         });
         let counted = counted.await;

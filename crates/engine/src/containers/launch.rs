@@ -20,7 +20,7 @@ use conex_container::NetworkChoice;
 use conex_container::state::{Exit, State};
 use conex_protocol::daemon::{self, Event, News, NotStarted};
 use conex_protocol::message::{Attachment, Failure, FailureReason, FromMonitor, MonitorOrder, NO_ANSWER, ToMonitor};
-use conex_snapshot::{Mapped, Rootfs, Writable};
+use conex_snapshot::{Mapped, Own, Rootfs, Writable};
 use conex_spec::plan::{FdSlot, Root};
 use conex_sys::{memfd, seqpacket};
 use serde::Serialize;
@@ -35,6 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::networks::connect::namespace_of;
 use crate::networks::dns;
 use crate::networks::{Connection, Endpoint};
+use crate::selinux;
 use crate::template::Forked;
 use crate::user_namespaces;
 
@@ -210,6 +211,7 @@ struct Prepared {
 fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts: u32) -> Result<Prepared> {
     let files = &engine.files;
     let id = container.id.as_str();
+    selinux::check(engine, container)?;
     let run_dir = create_run_dir(engine, container)?;
     engine.volumes.begin(container)?;
     let own = user_namespaces::of_start(engine, container)?;
@@ -353,7 +355,10 @@ pub(crate) fn mount_root(engine: &Inner, container: &Container, user: Option<Bor
         Writable::Durable
     };
     let dir = engine.files.dir(&container.id);
-    let own = container.own(&dir);
+    let own = Own {
+        label: selinux::mount_label(engine, container),
+        ..container.own(&dir)
+    };
     let rootfs = match (user, &container.map) {
         (Some(namespace), Some(map)) => {
             let mapped = Mapped { namespace, map };

@@ -1,24 +1,24 @@
 //! From a container's configuration to its plans.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use conex_api_types::HostConfig;
-use conex_container::{BindPropagation, Config, ExecConfig, MountChoice, NetworkChoice};
-use conex_spec::plan::{Device, ExecPlan, FdSlot, InitPlan, MountSource, Propagation, Stdio};
+use conex_container::{Config, ExecConfig, MountChoice};
+use conex_spec::plan::{Device, ExecPlan, FdSlot, InitPlan, Stdio};
 use conex_spec::security::{self, SecurityOptions};
 use conex_spec::{
-    ContainerPlanRequest, DeviceRequest, ExecPlanRequest, IpcChoice, MountRequest, NamespaceChoice, NamespaceChoices,
-    ProcessRequest, Submounts, Ulimit, container_plan, exec_plan,
+    ContainerPlanRequest, DeviceRequest, ExecPlanRequest, NamespaceChoice, NamespaceChoices, ProcessRequest, Ulimit,
+    container_plan, exec_plan,
 };
-use conex_sys::mount::{self, Attributes};
 use rustix::fs::{FileType, Stat};
 
-use crate::containers::launch::{OwnedRoot, Slots, system};
-use crate::containers::{Container, limits, links, namespaces, resolution};
+use crate::containers::launch::{OwnedRoot, Slots};
+use crate::containers::{Container, limits, links, mounts, namespaces, resolution};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::networks::Connection;
+use crate::selinux;
 
 /// The plan of a container's first process.
 pub(crate) fn init_plan(
@@ -40,9 +40,10 @@ pub(crate) fn init_plan(
     let seccomp = filter(engine, &options, container, slots)?;
     let (ipc, memory) = namespaces::ipc(engine, config, slots)?;
     let pid = namespaces::pid(engine, config, slots)?;
-    let mut mounts = planned_mounts(engine, container, slots)?;
-    mounts.extend(memory);
-    mounts.extend(host_queues(container, ipc, slots)?);
+    let mut mounted = mounts::planned(engine, container, slots)?;
+    mounted.extend(memory);
+    mounted.extend(mounts::host_queues(container, ipc, slots)?);
+    mounted.extend(mounts::nested(selinux::mount_label(engine, container), &options));
     let request = ContainerPlanRequest {
         facts: engine.host.facts.clone(),
         id: container.id.clone(),
@@ -64,6 +65,7 @@ pub(crate) fn init_plan(
         privileged: host.privileged,
         writable_cgroups: options.writable_cgroups,
         readonly_root: host.readonly_rootfs,
+        mount_label: selinux::mount_label(engine, container).map(str::to_owned),
         tmpfs: host.tmpfs.clone().unwrap_or_default(),
         shm_size: u64::try_from(host.shm_size).ok().filter(|size| *size > 0),
         ulimits: ulimits(config),
@@ -72,7 +74,7 @@ pub(crate) fn init_plan(
         readonly_paths: paths(host.readonly_paths.as_ref()),
         devices: devices(config)?,
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
-        mounts,
+        mounts: mounted,
         resources: limits::resources(host)?,
         cgroup_path: place.path,
         scope: place.scope,
@@ -109,6 +111,7 @@ fn process(
         stdio: stdio(config),
         seccomp,
         apparmor: engine.apparmor.label(options, config)?,
+        selinux: container.process_label().map(str::to_owned),
         no_new_privileges: options.no_new_privileges,
     })
 }
@@ -202,6 +205,7 @@ pub(crate) fn later_plan(
             },
             seccomp,
             apparmor: engine.apparmor.label(&options, config)?,
+            selinux: container.process_label().map(str::to_owned),
             no_new_privileges: options.no_new_privileges,
         },
         hostname: resolution::hostname(engine, container),
@@ -232,7 +236,7 @@ pub(crate) fn check(engine: &Inner, config: &Config) -> Result<()> {
     config.mounts.iter().try_for_each(|mount| match mount {
         MountChoice::Bind {
             source, create: false, ..
-        } => ensure_source(source, false),
+        } => mounts::ensure_source(source, false),
         _ => Ok(()),
     })
 }
@@ -259,180 +263,6 @@ fn ulimits(config: &Config) -> Vec<Ulimit> {
             hard: limit.hard,
         })
         .collect()
-}
-
-/// Something that is mounted into a container beside its root file system.
-pub(crate) struct HostMount {
-    /// What is asked of the plan.
-    pub(crate) request: MountRequest,
-    /// The source as a detached mount where its path is not to be trusted a second time: a part of a volume, whose links
-    /// others may change.
-    pub(crate) tree: Option<OwnedFd>,
-}
-
-/// What is mounted, for a plan that names descriptors.
-fn planned_mounts(engine: &Inner, container: &Container, slots: &mut Slots) -> Result<Vec<MountRequest>> {
-    let mounts = mounts(engine, container)?.into_iter();
-    let planned = mounts.map(|HostMount { mut request, tree }| {
-        let tree = match tree {
-            None if container.map.is_some() => clone_bind(&request)?,
-            tree => tree,
-        };
-        if let Some(tree) = tree {
-            request.source = MountSource::Detached { fd: slots.add(tree) };
-        }
-        Ok(request)
-    });
-    planned.collect()
-}
-
-/// The host's message queues, for a container in a user namespace that shares them. Only who has rights over an IPC namespace
-/// can mount those that are in it (mq_overview(7)).
-fn host_queues(container: &Container, ipc: IpcChoice, slots: &mut Slots) -> Result<Option<MountRequest>> {
-    const AT: &str = "/dev/mqueue";
-    if container.map.is_none() || ipc != IpcChoice::Host {
-        return Ok(None);
-    }
-    let attributes = Attributes::NO_SUID
-        .with(Attributes::NO_DEV, true)
-        .with(Attributes::NO_EXEC, true);
-    let mounted = mount::new_file_system("mqueue", "mqueue", &[], attributes).map_err(system(format!("mount {AT}")))?;
-    Ok(Some(MountRequest {
-        source: MountSource::Detached { fd: slots.add(mounted) },
-        ..MountRequest::bind(AT, AT)
-    }))
-}
-
-/// What a bind shows, as a detached mount: the process of a user namespace may have no way to it.
-fn clone_bind(request: &MountRequest) -> Result<Option<OwnedFd>> {
-    let MountSource::Bind { path, recursive } = &request.source else {
-        return Ok(None);
-    };
-    let cloned = conex_sys::path::open_place(path).and_then(|place| mount::clone_tree(place.as_fd(), *recursive));
-    let words = format!("mount {} on {}", path.display(), request.target.display());
-    cloned.map(Some).map_err(system(words))
-}
-
-/// What is mounted into a container beside its root file system.
-pub(crate) fn mounts(engine: &Inner, container: &Container) -> Result<Vec<HostMount>> {
-    // Who shares another container's network shares its names.
-    let names = match &container.config.network {
-        NetworkChoice::Container(other) => other,
-        _ => &container.id,
-    };
-    let dir = engine.files.dir(names);
-    let asked = &container.config.mounts;
-    let mut mounts = Vec::new();
-    for (name, target) in [
-        ("resolv.conf", "/etc/resolv.conf"),
-        ("hostname", "/etc/hostname"),
-        ("hosts", "/etc/hosts"),
-    ] {
-        // A bind of the client's goes before ours.
-        if !asked.iter().any(|mount| mount.target() == target) {
-            let bind = MountRequest::bind(dir.join(name), target);
-            let request = MountRequest {
-                read_only: container.config.host.readonly_rootfs,
-                ..bind
-            };
-            mounts.push(HostMount { request, tree: None });
-        }
-    }
-    for mount in asked {
-        let tree = match mount {
-            MountChoice::Volume(volume) if !volume.subpath.is_empty() => Some(engine.volumes.clone_subpath(volume)?),
-            _ => None,
-        };
-        let request = mount_request(engine, mount)?;
-        mounts.push(HostMount { request, tree });
-    }
-    Ok(mounts)
-}
-
-fn planned_submounts(submounts: conex_container::Submounts) -> Submounts {
-    match submounts {
-        conex_container::Submounts::ReadOnly => Submounts::ReadOnly,
-        conex_container::Submounts::ForcedReadOnly => Submounts::ForcedReadOnly,
-        conex_container::Submounts::Unchanged => Submounts::Unchanged,
-    }
-}
-
-fn mount_request(engine: &Inner, choice: &MountChoice) -> Result<MountRequest> {
-    match choice {
-        MountChoice::Bind {
-            source,
-            target,
-            read_only,
-            submounts,
-            recursive,
-            create,
-            propagation,
-            ..
-        } => {
-            ensure_source(source, *create)?;
-            Ok(MountRequest {
-                source: MountSource::Bind {
-                    path: PathBuf::from(source),
-                    recursive: *recursive,
-                },
-                read_only: *read_only,
-                submounts: planned_submounts(*submounts),
-                propagation: match propagation {
-                    BindPropagation::Private => None,
-                    BindPropagation::Slave => Some(Propagation::Slave),
-                    BindPropagation::Shared => Some(Propagation::Shared),
-                },
-                ..MountRequest::bind(source, target)
-            })
-        }
-        MountChoice::Volume(volume) => Ok(MountRequest {
-            read_only: volume.read_only,
-            ..MountRequest::bind(engine.volumes.path(volume), &volume.target)
-        }),
-        MountChoice::Tmpfs {
-            target,
-            size,
-            mode,
-            read_only,
-            exec,
-        } => {
-            let mut options = vec![format!("mode={:o}", if *mode == 0 { 0o1777 } else { *mode })];
-            if *size > 0 {
-                options.push(format!("size={size}"));
-            }
-            let source = MountSource::FileSystem {
-                kind: "tmpfs".to_owned(),
-                source: "tmpfs".to_owned(),
-                options: options.join(","),
-            };
-            Ok(MountRequest {
-                source,
-                read_only: *read_only,
-                no_suid: true,
-                no_dev: true,
-                no_exec: !exec,
-                ..MountRequest::bind("/", target)
-            })
-        }
-    }
-}
-
-/// `-v` makes a directory that is not there, `--mount` does not.
-fn ensure_source(source: &str, create: bool) -> Result<()> {
-    match std::fs::metadata(source) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => std::fs::create_dir_all(source)
-            .map_err(|error| {
-                Error::new(
-                    ErrorKind::System,
-                    format!("error while creating mount source path '{source}': {error}"),
-                )
-            }),
-        Err(_) => Err(Error::new(
-            ErrorKind::InvalidParameter,
-            format!("invalid mount config for type \"bind\": bind source path does not exist: {source}"),
-        )),
-    }
 }
 
 /// Devices of the host, with the numbers and the mode that they have there.

@@ -3,18 +3,23 @@
 use conex_container::Config;
 use conex_metadata::{Changes, CommitError, Metadata, Table};
 use conex_snapshot::Limit;
+use conex_spec::selinux::Labels;
 use conex_sys::userns::IdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::Container;
 use crate::containers::disk_limits::LimitRecord;
 use crate::error::{Error, ErrorKind, Result};
+use crate::selinux::LabelsRecord;
 use crate::user_namespaces::MapRecord;
 
 /// Version of `ContainerRecord`.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
-/// Version of records without a `limit`, which daemons before it read as well.
+/// Version of records without `labels`, which daemons before it read as well.
+const UNLABELLED: u32 = 3;
+
+/// Version of records without a `limit` either.
 const UNLIMITED: u32 = 2;
 
 /// Version of records without a `map` either.
@@ -41,6 +46,9 @@ pub(crate) struct ContainerRecord {
     /// What it may write into its root file system; since version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<LimitRecord>,
+    /// Its labels by SELinux; since version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<LabelsRecord>,
 }
 
 /// What is chosen for a container when it is created.
@@ -50,6 +58,8 @@ pub(crate) struct Chosen<'a> {
     pub(crate) map: Option<&'a IdMap>,
     /// What it may write.
     pub(crate) limit: Option<Limit>,
+    /// Its labels by SELinux.
+    pub(crate) labels: Option<&'a Labels>,
 }
 
 impl ContainerRecord {
@@ -62,7 +72,8 @@ impl ContainerRecord {
         chosen: Chosen<'_>,
     ) -> Self {
         let version = match chosen {
-            Chosen { limit: Some(_), .. } => VERSION,
+            Chosen { labels: Some(_), .. } => VERSION,
+            Chosen { limit: Some(_), .. } => UNLABELLED,
             Chosen { map: Some(_), .. } => UNLIMITED,
             Chosen { .. } => UNMAPPED,
         };
@@ -75,6 +86,7 @@ impl ContainerRecord {
             config,
             map: chosen.map.map(MapRecord::from),
             limit: chosen.limit.map(LimitRecord::from),
+            labels: chosen.labels.map(LabelsRecord::from),
         }
     }
 }
@@ -117,6 +129,7 @@ impl Records {
             Chosen {
                 map: container.map.as_ref(),
                 limit: container.limit,
+                labels: container.labels.as_ref(),
             },
         );
         let bytes = serde_json::to_vec(&record)

@@ -191,7 +191,11 @@ impl Stores {
             let layers = self.images.find_of_container(image);
             let layers = layers.map(|image| image.layers.clone()).unwrap_or_default();
             let dir = self.files.dir(&container.id);
-            let own = |limit| Own { directory: &dir, limit };
+            let own = |limit| Own {
+                directory: &dir,
+                limit,
+                label: None,
+            };
             let Some(changed) = self.old.difference(&layers, own(container.before)).map_err(failed)? else {
                 continue;
             };

@@ -1,6 +1,5 @@
 //! `mounts`, in the listed order.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as OciMount, Spec};
@@ -9,9 +8,6 @@ use super::{BundleContext, Descriptor, IdMappings, MountIdMap, Slots};
 use crate::error::{Error, Result};
 use crate::mount_options::{self, ParsedOptions};
 use crate::plan::{Mount, MountSource, Propagation};
-
-/// File systems whose files a container owns; the others have labels of their own.
-const LABELLED: [&str; 3] = ["tmpfs", "mqueue", "devpts"];
 
 /// What mounts depend on beside themselves.
 pub(super) struct Surroundings<'a> {
@@ -39,28 +35,8 @@ impl<'a> Surroundings<'a> {
 }
 
 pub(super) fn plan(spec: &Spec, around: &Surroundings<'_>, slots: &mut Slots) -> Result<Vec<Mount>> {
-    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
-    let label = label.filter(|label| !label.is_empty());
-    if label.is_some() && !around.context.facts.selinux {
-        return Err(Error::Specification {
-            field: "linux.mountLabel",
-            reason: "selinux is disabled or not supported on this host".to_string(),
-        });
-    }
     let mounts = spec.mounts().iter().flatten();
-    mounts
-        .map(|mount| {
-            let mut planned = one(mount, around, slots)?;
-            if let (Some(label), MountSource::FileSystem { kind, options, .. }) = (label, &mut planned.source)
-                && LABELLED.contains(&kind.as_str())
-            {
-                let separator = if options.is_empty() { "" } else { "," };
-                // Writing to a string does not fail.
-                let _ = write!(options, "{separator}context={label}");
-            }
-            Ok(planned)
-        })
-        .collect()
+    mounts.map(|mount| one(mount, around, slots)).collect()
 }
 
 fn one(mount: &OciMount, around: &Surroundings<'_>, slots: &mut Slots) -> Result<Mount> {

@@ -159,10 +159,7 @@ pub(super) fn labels(process: &Process, facts: &HostFacts) -> Result<Vec<Step>> 
     }
     if let Some(label) = given(process.selinux_label()) {
         if !facts.selinux {
-            return Err(Error::Specification {
-                field: "process.selinuxLabel",
-                reason: "selinux is disabled or not supported on this host".to_string(),
-            });
+            return Err(Error::NoSeLinux);
         }
         let module = SecurityModule::SeLinux;
         steps.push(Step::Label { module, label });
