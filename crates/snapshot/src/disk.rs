@@ -4,6 +4,7 @@
 //!   containers/<id>/upper.disk      sparse, with an ext4 in it (`fuse-upper.disk`, of fuse-overlayfs)
 //!   containers/<id>/mounted/        empty; where that is mounted, in a mount namespace of one thread
 //!       upper/ work/                what is else right in the container's directory
+//!       room                        blocks for the overlay's own directory
 //! ```
 //!
 //! The file is bound to a loop device and that is mounted, detached; the device goes with its last use, which is the
@@ -22,6 +23,8 @@ use std::sync::PoisonError;
 use conex_sys::loop_device::LoopDevice;
 use conex_sys::mount::{self, Attributes, Overlay};
 use conex_sys::mountns;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use crate::driver::Driver;
 use crate::error::{SnapshotError, file};
@@ -29,6 +32,7 @@ use crate::limit::Own;
 use crate::probe::in_path;
 use crate::rootfs::{Rootfs, make_container, make_dir};
 use crate::store::Snapshots;
+use crate::tree;
 
 /// Least bytes of a disk: half of them are the file system's own (its journal).
 pub(crate) const LEAST: u64 = 8 << 20;
@@ -36,12 +40,11 @@ pub(crate) const LEAST: u64 = 8 << 20;
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
 
-/// Blocks that only the daemon may use (`CAP_SYS_RESOURCE`). An overlay makes a directory beside the writable layer when it is
-/// mounted, and is read-only where it cannot; what is written through it has not that capability.
-const KEPT: u64 = 32;
+/// What keeps room for the overlay, in a disk.
+const ROOM: &str = "room";
 
-/// Whose the kept blocks are besides, for the kernel: nobody that writes through an overlay, as those do it as who mounted it.
-const KEEPER: &str = "resuid=65534";
+/// Bytes of that; a file system makes a directory of fewer.
+const ROOM_BYTES: u64 = 128 << 10;
 
 /// The program that makes the file system.
 const MAKER: &str = "mkfs.ext4";
@@ -88,7 +91,9 @@ impl Snapshots {
     ) -> Result<Rootfs, SnapshotError> {
         let at = own.directory.join(MOUNT_POINT);
         self.with_disk(own, bytes, |directory| {
+            let room = Room::lend(directory).map_err(file("make room in", directory))?;
             let rootfs = self.detach(make(directory)?, own.label)?;
+            room.keep().map_err(file("keep room in", directory))?;
             if let Driver::FuseOverlay(_) = self.driver {
                 // The process that serves it keeps this namespace, and is to hold nobody else's mounts.
                 mountns::keep_only(&[&at, self.shared.layers(), &self.empty()?, Path::new("/proc")])
@@ -169,7 +174,7 @@ impl Snapshots {
             .open(&unfinished);
         let made = made.map_err(file("create", &unfinished))?;
         made.set_len(bytes / BLOCK * BLOCK).map_err(file("make", &unfinished))?;
-        format(&unfinished, bytes / BLOCK).map_err(file("make a file system in", &unfinished))?;
+        format(&unfinished).map_err(file("make a file system in", &unfinished))?;
         made.sync_all().map_err(file("sync", &unfinished))?;
         conex_sys::failpoint::hit("limit.disk-made");
         fs::rename(&unfinished, disk).map_err(file("make", disk))?;
@@ -191,7 +196,7 @@ impl Snapshots {
         drop(only);
         conex_sys::failpoint::hit("limit.disk-bound");
         // What is deleted becomes a hole in the file; tables of inodes stay holes until they are used.
-        let options = ["discard", "noinit_itable", KEEPER];
+        let options = ["discard", "noinit_itable"];
         let source = device.path().display().to_string();
         let mounted = mount::new_file_system("ext4", &source, &options, Attributes::default());
         let mounted = mounted.map_err(file("mount", disk))?;
@@ -226,12 +231,45 @@ impl Snapshots {
     }
 }
 
-/// Makes an empty file system of so many blocks in a file, whose root directory is root's.
-fn format(disk: &Path, blocks: u64) -> io::Result<()> {
-    #[expect(clippy::cast_precision_loss, reason = "a part of a hundred that is rounded")]
-    let kept = format!("{:.9}", 100.0 * KEPT as f64 / blocks as f64);
+/// An overlay makes a directory beside the writable layer when it is mounted, for which a disk that is full has no blocks, and
+/// without which it would be read-only. A file keeps them.
+struct Room(PathBuf);
+
+impl Room {
+    /// Gives the blocks back for a mount, where there are not as many others.
+    fn lend(directory: &Path) -> io::Result<Self> {
+        let room = Self(directory.join(ROOM));
+        let found = rustix::fs::statvfs(directory)?;
+        if found.f_bavail * found.f_frsize < ROOM_BYTES && room.0.exists() {
+            fs::remove_file(&room.0)?;
+            // Blocks are free when the journal says so.
+            rustix::fs::syncfs(tree::open(directory)?)?;
+        }
+        Ok(room)
+    }
+
+    /// Takes them again. As many as the overlay has left are enough for the next one.
+    fn keep(&self) -> io::Result<()> {
+        if self.0.exists() {
+            return Ok(());
+        }
+        let file = File::create(&self.0)?;
+        let mut bytes = ROOM_BYTES;
+        loop {
+            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+                Err(Errno::NOSPC) if bytes > BLOCK => bytes /= 2,
+                // The next start tries again.
+                Err(Errno::NOSPC) => return fs::remove_file(&self.0),
+                kept => return Ok(kept?),
+            }
+        }
+    }
+}
+
+/// Makes an empty file system in a file. Its owner is root; no blocks are kept for that, which containers' root is not.
+fn format(disk: &Path) -> io::Result<()> {
     let output = Command::new(maker()?)
-        .args(["-q", "-F", "-b", &BLOCK.to_string(), "-m", &kept, "-O", "^resize_inode"])
+        .args(["-q", "-F", "-b", &BLOCK.to_string(), "-m", "0", "-O", "^resize_inode"])
         .args(["-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"])
         .arg(disk)
         .stdin(Stdio::null())
