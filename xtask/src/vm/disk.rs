@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::base::{inside, libraries};
+use super::docker::docker;
 use super::files::{copy, create, entries, remove, write};
-use super::flavours::{Flavour, Test};
+use super::flavours::{DIFFERENTIAL, Flavour, Test};
 use super::machine::{Kernel, VERDICT};
 use crate::run::{Outcome, cargo, output, root, run};
 use crate::{build, packages};
@@ -42,7 +43,11 @@ pub(super) fn disk(dir: &Path, kernel: &Kernel, flavour: &Flavour, tests: &[Test
 
 /// Puts the test programs into /tests, and Conex's where they were built; returns the commands that run the tests.
 fn programs(tree: &Path, tests: &[Test]) -> Outcome<String> {
-    let mut commands = String::new();
+    let mut commands = if tests.contains(&DIFFERENTIAL) {
+        docker(tree)?
+    } else {
+        String::new()
+    };
     let built = test_programs()?;
     for (test, arguments) in tests {
         let source = match test.strip_prefix("runtime/") {
@@ -72,7 +77,7 @@ fn programs(tree: &Path, tests: &[Test]) -> Outcome<String> {
 }
 
 /// Copies a program to its own place.
-fn installed(tree: &Path, program: &Path) -> Outcome {
+pub(super) fn installed(tree: &Path, program: &Path) -> Outcome {
     libraries(tree, program)?;
     copy(program, &inside(tree, program))
 }
@@ -81,7 +86,8 @@ fn script(flavour: &Flavour, commands: &str) -> String {
     format!(
         "#!/bin/sh\n\
          export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root TERM=dumb\n\
-         export CONEX_TEST_PATIENCE=30 CONEX_CRASH_ROUNDS=15 CONEX_RUNTIME_WITHOUT_GUARDS={WITHOUT_GUARDS}\n\
+         export CONEX_TEST_PATIENCE=30 CONEX_TEST_SLOWNESS=16 CONEX_CRASH_ROUNDS=15\n\
+         export CONEX_RUNTIME_WITHOUT_GUARDS={WITHOUT_GUARDS}\n\
          {}\
          uname -r\n\
          failed=\n\

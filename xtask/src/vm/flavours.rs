@@ -29,7 +29,7 @@ impl Flavour {
     }
 }
 
-pub(super) const FLAVOURS: [Flavour; 4] = [
+pub(super) const FLAVOURS: [Flavour; 6] = [
     Flavour {
         name: "busybox",
         base: Base::Busybox,
@@ -43,13 +43,31 @@ pub(super) const FLAVOURS: [Flavour; 4] = [
             ("containers", &[]),
             ("crash", &[]),
             ("embedded", &[]),
-            ("limits", &[]),
-            // The first is of a kernel without a module that the others load.
-            ("rates", &["--ignored"]),
-            ("rates", &[]),
             CLOCK,
         ],
         small: &[APPARMOR, ("isolation", &[]), ("network", &[]), RUN, CRASH, CLOCK],
+    },
+    Flavour {
+        name: "limits",
+        base: Base::Busybox,
+        programs: &packages::LIMITS,
+        options: "",
+        all: &[
+            ("limits", &[]),
+            ("runtime/limit_files", &["--ignored"]),
+            // The first is of a kernel without a module that the others load.
+            ("rates", &["--ignored"]),
+            ("rates", &[]),
+        ],
+        small: &[],
+    },
+    Flavour {
+        name: "reference",
+        base: Base::Busybox,
+        programs: &packages::LIMITS,
+        options: "",
+        all: &[DIFFERENTIAL],
+        small: &[],
     },
     Flavour {
         name: "runtime",
@@ -88,6 +106,9 @@ pub(super) const FLAVOURS: [Flavour; 4] = [
         small: &[],
     },
 ];
+
+/// What both engines make of the same requests with version 2 of control groups. The host has version 1 of them, or both.
+pub(super) const DIFFERENTIAL: Test = ("differential", &["--ignored", "limits::", "usage::"]);
 
 /// The machine's kernel has quotas of projects: the host's may not. It has no btrfs tools.
 const QUOTAS: Test = (
