@@ -34,9 +34,10 @@ pub(super) fn docker(tree: &Path) -> Outcome<String> {
     let place = engine.canonicalize();
     let place = place.map_err(|error| format!("{}: {error}", engine.display()))?;
     // In the root of the hierarchy, which has no file of swap, dockerd takes the kernel for one that does not limit it.
-    // Daemons that are emulated take their time.
+    // Daemons that are emulated take their time. Where the host does not forward, dockerd says so in every answer.
     Ok(format!(
-        "export CONEX_TEST_REFERENCE={} CONEX_TEST_PATIENCE=120\n\
+        "export CONEX_TEST_REFERENCE={} CONEX_TEST_PATIENCE=300\n\
+         echo 1 > /proc/sys/net/ipv4/ip_forward\n\
          echo '+cpu +cpuset +io +memory +pids' > /sys/fs/cgroup/cgroup.subtree_control\n\
          mkdir /sys/fs/cgroup/engines\n\
          echo $$ > /sys/fs/cgroup/engines/cgroup.procs\n",
