@@ -38,7 +38,7 @@ fn scaled(argument: &str) -> String {
 /// So many megabits per second as tc(8) shows them.
 fn shown_rate(count: u32) -> String {
     match count * 1000 / slowness() {
-        kilobits if kilobits % 1000 == 0 => format!("rate {}Mbit", kilobits / 1000),
+        kilobits if kilobits.is_multiple_of(1000) => format!("rate {}Mbit", kilobits / 1000),
         kilobits => format!("rate {kilobits}Kbit"),
     }
 }
