@@ -118,7 +118,7 @@ impl Engine {
         below.reverse();
         for path in below {
             // What is left is seen when the directory cannot be removed.
-            let _ = Command::new("umount").args(["--lazy", path]).status();
+            let _ = Command::new("umount").args(["-l", path]).status();
         }
     }
 }

@@ -6,8 +6,48 @@ use std::process::Command;
 
 use conex_tests::{Said, Sandbox, eventually};
 
-/// Bits per second of a megabit per second.
-const MBIT: f64 = 1e6;
+/// As many times less as what is called so many megabits per second is of it in a machine that is emulated and sends less than
+/// these tests ask for; what is to last a time lasts as many times longer there.
+fn slowness() -> u32 {
+    std::env::var("CONEX_TEST_SLOWNESS").map_or(1, |times| times.parse().unwrap())
+}
+
+/// Bits per second of so many megabits per second.
+fn mbit(count: f64) -> f64 {
+    count * 1e6 / f64::from(slowness())
+}
+
+/// An argument in which a rate of whole megabits, or of kilobytes, is what it is here.
+fn scaled(argument: &str) -> String {
+    if slowness() == 1 {
+        return argument.to_owned();
+    }
+    let digits = |text: &str| text.len() - text.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
+    for (unit, kilobits) in [("mbit", 1000), ("kbps", 8)] {
+        let Some(rest) = argument.strip_suffix(unit) else {
+            continue;
+        };
+        let (before, number) = rest.split_at(rest.len() - digits(rest));
+        if let Ok(number) = number.parse::<u32>() {
+            return format!("{before}{}kbit", number * kilobits / slowness());
+        }
+    }
+    argument.to_owned()
+}
+
+/// So many megabits per second as tc(8) shows them.
+fn shown_rate(count: u32) -> String {
+    match count * 1000 / slowness() {
+        kilobits if kilobits.is_multiple_of(1000) => format!("rate {}Mbit", kilobits / 1000),
+        kilobits => format!("rate {kilobits}Kbit"),
+    }
+}
+
+/// Runs the `docker` CLI, which must succeed, with rates as they are here.
+fn docker_ok(sandbox: &Sandbox, arguments: &[&str]) -> String {
+    let arguments: Vec<String> = arguments.iter().map(|argument| scaled(argument)).collect();
+    sandbox.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
 
 /// What every container of these tests does: it sends zeros to whoever connects to port 80, and 400,000 bytes on port 82.
 const SERVE: &str = "mkfifo /hold; sleep 10000 > /hold &
@@ -21,7 +61,7 @@ fn start(sandbox: &Sandbox, name: &str, options: &[&str]) {
         .chain(options.iter().copied())
         .chain(["busybox", "sh", "-c", SERVE])
         .collect();
-    sandbox.ok(&line);
+    docker_ok(sandbox, &line);
 }
 
 fn inspect(sandbox: &Sandbox, form: &str, what: &str) -> String {
@@ -40,14 +80,16 @@ fn await_servers(sandbox: &Sandbox, container: &str) {
     sandbox.ok(&["exec", container, "sh", "-c", script]);
 }
 
-/// Bits per second that arrive at one container from another, over a second and a half after the burst.
+/// Bits per second that arrive at one container from another, over a second and a half after the burst (longer where packets
+/// are rare).
 fn rate(sandbox: &Sandbox, from: &str, to: &str) -> f64 {
     await_servers(sandbox, from);
+    let (burst, time) = if slowness() == 1 { (0.4, 1.5) } else { (2.0, 4.0) };
     let script = format!(
         "now() {{ cut -d' ' -f1 /proc/uptime; }}
          received() {{ cat /sys/class/net/eth0/statistics/rx_bytes; }}
          nc {from} 80 < /hold > /dev/null & stream=$!
-         sleep 0.4; a=$(received); s=$(now); sleep 1.5; b=$(received); e=$(now)
+         sleep {burst}; a=$(received); s=$(now); sleep {time}; b=$(received); e=$(now)
          kill $stream; echo $a $b $s $e",
         from = address(sandbox, from),
     );
@@ -65,8 +107,8 @@ fn assert_near(what: &str, measured: f64, asked: f64) {
     assert!(
         (0.75..1.25).contains(&ratio),
         "{what}: {:.1} Mbit/s, not {:.1}",
-        measured / MBIT,
-        asked / MBIT
+        measured / 1e6,
+        asked / 1e6
     );
 }
 
@@ -94,7 +136,7 @@ fn seconds_of_a_burst(sandbox: &Sandbox, from: &str, to: &str) -> f64 {
 fn conex(sandbox: &Sandbox, arguments: &[&str]) -> Said {
     let output = Command::new(conex_tests::dist().join("conex"))
         .args(["-H", &format!("unix://{}", sandbox.socket().display())])
-        .args(arguments)
+        .args(arguments.iter().map(|argument| scaled(argument)))
         .output()
         .unwrap();
     Said::new(&output)
@@ -129,7 +171,7 @@ const UNLIMITED: &str = "driver-opt=conex.rate.ingress=unlimited,driver-opt=cone
 #[test]
 fn options_of_connections_go_before_labels_and_those_before_options_of_networks() {
     let sandbox = Sandbox::new();
-    sandbox.ok(&[
+    let network = [
         "network",
         "create",
         "-o",
@@ -137,10 +179,11 @@ fn options_of_connections_go_before_labels_and_those_before_options_of_networks(
         "-o",
         "conex.rate.egress=16mbit",
         "slow",
-    ]);
+    ];
+    docker_ok(&sandbox, &network);
     start(&sandbox, "far", &["--network", &format!("name=slow,{UNLIMITED}")]);
     start(&sandbox, "plain", &["--network", "slow"]);
-    assert_rates(&sandbox, "of the network", "plain", (8.0 * MBIT, 16.0 * MBIT));
+    assert_rates(&sandbox, "of the network", "plain", (mbit(8.0), mbit(16.0)));
     let labels = [
         "--label",
         "conex.rate.egress=32mbit",
@@ -148,10 +191,10 @@ fn options_of_connections_go_before_labels_and_those_before_options_of_networks(
         "conex.rate.ingress=24mbit",
     ];
     start(&sandbox, "labelled", &[&labels[..], &["--network", "slow"]].concat());
-    assert_rates(&sandbox, "of labels", "labelled", (24.0 * MBIT, 32.0 * MBIT));
+    assert_rates(&sandbox, "of labels", "labelled", (mbit(24.0), mbit(32.0)));
     let option = "name=slow,driver-opt=conex.rate.ingress=2000kbps";
     start(&sandbox, "asked", &[&labels[..], &["--network", option]].concat());
-    assert_rates(&sandbox, "of an option", "asked", (16.0 * MBIT, 32.0 * MBIT));
+    assert_rates(&sandbox, "of an option", "asked", (mbit(16.0), mbit(32.0)));
     assert_eq!(ifbs(&sandbox).len(), 3);
 
     let shown = inspect(
@@ -159,11 +202,11 @@ fn options_of_connections_go_before_labels_and_those_before_options_of_networks(
         "{{json (index .NetworkSettings.Networks \"slow\").DriverOpts}}",
         "asked",
     );
-    assert_eq!(shown, r#"{"conex.rate.ingress":"2000kbps"}"#);
+    assert_eq!(shown, format!(r#"{{"conex.rate.ingress":"{}"}}"#, scaled("2000kbps")));
     sandbox.ok(&["network", "disconnect", "slow", "asked"]);
     assert_eq!(ifbs(&sandbox).len(), 2);
     sandbox.ok(&["network", "connect", "slow", "asked"]);
-    assert_rates(&sandbox, "connected again", "asked", (24.0 * MBIT, 32.0 * MBIT));
+    assert_rates(&sandbox, "connected again", "asked", (mbit(24.0), mbit(32.0)));
 }
 
 #[test]
@@ -171,16 +214,20 @@ fn limits_are_changed_while_a_container_runs_and_stay_changed() {
     let mut sandbox = Sandbox::new();
     start(&sandbox, "far", &[]);
     start(&sandbox, "near", &["--label", "conex.rate.egress=8mbit"]);
-    assert_near("of a label", rate(&sandbox, "near", "far"), 8.0 * MBIT);
+    assert_near("of a label", rate(&sandbox, "near", "far"), mbit(8.0));
     conex_ok(
         &sandbox,
         &["update", "--rate-egress", "24mbit", "--rate-ingress", "16mbit", "near"],
     );
-    assert_rates(&sandbox, "updated", "near", (16.0 * MBIT, 24.0 * MBIT));
+    assert_rates(&sandbox, "updated", "near", (mbit(16.0), mbit(24.0)));
     let shown = inspect(&sandbox, "{{json .HostConfig}}", "near");
-    let expected = r#""NetworkRates":{"conex.rate.egress":"24mbit","conex.rate.ingress":"16mbit"}"#;
+    let expected = format!(
+        r#""NetworkRates":{{"conex.rate.egress":"{}","conex.rate.ingress":"{}"}}"#,
+        scaled("24mbit"),
+        scaled("16mbit")
+    );
     let (_, answer) = sandbox.request("GET", "/containers/near/json", "");
-    assert!(answer.contains(expected), "{shown} {answer}");
+    assert!(answer.contains(&expected), "{shown} {answer}");
 
     sandbox.kill();
     sandbox.start(&[]);
@@ -188,10 +235,10 @@ fn limits_are_changed_while_a_container_runs_and_stay_changed() {
         &sandbox,
         "after kill -9 of the daemon",
         "near",
-        (16.0 * MBIT, 24.0 * MBIT),
+        (mbit(16.0), mbit(24.0)),
     );
     sandbox.ok(&["restart", "-t", "0", "near"]);
-    assert_rates(&sandbox, "started again", "near", (16.0 * MBIT, 24.0 * MBIT));
+    assert_rates(&sandbox, "started again", "near", (mbit(16.0), mbit(24.0)));
     assert_eq!(ifbs(&sandbox).len(), 1);
 
     conex_ok(
@@ -199,10 +246,10 @@ fn limits_are_changed_while_a_container_runs_and_stay_changed() {
         &["update", "--rate-egress", "unlimited", "--rate-ingress=", "near"],
     );
     assert_eq!(ifbs(&sandbox).len(), 0);
-    assert!(rate(&sandbox, "near", "far") > 96.0 * MBIT);
-    assert!(rate(&sandbox, "far", "near") > 96.0 * MBIT);
+    assert!(rate(&sandbox, "near", "far") > mbit(96.0));
+    assert!(rate(&sandbox, "far", "near") > mbit(96.0));
     conex_ok(&sandbox, &["update", "--rate-egress=", "near"]);
-    assert_near("of the label again", rate(&sandbox, "near", "far"), 8.0 * MBIT);
+    assert_near("of the label again", rate(&sandbox, "near", "far"), mbit(8.0));
 }
 
 #[test]
@@ -218,9 +265,13 @@ fn a_burst_passes_at_once() {
     );
     let even = seconds_of_a_burst(&sandbox, "far", "even");
     let bursting = seconds_of_a_burst(&sandbox, "far", "bursting");
-    assert!(even > 0.6 && even < 1.5 && bursting < 0.4, "{even} {bursting}");
+    let times = f64::from(slowness());
+    assert!(
+        even > 0.6 * times && even < 1.5 * times && bursting < 0.4 * times,
+        "{even} {bursting}"
+    );
     // It is used up.
-    assert_near("over time", rate(&sandbox, "far", "bursting"), 4.0 * MBIT);
+    assert_near("over time", rate(&sandbox, "far", "bursting"), mbit(4.0));
 }
 
 #[test]
@@ -252,15 +303,16 @@ fn a_container_that_may_change_its_network_does_not_lift_its_limits() {
     start(&sandbox, "near", &[&powerful[..], &limits].concat());
     start(&sandbox, "free", &powerful);
     let lift = "/tc qdisc del dev eth0 root; /tc qdisc del dev eth0 ingress; ip link set eth0 txqueuelen 10000";
-    let own = "/tc qdisc add dev eth0 root tbf rate 8mbit burst 64kb latency 50ms";
+    let rate_of_own = scaled("8mbit");
+    let own = format!("/tc qdisc add dev eth0 root tbf rate {rate_of_own} burst 64kb latency 50ms");
     // What the container has made it can lift.
-    sandbox.ok(&["exec", "free", "sh", "-c", own]);
-    assert_near("its own", rate(&sandbox, "free", "far"), 8.0 * MBIT);
+    sandbox.ok(&["exec", "free", "sh", "-c", &own]);
+    assert_near("its own", rate(&sandbox, "free", "far"), mbit(8.0));
     for container in ["free", "near"] {
         sandbox.docker(&["exec", container, "sh", "-c", lift]);
     }
-    assert!(rate(&sandbox, "free", "far") > 96.0 * MBIT);
-    assert_rates(&sandbox, "not its own", "near", (8.0 * MBIT, 8.0 * MBIT));
+    assert!(rate(&sandbox, "free", "far") > mbit(96.0));
+    assert_rates(&sandbox, "not its own", "near", (mbit(8.0), mbit(8.0)));
 }
 
 #[test]
@@ -284,8 +336,8 @@ fn containers_without_limits_are_not_slowed_by_those_that_have_some() {
     assert!(
         after > before / 2.0,
         "{:.0} Mbit/s, {:.0} before",
-        after / MBIT,
-        before / MBIT
+        after / 1e6,
+        before / 1e6
     );
     let queues = sandbox.in_namespace("tc", &["qdisc", "show"]).out;
     assert_eq!(queues.matches("tbf").count(), 2, "{queues}");
@@ -406,7 +458,8 @@ fn a_running_container_keeps_what_it_has_where_a_new_limit_is_refused() {
 fn a_daemon_that_is_killed_leaves_no_limit_but_those_of_running_containers() {
     let mut sandbox = Sandbox::new();
     sandbox.ok(&["network", "create", "mine"]);
-    let limit = ["--label", "conex.rate.egress=8mbit"];
+    let labelled = scaled("conex.rate.egress=8mbit");
+    let limit = ["--label", &labelled];
     start(&sandbox, "near", &limit);
     start(&sandbox, "free", &[]);
     let create = [
@@ -457,7 +510,7 @@ fn a_daemon_that_is_killed_leaves_no_limit_but_those_of_running_containers() {
         );
         sandbox.docker(&["rm", "-f", "new"]);
     }
-    assert_near("through it all", rate(&sandbox, "near", "free"), 8.0 * MBIT);
+    assert_near("through it all", rate(&sandbox, "near", "free"), mbit(8.0));
 }
 
 /// A module of the kernel that cannot be loaded while this lives.
@@ -497,7 +550,7 @@ fn a_kernel_without_ifb_drops_what_is_too_much() {
             "conex.rate.ingress=8mbit",
         ],
     );
-    let policed = |rate: &str| {
+    let policed = |rate: String| {
         let interfaces = sandbox
             .in_namespace("ip", &["-brief", "link", "show", "type", "veth"])
             .out;
@@ -508,19 +561,19 @@ fn a_kernel_without_ifb_drops_what_is_too_much() {
                 .out
         });
         let filters: Vec<String> = filters.filter(|filters| filters.contains("police")).collect();
-        assert!(filters.len() == 1 && filters[0].contains(rate), "{filters:?}");
+        assert!(filters.len() == 1 && filters[0].contains(&rate), "{filters:?}");
     };
-    policed("rate 8Mbit");
+    policed(shown_rate(8));
     let measured = rate(&sandbox, "near", "far");
     assert!(
-        (0.4..1.25).contains(&(measured / 8.0 / MBIT)),
+        (0.4..1.25).contains(&(measured / mbit(8.0))),
         "{:.1} Mbit/s",
-        measured / MBIT
+        measured / 1e6
     );
     conex_ok(&sandbox, &["update", "--rate-egress", "16mbit", "near"]);
-    policed("rate 16Mbit");
+    policed(shown_rate(16));
     drop(hidden);
     conex_ok(&sandbox, &["update", "--rate-egress", "24mbit", "near"]);
     assert_eq!(ifbs(&sandbox).len(), 1);
-    assert_rates(&sandbox, "with ifb", "near", (8.0 * MBIT, 24.0 * MBIT));
+    assert_rates(&sandbox, "with ifb", "near", (mbit(8.0), mbit(24.0)));
 }

@@ -45,6 +45,9 @@ pub(crate) const FILE_SYSTEM: [(&str, &str); 4] = [
 /// What plain tools need to pull an image.
 pub(crate) const FLOOR: [(&str, &str); 2] = [("/usr/bin/igzip", "isal"), ("/usr/bin/curl", "curl")];
 
+/// What makes disks to be limited, and what counts system calls.
+pub(crate) const LIMITS: [(&str, &str); 2] = [("/sbin/mkfs.ext4", "e2fsprogs"), ("/usr/bin/strace", "strace")];
+
 /// What the virtual machine needs.
 pub(crate) const VM: [(&str, &str); 4] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),

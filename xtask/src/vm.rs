@@ -13,6 +13,7 @@
 
 mod base;
 mod disk;
+mod docker;
 mod files;
 mod flavours;
 mod machine;

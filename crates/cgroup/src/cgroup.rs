@@ -89,6 +89,11 @@ impl CgroupError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
         )
     }
+
+    /// Whether the file to be written is not there.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// A control group that exists.

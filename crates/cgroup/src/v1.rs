@@ -365,6 +365,10 @@ fn apply_huge_pages(directory: &Path, limits: &[HugePages]) -> Result<(), Cgroup
 
 /// The same file on both versions (cgroup-v1/rdma.rst).
 pub(crate) fn apply_rdma(directory: &Path, limits: &[Rdma]) -> Result<(), CgroupError> {
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let mut file = Lines::open(directory, "rdma.max")?;
     let limit = |limit: Option<u32>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
     for Rdma {
         device,
@@ -372,8 +376,11 @@ pub(crate) fn apply_rdma(directory: &Path, limits: &[Rdma]) -> Result<(), Cgroup
         objects,
     } in limits
     {
-        let line = format!("{device} hca_handle={} hca_object={}", limit(*handles), limit(*objects));
-        write(directory, "rdma.max", &line)?;
+        file.write(&format!(
+            "{device} hca_handle={} hca_object={}",
+            limit(*handles),
+            limit(*objects)
+        ))?;
     }
     Ok(())
 }

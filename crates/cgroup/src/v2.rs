@@ -1,16 +1,23 @@
 //! Limits as files of version 2 (Documentation/admin-guide/cgroup-v2.rst).
+//!
+//! Each file that is set is opened, written and closed once; one of devices is written once for each device, because the kernel
+//! takes one line with each write(2). Nothing is looked at before.
+
+mod block_io;
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use conex_spec::plan::{BlockIo, CgroupPlan, DeviceRule, DeviceWeight, HugePages, Resources, Throttle, ThrottleKind};
+use conex_spec::plan::{CgroupPlan, DeviceRule, HugePages, Resources};
 
 use conex_sys::bpf;
 
-use crate::cgroup::{CgroupError, write};
+use crate::cgroup::{CgroupError, make_directory, write};
 use crate::devices;
 use crate::v1::apply_rdma;
+
+pub(crate) use block_io::io_weight;
 
 /// Controllers that are enabled for containers where the kernel has them.
 const CONTROLLERS: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"];
@@ -23,36 +30,39 @@ pub(crate) fn directory(root: &Path, plan: &CgroupPlan) -> PathBuf {
 /// Enables the controllers on the way down, and makes what is absent of it.
 pub(crate) fn enable_above(root: &Path, plan: &CgroupPlan) -> Result<(), CgroupError> {
     let relative = plan.path.strip_prefix("/").unwrap_or(&plan.path);
+    let above = relative.parent().unwrap_or(Path::new(""));
+    // What is enabled at the end of the way is so on all of it, as it is from the second container on.
+    if missing(root, &root.join(above)).is_empty() {
+        return Ok(());
+    }
     let mut directory = root.to_path_buf();
-    for component in relative.parent().unwrap_or(Path::new("")).components() {
+    for component in above.components() {
         enable(&directory)?;
         directory.push(component);
-        fs::create_dir(&directory).or_else(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(CgroupError::Operate {
-                operation: "create",
-                path: directory.clone(),
-                source,
-            }),
-        })?;
+        make_directory(&directory)?;
     }
     enable(&directory)
 }
 
 fn enable(directory: &Path) -> Result<(), CgroupError> {
-    let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap_or_default();
-    let (available, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
-    let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
-    let missing: Vec<String> = CONTROLLERS
-        .iter()
-        .filter(|name| has(&available, name) && !has(&enabled, name))
-        .map(|name| format!("+{name}"))
-        .collect();
+    let missing = missing(directory, directory);
     if missing.is_empty() {
         Ok(())
     } else {
         write(directory, "cgroup.subtree_control", &missing.join(" "))
     }
+}
+
+/// What is written to enable controllers that one group has and another does not hand down.
+fn missing(has: &Path, hands_down: &Path) -> Vec<String> {
+    let read = |directory: &Path, file: &str| fs::read_to_string(directory.join(file)).unwrap_or_default();
+    let available = read(has, "cgroup.controllers");
+    let enabled = read(hands_down, "cgroup.subtree_control");
+    let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
+    let missing = CONTROLLERS
+        .iter()
+        .filter(|name| has(&available, name) && !has(&enabled, name));
+    missing.map(|name| format!("+{name}")).collect()
 }
 
 /// Refuses limits that there are not, or that the caller wants to be refused.
@@ -102,13 +112,15 @@ fn apply_limits(directory: &Path, resources: &Resources) -> Result<(), CgroupErr
     for (file, value) in values(resources) {
         write(directory, file, &value)?;
     }
-    apply_burst(directory, resources)?;
-    apply_block_io(directory, &resources.block_io)?;
+    apply_cpu_time(directory, resources)?;
+    block_io::apply(directory, &resources.block_io)?;
     for HugePages { size, limit } in &resources.huge_pages {
-        write(directory, &format!("hugetlb.{size}.max"), &unlimited(*limit))?;
-        let reserved = format!("hugetlb.{size}.rsvd.max");
-        if directory.join(&reserved).exists() {
-            write(directory, &reserved, &unlimited(*limit))?;
+        let limit = unlimited(*limit);
+        write(directory, &format!("hugetlb.{size}.max"), &limit)?;
+        match write(directory, &format!("hugetlb.{size}.rsvd.max"), &limit) {
+            // Kernels before 5.7 do not limit what is reserved.
+            Err(error) if error.is_absent() => {}
+            written => written?,
         }
     }
     apply_rdma(directory, &resources.rdma)?;
@@ -144,58 +156,17 @@ fn check_memory(directory: &Path, limit: i64) -> Result<(), CgroupError> {
     }
 }
 
-/// After the quota, which it may not exceed.
-fn apply_burst(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
-    match resources.cpu_burst {
-        Some(burst) => write(directory, "cpu.max.burst", &burst.to_string()),
-        None => Ok(()),
+/// A burst may not exceed the quota, and each is held against the other as it is now: the burst goes first where the quota is
+/// refused.
+fn apply_cpu_time(directory: &Path, resources: &Resources) -> Result<(), CgroupError> {
+    let set = |file: &str, value: Option<&String>| value.map_or(Ok(()), |value| write(directory, file, value));
+    let (quota, burst) = (quota(resources), resources.cpu_burst.map(|burst| burst.to_string()));
+    let early = set("cpu.max", quota.as_ref());
+    if early.is_err() && burst.is_none() {
+        return early;
     }
-}
-
-/// Weights are those of the scheduler where it has its own file (block/bfq-iosched.rst).
-fn apply_block_io(directory: &Path, limits: &BlockIo) -> Result<(), CgroupError> {
-    if limits.is_empty() {
-        return Ok(());
-    }
-    let has_own = directory.join("io.bfq.weight").exists();
-    let (file, scale): (_, fn(u16) -> u64) = if has_own {
-        ("io.bfq.weight", u64::from)
-    } else {
-        ("io.weight", io_weight)
-    };
-    if let Some(weight) = limits.weight {
-        write(directory, file, &scale(weight).to_string())?;
-    }
-    for DeviceWeight {
-        device: (major, minor),
-        weight,
-        ..
-    } in &limits.devices
-    {
-        if let Some(weight) = weight {
-            let weight = match weight {
-                0 => "default".to_owned(),
-                weight => scale(*weight).to_string(),
-            };
-            write(directory, file, &format!("{major}:{minor} {weight}"))?;
-        }
-    }
-    for Throttle {
-        device: (major, minor),
-        kind,
-        rate,
-    } in &limits.throttles
-    {
-        let key = match kind {
-            ThrottleKind::ReadBytes => "rbps",
-            ThrottleKind::WriteBytes => "wbps",
-            ThrottleKind::ReadOperations => "riops",
-            ThrottleKind::WriteOperations => "wiops",
-        };
-        let rate = if *rate == 0 { "max".to_owned() } else { rate.to_string() };
-        write(directory, "io.max", &format!("{major}:{minor} {key}={rate}"))?;
-    }
-    Ok(())
+    set("cpu.max.burst", burst.as_ref())?;
+    early.or_else(|_| set("cpu.max", quota.as_ref()))
 }
 
 fn unlimited(value: i64) -> String {
@@ -213,7 +184,19 @@ pub(crate) fn swap(resources: &Resources) -> Option<i64> {
     })
 }
 
-/// File names and values of what is limited.
+/// Microseconds, and of how many.
+fn quota(resources: &Resources) -> Option<String> {
+    if resources.cpu_quota.is_none() && resources.cpu_period.is_none() {
+        return None;
+    }
+    let quota = resources
+        .cpu_quota
+        .filter(|quota| *quota > 0)
+        .map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+    Some(format!("{quota} {}", resources.cpu_period.unwrap_or(100_000)))
+}
+
+/// File names and values of what is limited, but for CPU time, block I/O, huge pages and RDMA.
 fn values(resources: &Resources) -> Vec<(&'static str, String)> {
     let mut values = Vec::new();
     let limit = unlimited;
@@ -228,16 +211,6 @@ fn values(resources: &Resources) -> Vec<(&'static str, String)> {
     }
     if let Some(shares) = resources.cpu_shares.filter(|shares| *shares > 0) {
         values.push(("cpu.weight", weight(shares).to_string()));
-    }
-    if resources.cpu_quota.is_some() || resources.cpu_period.is_some() {
-        let quota = resources
-            .cpu_quota
-            .filter(|quota| *quota > 0)
-            .map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-        values.push((
-            "cpu.max",
-            format!("{quota} {}", resources.cpu_period.unwrap_or(100_000)),
-        ));
     }
     if let Some(idle) = resources.cpu_idle {
         values.push(("cpu.idle", idle.to_string()));
@@ -275,11 +248,6 @@ pub(crate) fn weight(shares: u64) -> u64 {
     }
 }
 
-/// Weight 1 to 10000 for 10 to 1000, linear.
-pub(crate) fn io_weight(weight: u16) -> u64 {
-    1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9_999 / 990
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,11 +258,6 @@ mod tests {
         assert_eq!(weight(1024), 100, "the default is the default");
         assert_eq!(weight(512), 59);
         assert_eq!(weight(262_144), 10_000);
-    }
-
-    #[test]
-    fn weights_of_block_devices_map_onto_the_whole_range() {
-        assert_eq!([io_weight(10), io_weight(500), io_weight(1000)], [1, 4950, 10_000]);
     }
 
     #[test]
@@ -329,6 +292,6 @@ mod tests {
             cpu_quota: Some(50_000),
             ..Resources::default()
         };
-        assert_eq!(values(&resources), [("cpu.max", "50000 100000".to_owned())]);
+        assert_eq!(quota(&resources).unwrap(), "50000 100000");
     }
 }

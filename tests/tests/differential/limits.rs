@@ -8,7 +8,7 @@ use conex_tests::{Disk, Engine, Sandbox};
 use serde_json::Value;
 
 /// Files of limits, of version 1 and of version 2.
-const FILES: [&str; 30] = [
+const FILES: [&str; 33] = [
     "memory.limit_in_bytes",
     "memory.memsw.limit_in_bytes",
     "memory.soft_limit_in_bytes",
@@ -39,6 +39,9 @@ const FILES: [&str; 30] = [
     "io.weight",
     "cpu.idle",
     "cpu.max.burst",
+    "io.bfq.weight",
+    "memory.min",
+    "memory.oom.group",
 ];
 
 /// What is asked for at the creation; `DEVICE` is a block device.
@@ -89,15 +92,26 @@ const DIFFERENCES: [(&str, &str); 1] = [(
     "runc allows character devices 136:* and 5:2 twice over and all of 10:200 (/dev/net/tun), and mknod of any device",
 )];
 
-struct Side {
-    sandbox: Sandbox,
+/// Devices that containers have, that they may only make, and those of the requests.
+const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:5:0 c:5:1 c:5:2 c:10:229 c:42:5 b:43:7 b:7:0";
+
+/// Containers of one engine.
+pub(crate) struct Side {
+    pub(crate) sandbox: Sandbox,
     /// The values of a container without limits.
     plain: BTreeMap<String, String>,
 }
 
 impl Side {
+    pub(crate) fn both() -> [Self; 2] {
+        let root = std::env::var_os("CONEX_TEST_REFERENCE");
+        let root = root.expect("CONEX_TEST_REFERENCE names the reference's directory");
+        [Engine::Reference(root.into()), Engine::Conex].map(Self::new)
+    }
+
     fn new(engine: Engine) -> Self {
-        let sandbox = Sandbox::with_busybox(engine);
+        // Nothing here is about networks, for which Docker would need more programs.
+        let sandbox = Sandbox::with_busybox_beside_registries(engine);
         let mut side = Self {
             sandbox,
             plain: BTreeMap::new(),
@@ -110,7 +124,15 @@ impl Side {
 
     /// A container with what is asked for, and the warnings.
     fn start(&self, asked: &str) -> (String, Value) {
-        let body = format!(r#"{{"Image":"busybox","Cmd":["sleep","1000"],"HostConfig":{{{asked}}}}}"#);
+        self.run("sleep 1000", asked)
+    }
+
+    /// As `start`, with this program.
+    pub(crate) fn run(&self, script: &str, asked: &str) -> (String, Value) {
+        let comma = if asked.is_empty() { "" } else { "," };
+        let body = format!(
+            r#"{{"Image":"busybox","Cmd":["sh","-c","{script}"],"HostConfig":{{"NetworkMode":"none"{comma}{asked}}}}}"#
+        );
         let (status, answer) = self.sandbox.request("POST", "/containers/create", &body);
         assert_eq!(status, 201, "{asked}: {answer}");
         let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -125,7 +147,7 @@ impl Side {
         self.sandbox.request("POST", &format!("/containers/{id}/update"), &body)
     }
 
-    fn remove(&self, id: &str) {
+    pub(crate) fn remove(&self, id: &str) {
         self.sandbox.ok(&["rm", "-f", id]);
     }
 
@@ -141,6 +163,23 @@ impl Side {
         }
         values
     }
+}
+
+/// What a container may do with devices: a line for each, with a letter for what the control group lets it do.
+fn devices(side: &Side, id: &str) -> Vec<String> {
+    let script = format!(
+        "for device in {DEVICES}; do
+             rm -f /d; echo -n $device:
+             mknod /d $(echo $device | tr : ' ') 2> /dev/null && echo -n m
+             if [ -e /d ]; then
+                 ( : < /d ) 2>&1 | grep -q 'not permitted' || echo -n r
+                 ( : > /d ) 2>&1 | grep -q 'not permitted' || echo -n w
+             fi
+             echo
+         done"
+    );
+    let said = side.sandbox.ok(&["exec", id, "sh", "-c", &script]);
+    said.lines().map(str::to_owned).collect()
 }
 
 /// The lines of a file in order; what is only counted is left out.
@@ -173,8 +212,7 @@ fn differences(theirs: &Side, ours: &Side, ids: [&str; 2]) -> Vec<String> {
 #[test]
 #[ignore = "needs the reference engine: cargo xtask reference"]
 fn limits_are_the_same_in_the_kernel() {
-    let root = std::env::var_os("CONEX_TEST_REFERENCE").expect("CONEX_TEST_REFERENCE names the reference's directory");
-    let (theirs, ours) = (Side::new(Engine::Reference(root.into())), Side::new(Engine::Conex));
+    let [theirs, ours] = Side::both();
     let disk = Disk::mount("ext4", 16, &ours.sandbox.dir().join("disk"));
     let device = disk.device();
     let mut wrong = Vec::new();
@@ -202,4 +240,20 @@ fn limits_are_the_same_in_the_kernel() {
     theirs.remove(&their);
     ours.remove(&our);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "needs the reference engine: cargo xtask reference"]
+fn devices_are_guarded_the_same() {
+    let sides = Side::both();
+    let asked = r#""Devices":[{"PathOnHost":"/dev/kmsg","PathInContainer":"/dev/x","CgroupPermissions":"r"}],"DeviceCgroupRules":["c 42:* rw","b 43:7 m"]"#;
+    for asked in ["", asked, r#""Privileged":true"#] {
+        let [theirs, ours] = sides.each_ref().map(|side| {
+            let (id, _) = side.start(asked);
+            let devices = devices(side, &id);
+            side.remove(&id);
+            devices
+        });
+        assert_eq!(theirs, ours, "{asked}: Docker's, Conex's");
+    }
 }

@@ -31,5 +31,6 @@ mod system;
 mod tally;
 mod transfers;
 mod unpack;
+mod usage;
 mod volumes;
 mod watching;

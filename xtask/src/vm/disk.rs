@@ -21,15 +21,13 @@ pub(super) fn disk(dir: &Path, kernel: &Kernel, flavour: &Flavour, tests: &[Test
     let tree = dir.join("root");
     remove(&tree)?;
     flavour.base.fill(dir, &tree)?;
-    if let Some(extra) = &flavour.extra {
-        (extra.fill)(&tree)?;
-    }
+    let extra = flavour.extra.map_or_else(|| Ok(String::new()), |fill| fill(&tree))?;
     packages::install(flavour.programs)?;
     for (file, _) in flavour.programs {
         installed(&tree, Path::new(file))?;
     }
     let commands = programs(&tree, tests)?;
-    write(&tree.join("tests/run"), &script(flavour, &commands), 0o755)?;
+    write(&tree.join("tests/run"), &script(flavour, &extra, &commands), 0o755)?;
     let modules = tree.join("lib/modules");
     create(&modules)?;
     run(Command::new("cp").arg("-a").arg(&kernel.modules).arg(&modules))?;
@@ -75,24 +73,24 @@ fn programs(tree: &Path, tests: &[Test]) -> Outcome<String> {
 }
 
 /// Copies a program to its own place.
-fn installed(tree: &Path, program: &Path) -> Outcome {
+pub(super) fn installed(tree: &Path, program: &Path) -> Outcome {
     libraries(tree, program)?;
     copy(program, &inside(tree, program))
 }
 
-fn script(flavour: &Flavour, commands: &str) -> String {
+fn script(flavour: &Flavour, extra: &str, commands: &str) -> String {
     format!(
         "#!/bin/sh\n\
          export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin HOME=/root TERM=dumb\n\
-         export CONEX_TEST_PATIENCE=30 CONEX_CRASH_ROUNDS=15 CONEX_RUNTIME_WITHOUT_GUARDS={WITHOUT_GUARDS}\n\
-         {}{}\
+         export CONEX_TEST_PATIENCE=30 CONEX_TEST_SLOWNESS=16 CONEX_CRASH_ROUNDS=15\n\
+         export CONEX_RUNTIME_WITHOUT_GUARDS={WITHOUT_GUARDS}\n\
+         {}{extra}\
          uname -r\n\
          failed=\n\
          {commands}\
          if [ -z \"$failed\" ]; then echo '{VERDICT} passed'; else echo \"{VERDICT} failed:$failed\"; fi\n\
          {}\n",
         flavour.base.preparation(),
-        flavour.extra.as_ref().map_or("", |extra| extra.preparation),
         flavour.base.power_off(),
     )
 }

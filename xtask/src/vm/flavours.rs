@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::Extent;
 use super::base::Base;
-use super::selinux;
+use super::docker::docker;
+use super::selinux::policy;
 use crate::packages;
 use crate::run::Outcome;
 
@@ -16,22 +17,14 @@ pub(super) struct Flavour {
     pub(super) name: &'static str,
     /// What is on its disk besides the tests.
     pub(super) base: Base,
-    /// What is on it besides, which is got ready before the tests.
-    pub(super) extra: Option<Extra>,
+    /// Puts more into the tree of its root; returns the lines of a shell that make it ready before the tests.
+    pub(super) extra: Option<fn(&Path) -> Outcome<String>>,
     /// More programs that its tests call, at their own places.
     pub(super) programs: &'static [(&'static str, &'static str)],
     /// Words of the kernel's command line.
     pub(super) options: &'static str,
     all: &'static [Test],
     small: &'static [Test],
-}
-
-/// Files of a machine, and what its first process does with them.
-pub(super) struct Extra {
-    /// Puts them into the tree of its root.
-    pub(super) fill: fn(&Path) -> Outcome,
-    /// Lines of a shell.
-    pub(super) preparation: &'static str,
 }
 
 impl Flavour {
@@ -43,7 +36,7 @@ impl Flavour {
     }
 }
 
-pub(super) const FLAVOURS: [Flavour; 5] = [
+pub(super) const FLAVOURS: [Flavour; 7] = [
     Flavour {
         name: "busybox",
         base: Base::Busybox,
@@ -59,13 +52,33 @@ pub(super) const FLAVOURS: [Flavour; 5] = [
             ("containers", &[]),
             ("crash", &[]),
             ("embedded", &[]),
-            ("limits", &[]),
-            // The first is of a kernel without a module that the others load.
-            ("rates", &["--ignored"]),
-            ("rates", &[]),
             CLOCK,
         ],
         small: &[APPARMOR, ("isolation", &[]), ("network", &[]), RUN, CRASH, CLOCK],
+    },
+    Flavour {
+        name: "limits",
+        base: Base::Busybox,
+        extra: None,
+        programs: &packages::LIMITS,
+        options: "",
+        all: &[
+            ("limits", &[]),
+            ("runtime/limit_files", &["--ignored"]),
+            // The first is of a kernel without a module that the others load.
+            ("rates", &["--ignored"]),
+            ("rates", &[]),
+        ],
+        small: &[],
+    },
+    Flavour {
+        name: "reference",
+        base: Base::Busybox,
+        extra: Some(docker),
+        programs: &packages::LIMITS,
+        options: "",
+        all: &[DIFFERENTIAL],
+        small: &[],
     },
     Flavour {
         name: "runtime",
@@ -100,7 +113,7 @@ pub(super) const FLAVOURS: [Flavour; 5] = [
     Flavour {
         name: "selinux",
         base: Base::Busybox,
-        extra: Some(selinux::POLICY),
+        extra: Some(policy),
         programs: &[],
         options: "security=selinux enforcing=1",
         all: &[LABELS, ("selinux", &["--ignored"])],
@@ -116,6 +129,9 @@ pub(super) const FLAVOURS: [Flavour; 5] = [
         small: &[],
     },
 ];
+
+/// What both engines make of the same requests with version 2 of control groups. The host has version 1 of them, or both.
+const DIFFERENTIAL: Test = ("differential", &["--ignored", "limits::", "usage::"]);
 
 /// The machine's kernel has quotas of projects: the host's may not. It has no btrfs tools.
 const QUOTAS: Test = (

@@ -5,16 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use super::files::{create, only, write};
-use super::flavours::Extra;
 use crate::packages;
 use crate::run::{Outcome, root, run};
 
-pub(super) const POLICY: Extra = Extra {
-    fill,
-    // The kernel takes a policy in one call of write(2).
-    preparation: "mount -t selinuxfs selinuxfs /sys/fs/selinux\n\
-        dd if=/etc/selinux/conex/policy of=/sys/fs/selinux/load bs=16M conv=notrunc\n",
-};
+/// The kernel takes a policy in one call of write(2).
+const LOAD: &str = "mount -t selinuxfs selinuxfs /sys/fs/selinux\n\
+    dd if=/etc/selinux/conex/policy of=/sys/fs/selinux/load bs=16M conv=notrunc\n";
 
 /// What containers are labelled with by this policy (`lxc_contexts`).
 const CONTEXTS: &str = "process = \"system_u:system_r:container_t:s0\"\n\
@@ -23,7 +19,8 @@ const CONTEXTS: &str = "process = \"system_u:system_r:container_t:s0\"\n\
 /// Categories of a level, as policies of distributions have them.
 const CATEGORIES: u32 = 1024;
 
-fn fill(tree: &Path) -> Outcome {
+/// Puts the policy into a tree; returns the commands that load it.
+pub(super) fn policy(tree: &Path) -> Outcome<String> {
     packages::unpack("selinux", &packages::SELINUX)?;
     let dir = root().join("target/selinux");
     let unpacked = dir.join("root");
@@ -41,7 +38,8 @@ fn fill(tree: &Path) -> Outcome {
         .arg(root().join("tests/selinux.cil"))
         .arg(&categories))?;
     write(&directory.join("contexts/lxc_contexts"), CONTEXTS, 0o644)?;
-    write(&tree.join("etc/selinux/config"), "SELINUXTYPE=conex\n", 0o644)
+    write(&tree.join("etc/selinux/config"), "SELINUXTYPE=conex\n", 0o644)?;
+    Ok(LOAD.to_owned())
 }
 
 fn all_categories() -> String {
