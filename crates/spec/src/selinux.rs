@@ -140,7 +140,7 @@ impl Contexts {
         let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
         let pairs = lines.filter_map(|line| line.split_once('='));
         let value = |wanted: &str| {
-            let found = pairs.clone().filter(|(key, _)| key.trim() == wanted).last();
+            let found = pairs.clone().rfind(|(key, _)| key.trim() == wanted);
             found.and_then(|(_, value)| Context::parse(value.trim().trim_matches('"')))
         };
         Some(Self {
@@ -156,8 +156,8 @@ pub fn policy_name(config: &str) -> &str {
     let values = config
         .lines()
         .filter_map(|line| line.trim().strip_prefix("SELINUXTYPE"));
-    let values = values.filter_map(|rest| rest.trim_start().strip_prefix('=').map(str::trim));
-    values.filter(|name| !name.is_empty()).last().unwrap_or(DEFAULT_POLICY)
+    let mut values = values.filter_map(|rest| rest.trim_start().strip_prefix('=').map(str::trim));
+    values.rfind(|name| !name.is_empty()).unwrap_or(DEFAULT_POLICY)
 }
 
 /// The labels of a container.

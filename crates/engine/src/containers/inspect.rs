@@ -63,7 +63,6 @@ impl Engine {
             mounts: mounts(&self.inner, &container),
             config: config(&container, hostname(&self.inner, &container, &view)),
             network_settings: networks::settings(&self.inner, &container, &view),
-            ..api::ContainerInspect::default()
         })
     }
 
