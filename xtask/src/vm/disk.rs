@@ -95,11 +95,12 @@ fn script(flavour: &Flavour, extra: &str, commands: &str) -> String {
     )
 }
 
-/// The test programs of `conex-tests` and `conex-runtime`, built, and where their sources are.
+/// All test programs, built, and where their sources are.
 fn test_programs() -> Outcome<Vec<(String, PathBuf)>> {
     let mut test = cargo();
     test.args(["test", "--release", "--locked", "--no-run", "--message-format=json"]);
-    let messages = output(test.args(["-p", "conex-tests", "-p", "conex-runtime"]))?;
+    // As everything is tested: fewer packages have other features, and would be compiled once more.
+    let messages = output(test.arg("--workspace"))?;
     let value = |line: &str, key: &str| {
         let (_, rest) = line.split_once(&format!("\"{key}\":\""))?;
         rest.split_once('"').map(|(value, _)| value.to_owned())
