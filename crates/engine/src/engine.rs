@@ -183,6 +183,7 @@ fn open(settings: Settings) -> Result<(Stores, Settings)> {
     let snapshots = Snapshots::open(&settings.data_root, driver)
         .map_err(|error| opened("layer store")(error.into()))?
         .with_limits_by(options.method().unwrap_or_default());
+    selinux.label_layers(snapshots.layers())?;
     let layer_size = storage::layer_size(&snapshots, &options)?;
     user_namespaces::check(&settings, &snapshots)?;
     storage::migrate::conclude(&metadata, &snapshots, &files)?;

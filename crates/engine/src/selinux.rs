@@ -80,6 +80,27 @@ impl SeLinux {
         })
     }
 
+    /// Labels the directory of layers, and those that are in it already; what is unpacked there from now on has its directory's
+    /// type. Overlays show other labels, but the kernel may hold a mapping of a file against that of the layer.
+    ///
+    /// # Errors
+    /// The file system has no labels, or the policy not this one.
+    pub(crate) fn label_layers(&self, layers: &Path) -> Result<()> {
+        let Some(label) = self.contexts.as_ref().and_then(Contexts::of_layers) else {
+            return Ok(());
+        };
+        let labelled = path::open_dir(layers).and_then(|opened| {
+            if selinux::has_label(opened.as_fd(), &label) {
+                return Ok(());
+            }
+            selinux::label_tree(opened.as_fd(), &label)
+        });
+        labelled.map_err(|error| {
+            let words = format!("label {}: {}", layers.display(), conex_sys::words(&error));
+            Error::new(ErrorKind::System, words).caused_by(error)
+        })
+    }
+
     /// Whether containers are labelled.
     pub(crate) fn is_enabled(&self) -> bool {
         self.contexts.is_some()

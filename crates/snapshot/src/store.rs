@@ -80,6 +80,12 @@ impl Shared {
 }
 
 impl Snapshots {
+    /// The directory that layers are in.
+    #[must_use]
+    pub fn layers(&self) -> &Path {
+        self.shared.layers()
+    }
+
     /// Opens the store below the data root and discards what was being unpacked when an earlier life ended.
     pub fn open(data_root: &Path, driver: Driver) -> Result<Self, SnapshotError> {
         let (layers, skeletons) = (data_root.join("layers"), data_root.join("skeletons"));

@@ -131,10 +131,13 @@ impl Categories {
 pub struct Contexts {
     process: Context,
     file: Context,
+    /// What containers may read and execute and nobody changes, if the policy has such a thing (`ro_file`).
+    read_only: Option<Context>,
 }
 
 impl Contexts {
-    /// Reads the file: `key = "value"` a line, comments behind `#` or `;`. Neither may be missing, nor be no context.
+    /// Reads the file: `key = "value"` a line, comments behind `#` or `;`. Neither `process` nor `file` may be missing, nor be
+    /// no context.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
@@ -146,7 +149,14 @@ impl Contexts {
         Some(Self {
             process: value("process")?,
             file: value("file")?,
+            read_only: value("ro_file"),
         })
+    }
+
+    /// The label of layers.
+    #[must_use]
+    pub fn of_layers(&self) -> Option<String> {
+        self.read_only.as_ref().map(ToString::to_string)
     }
 }
 

@@ -14,7 +14,8 @@ const LOAD: &str = "mount -t selinuxfs selinuxfs /sys/fs/selinux\n\
 
 /// What containers are labelled with by this policy (`lxc_contexts`).
 const CONTEXTS: &str = "process = \"system_u:system_r:container_t:s0\"\n\
-    file = \"system_u:object_r:container_file_t:s0\"\n";
+    file = \"system_u:object_r:container_file_t:s0\"\n\
+    ro_file = \"system_u:object_r:container_ro_file_t:s0\"\n";
 
 /// Categories of a level, as policies of distributions have them.
 const CATEGORIES: u32 = 1024;
