@@ -89,13 +89,7 @@ impl SeLinux {
         let Some(label) = self.contexts.as_ref().and_then(Contexts::of_layers) else {
             return Ok(());
         };
-        let labelled = path::open_dir(layers).and_then(|opened| {
-            if selinux::has_label(opened.as_fd(), &label) {
-                return Ok(());
-            }
-            selinux::label_tree(opened.as_fd(), &label)
-        });
-        labelled.map_err(|error| {
+        selinux::label_tree_at(layers, &label).map_err(|error| {
             let words = format!("label {}: {}", layers.display(), conex_sys::words(&error));
             Error::new(ErrorKind::System, words).caused_by(error)
         })

@@ -59,13 +59,7 @@ impl Snapshots {
 
     /// Labels all of a container's tree, which no mount of its own does for it. What is labelled already costs nothing.
     fn label(&self, tree: &Path, label: &str) -> Result<(), SnapshotError> {
-        let labelled = conex_sys::path::open_dir(tree).and_then(|root| {
-            if selinux::has_label(root.as_fd(), label) {
-                return Ok(());
-            }
-            selinux::label_tree(root.as_fd(), label)
-        });
-        labelled.map_err(file("label", tree))
+        selinux::label_tree_at(tree, label).map_err(file("label", tree))
     }
 
     /// Where a container's tree is.

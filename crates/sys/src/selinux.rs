@@ -90,6 +90,18 @@ pub fn label_tree(object: BorrowedFd<'_>, label: &str) -> io::Result<()> {
     passed_over(set_label(object, label))
 }
 
+/// As `label_tree`, of a directory at a path that no container controls; one that has the label is done, and costs a look.
+///
+/// # Errors
+/// As there, and where there is no directory.
+pub fn label_tree_at(path: &Path, label: &str) -> io::Result<()> {
+    let opened = crate::path::open_dir(path)?;
+    if has_label(opened.as_fd(), label) {
+        return Ok(());
+    }
+    label_tree(opened.as_fd(), label)
+}
+
 /// Opens a directory by the names on the way to it; `None` where that leads to none any more.
 fn open_below(top: BorrowedFd<'_>, place: &[CString]) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;

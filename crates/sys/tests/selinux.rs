@@ -3,29 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "support/nest.rs"]
+mod support;
+
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use conex_sys::selinux;
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-const LABEL: &str = "system_u:object_r:container_file_t:s0:c1,c2";
+use crate::support::nest;
 
-/// Makes directories within each other, each with a file; the last of them.
-fn nest(top: &Path, depth: usize) -> File {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut directory = rustix::fs::open(top, flags, Mode::empty()).unwrap();
-    for _ in 0..depth {
-        let file = OFlags::CREATE | OFlags::WRONLY;
-        rustix::fs::openat(&directory, "file", file, Mode::RUSR).unwrap();
-        rustix::fs::mkdirat(&directory, "directory", Mode::RWXU).unwrap();
-        directory = rustix::fs::openat(&directory, "directory", flags, Mode::empty()).unwrap();
-    }
-    File::from(directory)
-}
+const LABEL: &str = "system_u:object_r:container_file_t:s0:c1,c2";
 
 fn is_labelled(path: &Path) -> bool {
     selinux::has_label(File::open(path).unwrap().as_fd(), LABEL)

@@ -2,25 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "support/nest.rs"]
+mod support;
+
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use conex_sys::tree;
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Makes directories within each other, each with a file.
-fn nest(top: &Path, depth: usize) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut directory = rustix::fs::open(top, flags, Mode::empty()).unwrap();
-    for _ in 0..depth {
-        let file = OFlags::CREATE | OFlags::WRONLY;
-        rustix::fs::openat(&directory, "file", file, Mode::RUSR).unwrap();
-        rustix::fs::mkdirat(&directory, "directory", Mode::RWXU).unwrap();
-        directory = rustix::fs::openat(&directory, "directory", flags, Mode::empty()).unwrap();
-    }
-}
+use crate::support::nest;
 
 #[test]
 fn a_tree_is_removed_however_deep_it_is_and_nothing_beside_it() {
