@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use conex_tests::{Sandbox, eventually};
+use conex_tests::{Engine, Sandbox, eventually};
 
 #[test]
 fn without_a_network_there_is_only_the_loopback() {
@@ -13,6 +13,13 @@ fn without_a_network_there_is_only_the_loopback() {
         sandbox.run(&["--network", "none"], "ls /sys/class/net; ip route | wc -l"),
         "lo\n0"
     );
+}
+
+#[test]
+fn of_a_daemon_without_a_default_bridge_a_container_has_the_loopback_only() {
+    let sandbox = Sandbox::with_busybox_beside_registries(Engine::Conex);
+    assert_eq!(sandbox.run(&[], "ls /sys/class/net; ip route | wc -l"), "lo\n0");
+    assert_eq!(sandbox.run(&["--network", "none"], "ls /sys/class/net"), "lo");
 }
 
 #[test]

@@ -154,6 +154,8 @@ impl Networks {
         let main = config.network.name().unwrap_or_default();
         let is_main = |name: &str| name == main || self.lock().find(main).is_ok_and(|found| found.record.name == name);
         let mut asked: Vec<_> = config.endpoints.iter().collect();
+        // Without a default bridge its containers have the loopback only.
+        asked.retain(|(name, _)| name.as_str() != "bridge" || self.default_bridge.is_some());
         // The first interface is that of the network mode.
         asked.sort_by_key(|(name, _)| !is_main(name));
         for (number, (name, settings)) in (0u32..).zip(asked) {
