@@ -189,8 +189,8 @@ pub(crate) fn links(facts: &HostFacts) -> Vec<Step> {
         .collect()
 }
 
-/// Rules of the device controller that every container has: everything is denied but making nodes, the default devices
-/// and terminals.
+/// Rules of the device controller that every container has: everything is denied but making nodes, the default devices,
+/// terminals, and `/dev/net/tun`, whose node is made by who wants it (runc 1.2.4 came back to it), and which needs `NET_ADMIN`.
 pub fn device_rules() -> Vec<DeviceRule> {
     let mut rules = vec![
         rule(false, 'a', None, None, "rwm"),
@@ -206,6 +206,7 @@ pub fn device_rules() -> Vec<DeviceRule> {
     rules.push(rule(true, 'c', Some(5), Some(1), "rwm"));
     rules.push(rule(true, 'c', Some(5), Some(2), "rwm"));
     rules.push(rule(true, 'c', Some(136), None, "rwm"));
+    rules.push(rule(true, 'c', Some(10), Some(200), "rwm"));
     rules
 }
 

@@ -133,6 +133,6 @@ fn every_limit() -> Value {
         "Memory": 64 << 20, "MemoryReservation": 32 << 20, "MemorySwap": 128 << 20, "MemorySwappiness": 10, "OomKillDisable": true,
         "CpuShares": 512, "CpuPeriod": 100_000, "CpuQuota": 50_000, "CpusetCpus": "0", "CpusetMems": "0", "PidsLimit": 100,
         "BlkioDeviceReadBps": rate, "BlkioDeviceWriteBps": rate, "BlkioDeviceReadIOps": rate, "BlkioDeviceWriteIOps": rate,
-        "DeviceCgroupRules": ["c 10:200 rwm"], "Ulimits": [{ "Name": "nofile", "Soft": 1024, "Hard": 1024 }]
+        "DeviceCgroupRules": ["c 10:229 rwm"], "Ulimits": [{ "Name": "nofile", "Soft": 1024, "Hard": 1024 }]
     })
 }
