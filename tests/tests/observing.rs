@@ -77,6 +77,77 @@ fn stats_of_what_does_not_run_are_zeros_and_their_stream_ends_with_the_container
     });
 }
 
+/// Files that the daemon has open beneath such a path.
+fn open_files(sandbox: &Sandbox, part: &str) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", sandbox.daemon_usage().pid)).unwrap();
+    let paths = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    paths.filter(|path| path.to_string_lossy().contains(part)).count()
+}
+
+#[test]
+fn files_of_a_stream_of_stats_stay_open_no_longer_than_the_container_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["run", "-d", "--name", "watched", "busybox", "sleep", "1000"]);
+    let told = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| sandbox.request("GET", "/containers/watched/stats", ""));
+        eventually("files that stay open", || open_files(&sandbox, "memory.stat") == 1);
+        assert_eq!(open_files(&sandbox, "net/dev"), 1);
+        std::thread::sleep(Duration::from_millis(1500));
+        sandbox.ok(&["stop", "-t", "0", "watched"]);
+        assert_eq!(open_files(&sandbox, "net/dev"), 0);
+        std::thread::sleep(Duration::from_millis(1500));
+        sandbox.ok(&["start", "watched"]);
+        eventually("files of the next run", || open_files(&sandbox, "memory.stat") == 1);
+        std::thread::sleep(Duration::from_millis(1500));
+        sandbox.ok(&["rm", "-f", "watched"]);
+        let (status, body) = stream.join().unwrap();
+        assert_eq!(status, 200, "{body}");
+        body
+    });
+    assert_eq!(open_files(&sandbox, "memory.stat") + open_files(&sandbox, "net/dev"), 0);
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let runs: Vec<bool> = lines.iter().map(|line| line["pids_stats"]["current"] == 1).collect();
+    let mut changes = runs.clone();
+    changes.dedup();
+    assert_eq!(changes, [true, false, true], "{told}");
+    for pair in lines.windows(2) {
+        assert_eq!(pair[0]["read"], pair[1]["preread"], "{told}");
+        assert_eq!(
+            pair[0]["cpu_stats"]["cpu_usage"], pair[1]["precpu_stats"]["cpu_usage"],
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_for_the_daemon_and_not_for_containers() {
+    let limits = "ulimit -Sn 120; ulimit -Hn 150; exec \"$@\"";
+    let sandbox = Sandbox::started_by(&["sh", "-c", limits, "sh"]);
+    let daemon = sandbox.daemon_usage().pid;
+    let told = std::fs::read_to_string(format!("/proc/{daemon}/limits")).unwrap();
+    let line = told.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>()[3..5],
+        ["150", "150"],
+        "{told}"
+    );
+    assert_eq!(sandbox.run(&[], "ulimit -Sn; ulimit -Hn"), "120\n150");
+    // So few descriptors let one stream keep its files open; the others open theirs at each reading.
+    sandbox.ok(&["run", "-d", "--name", "watched", "busybox", "sleep", "1000"]);
+    std::thread::scope(|scope| {
+        let watch = || sandbox.request("GET", "/containers/watched/stats", "").1;
+        let streams = [(); 4].map(|()| scope.spawn(watch));
+        std::thread::sleep(Duration::from_millis(2500));
+        assert_eq!(open_files(&sandbox, "memory.stat"), 1);
+        sandbox.ok(&["rm", "-f", "watched"]);
+        for stream in streams {
+            let told = stream.join().unwrap();
+            let running = told.lines().filter(|line| line.contains("\"current\":1"));
+            assert!(running.count() >= 3, "{told}");
+        }
+    });
+}
+
 #[test]
 fn changes_are_what_was_added_changed_and_deleted() {
     let sandbox = Sandbox::new();

@@ -24,4 +24,6 @@ pub use crate::cgroup::{Cgroup, CgroupError};
 pub use crate::layout::{Layout, RealTime, Version};
 pub use crate::oom::OomWatch;
 pub use crate::systemd::{BusError, is_running as is_systemd_running};
-pub use crate::usage::{CpuUsage, IoCount, IoUsage, MemoryCount, MemoryUsage, Pressure, Stall, Usage};
+pub use crate::usage::{
+    CpuUsage, Figures, IoCount, IoUsage, MemoryCount, MemoryUsage, Pressure, Stall, Usage, UsageReader,
+};

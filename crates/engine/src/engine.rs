@@ -20,8 +20,10 @@ use crate::apparmor::AppArmor;
 use crate::containers::execs::Execs;
 use crate::containers::files::Files;
 use crate::containers::records::Records;
+use crate::containers::stats::HostTime;
 use crate::containers::{Container, Containers, restore, upgrade};
 use crate::count::Count;
+use crate::descriptors::Descriptors;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
 use crate::forwarder::Forwarder;
@@ -71,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) apparmor: AppArmor,
     pub(crate) selinux: SeLinux,
     pub(crate) template: Template,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) host_time: HostTime,
     pub(crate) events: Events,
     pub(crate) forwarder: Forwarder,
     /// The engine's own id.
@@ -107,8 +111,10 @@ impl Engine {
             .await
             .map_err(|error| Error::new(ErrorKind::System, format!("open the engine: {error}")))??;
         let (stores, settings) = inner;
-        let template = Template::open(settings.shim.clone()).map_err(failed("start the template"))?;
-        let inner = Arc::new(stores.with(settings, template));
+        let descriptors = Descriptors::raise();
+        let template = Template::open(settings.shim.clone(), descriptors.inherited());
+        let template = template.map_err(failed("start the template"))?;
+        let inner = Arc::new(stores.with(settings, template, descriptors));
         restore::restore(&inner).await?;
         upgrade::start(&inner);
         let prepared = inner.clone();
@@ -262,7 +268,7 @@ fn failed(operation: &str) -> impl FnOnce(io::Error) -> Error {
 }
 
 impl Stores {
-    fn with(self, settings: Settings, template: Template) -> Inner {
+    fn with(self, settings: Settings, template: Template, descriptors: Descriptors) -> Inner {
         Inner {
             seccomp: Filters::new(self.host.facts.clone()),
             apparmor: AppArmor::new(&self.host.facts),
@@ -279,6 +285,8 @@ impl Stores {
             forwarder: Forwarder::open(&settings.data_root),
             settings,
             template,
+            descriptors,
+            host_time: HostTime::default(),
             events: self.events,
             id: self.id,
             containers: Containers::default(),

@@ -17,6 +17,7 @@ mod cgroups;
 mod check;
 mod containers;
 mod count;
+mod descriptors;
 mod disk;
 mod distribution;
 mod engine;

@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use conex_protocol::message::{FromTemplate, Request, ToTemplate, VERSION};
 use conex_sys::seqpacket;
+use rustix::process::Rlimit;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::containers::link::Link;
+use crate::descriptors;
 
 /// How a fork went.
 #[derive(Debug)]
@@ -53,11 +55,12 @@ pub(crate) struct Template {
 
 impl Template {
     /// Starts the template and the task that owns it. The task ends, and the template with it, when all handles are gone.
-    pub(crate) fn open(program: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(path: PathBuf, descriptors: Rlimit) -> io::Result<Self> {
         let (forks, queue) = mpsc::unbounded_channel();
         let (told, program_of_it) = watch::channel(None);
-        let live = Live::spawn(&program)?;
-        tokio::spawn(serve(program, live, queue, told));
+        let recipe = Recipe { path, descriptors };
+        let live = Live::spawn(&recipe)?;
+        tokio::spawn(serve(recipe, live, queue, told));
         Ok(Self {
             forks,
             program: program_of_it,
@@ -88,6 +91,13 @@ impl Template {
     }
 }
 
+/// How a template is started.
+struct Recipe {
+    path: PathBuf,
+    /// Its limit of open files, which monitors and containers have from it.
+    descriptors: Rlimit,
+}
+
 /// Where it is published what the template runs.
 type Told = watch::Sender<Option<Arc<Program>>>;
 
@@ -99,14 +109,21 @@ struct Live {
 }
 
 impl Live {
-    fn spawn(program: &PathBuf) -> io::Result<Self> {
+    fn spawn(recipe: &Recipe) -> io::Result<Self> {
         let (ours, theirs) = seqpacket::pair()?;
-        let child = Command::new(program)
+        let path = &recipe.path;
+        let mut child = Command::new(path)
             .arg("template")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("start {}: {error}", program.display())))?;
+            .map_err(|error| io::Error::new(error.kind(), format!("start {}: {error}", path.display())))?;
+        // Before it is asked for a monitor.
+        if let Err(error) = descriptors::give_back(child.id(), recipe.descriptors) {
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
+        }
         let link = Link::new(ours)?;
         Ok(Self {
             link,
@@ -157,7 +174,7 @@ impl Live {
     }
 }
 
-async fn serve(program: PathBuf, live: Live, mut queue: mpsc::UnboundedReceiver<Fork>, told: Told) {
+async fn serve(recipe: Recipe, live: Live, mut queue: mpsc::UnboundedReceiver<Fork>, told: Told) {
     let mut current = Some(live);
     if let Some(live) = &mut current {
         greet(live).await;
@@ -167,7 +184,7 @@ async fn serve(program: PathBuf, live: Live, mut queue: mpsc::UnboundedReceiver<
             fork = queue.recv() => {
                 let Some(fork) = fork else { break };
                 if current.is_none() {
-                    current = respawn(&program).await;
+                    current = respawn(&recipe).await;
                 }
                 let Some(live) = &mut current else {
                     let _ = fork.reply.send(Forked::No("the template could not be started".into()));
@@ -202,8 +219,8 @@ async fn receive(live: &Option<Live>) -> io::Result<Option<(FromTemplate, Vec<Ow
     }
 }
 
-async fn respawn(program: &PathBuf) -> Option<Live> {
-    match Live::spawn(program) {
+async fn respawn(recipe: &Recipe) -> Option<Live> {
+    match Live::spawn(recipe) {
         Ok(mut live) => {
             greet(&mut live).await;
             Some(live)

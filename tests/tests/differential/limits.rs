@@ -93,7 +93,8 @@ const DIFFERENCES: [(&str, &str); 1] = [(
 )];
 
 /// Devices that containers have, that they may only make, and those of the requests.
-const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:5:0 c:5:1 c:5:2 c:10:200 c:10:229 c:42:5 b:43:7 b:7:0";
+const DEVICES: &str =
+    "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:5:0 c:5:1 c:5:2 c:10:200 c:10:229 c:42:5 b:43:7 b:7:0";
 
 /// Containers of one engine.
 pub(crate) struct Side {

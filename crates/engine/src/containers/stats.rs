@@ -1,20 +1,27 @@
 //! `GET /containers/{id}/stats`: what a container uses.
 //!
-//! Each reader reads for itself, a second apart, a few small files of the kernel on a thread that is not kept: who is not
-//! looked at costs nothing.
+//! ```text
+//!   stream --> Reader --> Opened: usage of the cgroup, interfaces     (files that stay open: a reading costs no way to them)
+//!                     --> HostTime                                    (one for all readers)
+//! ```
+//!
+//! Each stream reads for itself, a second apart: who is not looked at costs nothing. A reading of files that are open takes
+//! less than to hand it to another thread.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::sync::Arc;
-use std::time::Duration;
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use conex_api_types as api;
-use conex_cgroup::{IoCount, Pressure, Stall, Usage};
+use conex_cgroup::{Figures, IoCount, Pressure, Stall, Usage, UsageReader};
 use conex_container::NetworkChoice;
 use conex_container::state::State;
 use conex_spec::CgroupVersion;
+use conex_sys::procfs::reread;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::containers::Container;
 use crate::engine::{Engine, Inner};
@@ -22,6 +29,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long files stay open: what an update brought is seen by the next.
+const OPEN_FOR: Duration = Duration::from_secs(30);
 
 /// How Docker writes a time that is none.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -44,7 +54,8 @@ impl Engine {
     /// What a container uses; zeros while it does not run.
     pub async fn stats(&self, id: &str, kind: StatsKind) -> Result<BoxStream<'static, api::ContainerStats>> {
         let container = self.inner.containers.find(id)?;
-        let first = read(&self.inner, &container).await?;
+        let mut reader = Reader::new(&self.inner, &container);
+        let first = reader.read().await?;
         let running = container.view().state.is_running();
         match kind {
             StatsKind::OneShot if !running => Ok(stream::iter([first]).boxed()),
@@ -58,74 +69,207 @@ impl Engine {
             StatsKind::Once if !running => Ok(stream::iter([first]).boxed()),
             StatsKind::Once => {
                 tokio::time::sleep(INTERVAL).await;
-                let second = read(&self.inner, &container).await?;
-                Ok(stream::iter([after(&first, second)]).boxed())
+                let last = Last::of(&first);
+                Ok(stream::iter([last.before(reader.read().await?)]).boxed())
             }
             StatsKind::Stream => {
-                let state = (self.inner.clone(), container, Some(first.clone()), first);
-                let stream = stream::unfold(state, |(engine, container, at_once, last)| async move {
-                    if let Some(first) = at_once {
-                        return Some((first, (engine, container, None, last)));
-                    }
-                    let mut view = container.watch();
-                    let gone = view.wait_for(|view| matches!(view.state, State::Gone));
+                let last = Last::of(&first);
+                let later = stream::unfold((reader, last), |(mut reader, last)| async move {
                     // The end of the wait for its removal is the end of the stream.
-                    let Err(_) = tokio::time::timeout(INTERVAL, gone).await else {
+                    if !reader.wait().await {
                         return None;
-                    };
-                    let next = after(&last, read(&engine, &container).await.ok()?);
-                    Some((next.clone(), (engine, container, None, next)))
+                    }
+                    let next = last.before(reader.read().await.ok()?);
+                    let last = Last::of(&next);
+                    Some((next, (reader, last)))
                 });
-                Ok(stream.boxed())
+                Ok(stream::iter([first]).chain(later).boxed())
             }
         }
     }
 }
 
-fn after(before: &api::ContainerStats, mut stats: api::ContainerStats) -> api::ContainerStats {
-    stats.precpu_stats = before.cpu_stats.clone();
-    stats.preread.clone_from(&before.read);
-    stats
+/// What a reading is told together with the next.
+struct Last {
+    read: String,
+    cpu: api::CpuStats,
 }
 
-async fn read(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<api::ContainerStats> {
-    let (reader, read) = (engine.clone(), container.clone());
-    let done = tokio::task::spawn_blocking(move || read_now(&reader, &read)).await;
-    done.map_err(|error| Error::new(ErrorKind::System, "read what a container uses").caused_by(error))
+impl Last {
+    fn of(stats: &api::ContainerStats) -> Self {
+        Self {
+            read: stats.read.clone(),
+            cpu: stats.cpu_stats.clone(),
+        }
+    }
+
+    fn before(self, stats: api::ContainerStats) -> api::ContainerStats {
+        api::ContainerStats {
+            precpu_stats: self.cpu,
+            preread: self.read,
+            ..stats
+        }
+    }
 }
 
-fn read_now(engine: &Inner, container: &Container) -> api::ContainerStats {
-    let empty = api::ContainerStats {
+/// Reads what one container uses.
+struct Reader {
+    engine: Arc<Inner>,
+    container: Arc<Container>,
+    opened: Option<Opened>,
+}
+
+/// The files of a container that runs.
+struct Opened {
+    pid: i32,
+    since: Instant,
+    cgroup: UsageReader,
+    /// `/proc/<pid>/net/dev`, which holds the network namespace as long as it is open.
+    interfaces: Option<File>,
+    buffer: Vec<u8>,
+    /// Leave to keep all this; without it everything is opened at each reading.
+    kept: Option<OwnedSemaphorePermit>,
+}
+
+impl Reader {
+    fn new(engine: &Arc<Inner>, container: &Arc<Container>) -> Self {
+        Self {
+            engine: engine.clone(),
+            container: container.clone(),
+            opened: None,
+        }
+    }
+
+    /// Waits for the next reading; whether there is one: the container is not gone. The files of one that ends are let go of at
+    /// once, so that nothing of it is held up.
+    async fn wait(&mut self) -> bool {
+        let deadline = tokio::time::Instant::now() + INTERVAL;
+        let mut view = self.container.watch();
+        loop {
+            let pid = self.opened.as_ref().map(|opened| opened.pid);
+            let changed =
+                view.wait_for(|view| matches!(view.state, State::Gone) || (pid.is_some() && view.state.pid() != pid));
+            match tokio::time::timeout_at(deadline, changed).await {
+                Err(_) => return true,
+                Ok(Ok(view)) if !matches!(view.state, State::Gone) => {}
+                Ok(_) => return false,
+            }
+            self.opened = None;
+        }
+    }
+
+    /// What it uses now; zeros while it does not run.
+    async fn read(&mut self) -> Result<api::ContainerStats> {
+        let pid = self.container.view().state.pid();
+        if let Some(opened) = &mut self.opened
+            && Some(opened.pid) == pid
+            && opened.since.elapsed() < OPEN_FOR
+        {
+            return Ok(opened.read(&self.engine, &self.container));
+        }
+        self.opened = None;
+        let Some(pid) = pid else {
+            return Ok(unread(&self.container));
+        };
+        let (engine, container) = (self.engine.clone(), self.container.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let mut opened = Opened::new(&engine, &container, pid);
+            let stats = opened.read(&engine, &container);
+            (stats, Some(opened).filter(|opened| opened.kept.is_some()))
+        });
+        let done = done
+            .await
+            .map_err(|error| Error::new(ErrorKind::System, "read what a container uses").caused_by(error));
+        let (stats, opened) = done?;
+        self.opened = opened;
+        Ok(stats)
+    }
+}
+
+fn unread(container: &Container) -> api::ContainerStats {
+    api::ContainerStats {
         name: format!("/{}", container.name),
         id: container.id.clone(),
         read: NEVER.to_owned(),
         preread: NEVER.to_owned(),
         ..api::ContainerStats::default()
-    };
-    let Some(pid) = container.view().state.pid() else {
-        return empty;
-    };
-    let usage = engine.cgroup(container).usage();
-    api::ContainerStats {
-        read: jiff::Timestamp::now().to_string(),
-        pids_stats: api::PidsStats {
-            current: usage.pids,
-            limit: Some(usage.pids_limit.unwrap_or(u64::MAX)),
-        },
-        blkio_stats: blkio(&usage, engine.host.facts.cgroups),
-        cpu_stats: cpu(&usage, engine.host.cpus),
-        memory_stats: memory(&usage, engine.host.memory),
-        networks: match container.config.network {
-            // The interfaces of the host are not the container's.
-            NetworkChoice::Host => BTreeMap::new(),
-            _ => networks(&fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default()),
-        },
-        pressure_stats: pressure(&usage),
-        ..empty
     }
 }
 
-fn cpu(usage: &Usage, cpus: usize) -> api::CpuStats {
+impl Opened {
+    fn new(engine: &Inner, container: &Container, pid: i32) -> Self {
+        let interfaces = match container.config.network {
+            // The interfaces of the host are not the container's.
+            NetworkChoice::Host => None,
+            _ => File::open(format!("/proc/{pid}/net/dev")).ok(),
+        };
+        Self {
+            pid,
+            since: Instant::now(),
+            cgroup: engine.cgroup(container).usage_reader(Figures::Main),
+            interfaces,
+            buffer: Vec::new(),
+            kept: engine.descriptors.of_reader(),
+        }
+    }
+
+    fn read(&mut self, engine: &Inner, container: &Container) -> api::ContainerStats {
+        let usage = self.cgroup.read();
+        let interfaces = self.interfaces.as_ref();
+        let interfaces = interfaces.and_then(|file| reread(file, &mut self.buffer).ok());
+        api::ContainerStats {
+            read: jiff::Timestamp::now().to_string(),
+            pids_stats: api::PidsStats {
+                current: usage.pids,
+                limit: Some(usage.pids_limit.unwrap_or(u64::MAX)),
+            },
+            blkio_stats: blkio(&usage, engine.host.facts.cgroups),
+            cpu_stats: cpu(&usage, engine.host_time.now(), engine.host.cpus),
+            memory_stats: memory(&usage, engine.host.memory),
+            networks: interfaces.map(networks).unwrap_or_default(),
+            pressure_stats: pressure(&usage),
+            ..unread(container)
+        }
+    }
+}
+
+/// Nanoseconds of CPU time of the host, all CPUs and their idleness together.
+#[derive(Debug, Default)]
+pub(crate) struct HostTime(Mutex<Option<Stat>>);
+
+/// `/proc/stat`, and what was read last.
+#[derive(Debug)]
+struct Stat {
+    file: File,
+    buffer: Vec<u8>,
+    read: Option<(Instant, Option<u64>)>,
+}
+
+impl HostTime {
+    /// As the kernel counts it: what was read within the last tick is so still.
+    fn now(&self) -> Option<u64> {
+        let mut stat = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if stat.is_none() {
+            *stat = File::open("/proc/stat").ok().map(|file| Stat {
+                file,
+                buffer: Vec::new(),
+                read: None,
+            });
+        }
+        let stat = stat.as_mut()?;
+        match stat.read {
+            Some((at, time)) if at.elapsed() < Duration::from_nanos(TICK) => time,
+            _ => {
+                let at = Instant::now();
+                let time = reread(&stat.file, &mut stat.buffer).ok().and_then(system_cpu);
+                stat.read = Some((at, time));
+                time
+            }
+        }
+    }
+}
+
+fn cpu(usage: &Usage, host_time: Option<u64>, cpus: usize) -> api::CpuStats {
     let cpu = &usage.cpu;
     api::CpuStats {
         cpu_usage: api::CpuUsage {
@@ -134,7 +278,7 @@ fn cpu(usage: &Usage, cpus: usize) -> api::CpuStats {
             usage_in_kernelmode: cpu.system,
             usage_in_usermode: cpu.user,
         },
-        system_cpu_usage: system_cpu(&fs::read_to_string("/proc/stat").unwrap_or_default()),
+        system_cpu_usage: host_time,
         online_cpus: u32::try_from(cpus).ok(),
         throttling_data: api::ThrottlingData {
             periods: cpu.periods,
