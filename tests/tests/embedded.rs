@@ -71,7 +71,7 @@ conex run --rm busybox echo hi
 echo daemons $(pgrep -xc conexd)
 conex run --name made busybox sh -c 'echo kept >/file' && conex commit -m said -c 'CMD cat /file' made kept:1 >/dev/null
 conex run --rm kept:1
-tar -xOf {archive} --wildcards '*/layer.tar' | conex import -c 'ENV PATH=/bin' - flat:1 >/dev/null
+tar -xOf {archive} $(tar -tf {archive} | grep '/layer.tar$') | conex import -c 'ENV PATH=/bin' - flat:1 >/dev/null
 conex run --rm flat:1 echo flat
 conex create --name flags --health-cmd true --health-interval 1s --log-driver local --log-opt max-size=1m busybox >/dev/null
 echo flags $(conex inspect flags | tr -d ' \n' | grep -oE '\"CMD-SHELL\",\"true\"|\"Interval\":1000000000|\"max-size\":\"1m\"' | wc -l)

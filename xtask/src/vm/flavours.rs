@@ -41,7 +41,8 @@ pub(super) const FLAVOURS: [Flavour; 7] = [
         name: "busybox",
         base: Base::Busybox,
         extra: None,
-        programs: &[],
+        // One test of user namespaces limits a disk.
+        programs: &packages::QUOTAS,
         options: "apparmor=1 security=apparmor",
         all: &[
             APPARMOR,
