@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::iter;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::str::FromStr;
-
-use conex_sys::procfs::reread;
 
 use crate::cgroup::Cgroup;
 use crate::layout::Version;
@@ -191,23 +190,14 @@ impl UsageReader {
     }
 
     fn usage_v1(&mut self) -> Usage {
-        let all = self.figures == Figures::All;
         let ticks = self.table("cpuacct.stat");
         let cpu = self.table("cpu.stat");
         Usage {
             cpu: CpuUsage {
                 total: self.number("cpuacct.usage").unwrap_or(0),
                 by_cpu: self.list("cpuacct.usage_percpu"),
-                system_by_cpu: if all {
-                    self.list("cpuacct.usage_percpu_sys")
-                } else {
-                    Vec::new()
-                },
-                user_by_cpu: if all {
-                    self.list("cpuacct.usage_percpu_user")
-                } else {
-                    Vec::new()
-                },
+                system_by_cpu: self.list("cpuacct.usage_percpu_sys"),
+                user_by_cpu: self.list("cpuacct.usage_percpu_user"),
                 system: of(&ticks, "system").saturating_mul(TICK),
                 user: of(&ticks, "user").saturating_mul(TICK),
                 periods: of(&cpu, "nr_periods"),
@@ -216,11 +206,7 @@ impl UsageReader {
             },
             memory: MemoryUsage {
                 count: self.count_v1(&MEMORY_V1),
-                swap: if all {
-                    self.count_v1(&SWAP_V1)
-                } else {
-                    MemoryCount::default()
-                },
+                swap: self.count_v1(&SWAP_V1),
                 stat: self.table("memory.stat"),
             },
             pids: self.number("pids.current"),
@@ -234,7 +220,6 @@ impl UsageReader {
     }
 
     fn usage_v2(&mut self) -> Usage {
-        let all = self.figures == Figures::All;
         let cpu = self.table("cpu.stat");
         let nanoseconds = |key: &str| of(&cpu, key).saturating_mul(1000);
         Usage {
@@ -255,22 +240,18 @@ impl UsageReader {
                     limit: self.number("memory.max"),
                     ..MemoryCount::default()
                 },
-                swap: if all { self.swap_v2() } else { MemoryCount::default() },
+                swap: MemoryCount {
+                    usage: self.number("memory.swap.current"),
+                    max_usage: self.number("memory.swap.peak"),
+                    limit: self.number("memory.swap.max"),
+                    ..MemoryCount::default()
+                },
                 stat: self.table("memory.stat"),
             },
             pids: self.number("pids.current"),
             pids_limit: self.number("pids.max"),
             io: io_v2(self.text("io.stat")),
             pressure: ["cpu.pressure", "memory.pressure", "io.pressure"].map(|file| pressure(self.text(file))),
-        }
-    }
-
-    fn swap_v2(&mut self) -> MemoryCount {
-        MemoryCount {
-            usage: self.number("memory.swap.current"),
-            max_usage: self.number("memory.swap.peak"),
-            limit: self.number("memory.swap.max"),
-            ..MemoryCount::default()
         }
     }
 
@@ -287,8 +268,12 @@ impl UsageReader {
             .unwrap_or_default()
     }
 
-    /// `None` where there is none; an error where that is not sure, as when the process has no descriptor left.
-    fn open(&mut self, name: &str) -> std::io::Result<Option<File>> {
+    /// `None` where there is none or nobody asked for it; an error where that is not sure, as when the process has no descriptor
+    /// left.
+    fn open(&mut self, name: &str) -> io::Result<Option<File>> {
+        if self.figures == Figures::Main && is_more(name) {
+            return Ok(None);
+        }
         let others = (0..self.directories.len()).filter(|index| *index != self.last);
         for index in iter::once(self.last).chain(others) {
             let Some(directory) = self.directories.get(index) else {
@@ -332,6 +317,30 @@ impl UsageReader {
         let lines = lines.filter_map(|(key, value)| Some((key.to_owned(), u64::from_str(value.trim()).ok()?)));
         lines.collect()
     }
+}
+
+/// Reads a file of a group from its beginning, where the kernel tells what is so now: it is one record (`seq_file`), told whole in one
+/// read that has room for it. The text replaces what was in the buffer, which grows as it needs to.
+fn reread<'a>(file: &File, buffer: &'a mut Vec<u8>) -> io::Result<&'a str> {
+    loop {
+        let room = buffer.len();
+        match file.read_at(buffer, 0) {
+            Ok(length) if length < room => {
+                return str::from_utf8(&buffer[..length])
+                    .map_err(|error| io::Error::new(ErrorKind::InvalidData, error));
+            }
+            Ok(_) => buffer.resize((room * 2).max(4096), 0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a file is read for `Figures::All` only.
+fn is_more(file: &str) -> bool {
+    ["memory.memsw.", "memory.swap.", "cpuacct.usage_percpu_"]
+        .iter()
+        .any(|prefix| file.starts_with(prefix))
 }
 
 fn of(table: &BTreeMap<String, u64>, key: &str) -> u64 {
@@ -416,6 +425,51 @@ mod tests {
             operation: operation.to_owned(),
             value,
         }
+    }
+
+    #[test]
+    fn a_file_that_is_read_again_tells_what_is_so_now() {
+        let comm = File::open("/proc/thread-self/comm").unwrap();
+        let mut buffer = Vec::new();
+        for name in ["first", "second-one", "3"] {
+            std::fs::write("/proc/thread-self/comm", name).unwrap();
+            assert_eq!(reread(&comm, &mut buffer).unwrap(), format!("{name}\n"));
+        }
+        // Longer than the buffer, and just as long.
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for length in [0, 4095, 4096, 4097, 16384, 5] {
+            std::fs::write(&path, "x".repeat(length)).unwrap();
+            assert_eq!(reread(&File::open(&path).unwrap(), &mut buffer).unwrap().len(), length);
+        }
+    }
+
+    #[test]
+    fn a_reader_tells_what_is_so_now_of_the_figures_that_are_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).unwrap();
+        let reader = |figures| UsageReader {
+            version: Version::V2,
+            directories: vec![directory.path().to_owned()],
+            figures,
+            files: HashMap::new(),
+            last: 0,
+            buffer: Vec::new(),
+        };
+        write("pids.current", "3\n");
+        write("memory.swap.current", "4096\n");
+        let (mut main, mut all) = (reader(Figures::Main), reader(Figures::All));
+        assert_eq!((main.read().pids, main.read().memory.swap.usage), (Some(3), None));
+        assert_eq!(all.read().memory.swap.usage, Some(4096));
+        write("pids.current", "12\n");
+        write("pids.max", "20\n");
+        let usage = main.read();
+        assert_eq!(
+            (usage.pids, usage.pids_limit),
+            (Some(12), None),
+            "one that was not there is not looked for"
+        );
+        assert_eq!(reader(Figures::Main).read().pids_limit, Some(20));
     }
 
     #[test]

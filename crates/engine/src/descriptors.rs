@@ -7,7 +7,6 @@ use std::io;
 use std::sync::Arc;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most that one reader of what a container uses keeps open.
 const OF_A_READER: u64 = 20;
@@ -15,12 +14,15 @@ const OF_A_READER: u64 = 20;
 /// The part of all descriptors that such readers may keep.
 const PART_OF_READERS: u64 = 4;
 
-/// The limit, and who may keep files open for the time that they save.
+/// The limit, and who keeps files open for the time that they save.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     inherited: Rlimit,
-    readers: Arc<Semaphore>,
+    readers: Leave,
 }
+
+/// Leave to keep such files open, until it is dropped.
+pub(crate) type Leave = Arc<()>;
 
 impl Descriptors {
     /// Raises the limit as far as it goes.
@@ -33,12 +35,9 @@ impl Descriptors {
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!(%error, "raise the limit of open files");
         }
-        // No limit at all is `None`.
-        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let readers = usize::try_from(most / PART_OF_READERS / OF_A_READER).unwrap_or(usize::MAX);
         Self {
             inherited,
-            readers: Arc::new(Semaphore::new(readers.min(Semaphore::MAX_PERMITS))),
+            readers: Leave::default(),
         }
     }
 
@@ -47,9 +46,14 @@ impl Descriptors {
         self.inherited
     }
 
-    /// Leave to keep the files open that tell what a container uses.
-    pub(crate) fn of_reader(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.readers).try_acquire_owned().ok()
+    /// Leave to keep the files open that tell what a container uses. The limit is asked for each time: prlimit(1) changes it while the
+    /// daemon runs.
+    pub(crate) fn of_reader(&self) -> Option<Leave> {
+        // No limit at all is `None`.
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / PART_OF_READERS / OF_A_READER;
+        let leave = self.readers.clone();
+        // One of them is ours.
+        (Arc::strong_count(&leave) as u64 <= most + 1).then_some(leave)
     }
 }
 

@@ -1,9 +1,7 @@
 //! procfs (proc(5)), where a container may have put something else in its place.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{OFlags, ResolveFlags};
@@ -32,43 +30,9 @@ pub fn open_file(proc: impl AsFd, file: &Path, flags: OFlags) -> io::Result<Owne
     path::open_with(proc.as_fd(), file, flags, resolve)
 }
 
-/// Reads a file of the kernel's anew, procfs or cgroupfs, which tells at its beginning what is so now: who asks again and again
-/// saves the way to it. The text replaces what was in the buffer, which grows as it needs to.
-pub fn reread<'a>(file: &File, buffer: &'a mut Vec<u8>) -> io::Result<&'a str> {
-    let mut length = 0;
-    loop {
-        if length == buffer.len() {
-            buffer.resize((length * 2).max(4096), 0);
-        }
-        match file.read_at(&mut buffer[length..], length as u64) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    std::str::from_utf8(&buffer[..length]).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_that_is_read_again_tells_what_is_so_now() {
-        let comm = File::open("/proc/thread-self/comm").unwrap();
-        let mut buffer = Vec::new();
-        for name in ["first", "second-one", "3"] {
-            std::fs::write("/proc/thread-self/comm", name).unwrap();
-            assert_eq!(reread(&comm, &mut buffer).unwrap(), format!("{name}\n"));
-        }
-        // Longer than a page, and of several records.
-        let kallsyms = File::open("/proc/kallsyms").unwrap();
-        let whole = std::fs::read_to_string("/proc/kallsyms").unwrap();
-        for _ in 0..2 {
-            assert_eq!(reread(&kallsyms, &mut buffer).unwrap().len(), whole.len());
-        }
-    }
 
     #[test]
     fn only_the_root_of_a_procfs_is_taken_for_one() {

@@ -1,8 +1,9 @@
 //! `GET /containers/{id}/stats`: what a container uses.
 //!
 //! ```text
-//!   stream --> Reader --> Opened: usage of the cgroup, interfaces     (files that stay open: a reading costs no way to them)
-//!                     --> HostTime                                    (one for all readers)
+//!   stream --> Reader --> Opened: usage of the cgroup     (files that stay open: a reading costs no way to them)
+//!                     --> /proc/<pid>/net/dev             (which would hold the network namespace if it stayed open)
+//!                     --> HostTime                        (one for all readers)
 //! ```
 //!
 //! Each stream reads for itself, a second apart: who is not looked at costs nothing. A reading of files that are open takes
@@ -10,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,12 +20,11 @@ use conex_cgroup::{Figures, IoCount, Pressure, Stall, Usage, UsageReader};
 use conex_container::NetworkChoice;
 use conex_container::state::State;
 use conex_spec::CgroupVersion;
-use conex_sys::procfs::reread;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::containers::Container;
+use crate::descriptors::Leave;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -119,16 +120,14 @@ struct Reader {
     opened: Option<Opened>,
 }
 
-/// The files of a container that runs.
+/// The files of one run of a container.
 struct Opened {
-    pid: i32,
+    /// How often it had ended before.
+    run: u64,
     since: Instant,
     cgroup: UsageReader,
-    /// `/proc/<pid>/net/dev`, which holds the network namespace as long as it is open.
-    interfaces: Option<File>,
-    buffer: Vec<u8>,
-    /// Leave to keep all this; without it everything is opened at each reading.
-    kept: Option<OwnedSemaphorePermit>,
+    /// Leave to keep them open; without it they are opened at each reading.
+    kept: Option<Leave>,
 }
 
 impl Reader {
@@ -140,47 +139,38 @@ impl Reader {
         }
     }
 
-    /// Waits for the next reading; whether there is one: the container is not gone. The files of one that ends are let go of at
-    /// once, so that nothing of it is held up.
-    async fn wait(&mut self) -> bool {
-        let deadline = tokio::time::Instant::now() + INTERVAL;
+    /// Waits for the next reading; whether there is one: the container is not gone.
+    async fn wait(&self) -> bool {
         let mut view = self.container.watch();
-        loop {
-            let pid = self.opened.as_ref().map(|opened| opened.pid);
-            let changed =
-                view.wait_for(|view| matches!(view.state, State::Gone) || (pid.is_some() && view.state.pid() != pid));
-            match tokio::time::timeout_at(deadline, changed).await {
-                Err(_) => return true,
-                Ok(Ok(view)) if !matches!(view.state, State::Gone) => {}
-                Ok(_) => return false,
-            }
-            self.opened = None;
-        }
+        let gone = view.wait_for(|view| matches!(view.state, State::Gone));
+        tokio::time::timeout(INTERVAL, gone).await.is_err()
     }
 
     /// What it uses now; zeros while it does not run.
     async fn read(&mut self) -> Result<api::ContainerStats> {
-        let pid = self.container.view().state.pid();
-        if let Some(opened) = &mut self.opened
-            && Some(opened.pid) == pid
-            && opened.since.elapsed() < OPEN_FOR
-        {
-            return Ok(opened.read(&self.engine, &self.container));
-        }
-        self.opened = None;
+        let (pid, run) = {
+            let view = self.container.view();
+            (view.state.pid(), view.exits)
+        };
+        let of_this_run = |opened: &Opened| pid.is_some() && opened.run == run && opened.since.elapsed() < OPEN_FOR;
+        let opened = self.opened.take().filter(of_this_run);
         let Some(pid) = pid else {
             return Ok(unread(&self.container));
         };
         let (engine, container) = (self.engine.clone(), self.container.clone());
-        let done = tokio::task::spawn_blocking(move || {
-            let mut opened = Opened::new(&engine, &container, pid);
-            let stats = opened.read(&engine, &container);
+        let read = move |mut opened: Opened| {
+            let stats = opened.read(&engine, &container, pid);
             (stats, Some(opened).filter(|opened| opened.kept.is_some()))
-        });
-        let done = done
-            .await
-            .map_err(|error| Error::new(ErrorKind::System, "read what a container uses").caused_by(error));
-        let (stats, opened) = done?;
+        };
+        let (stats, opened) = match opened {
+            Some(opened) => read(opened),
+            None => {
+                let (engine, container) = (self.engine.clone(), self.container.clone());
+                let done = tokio::task::spawn_blocking(move || read(Opened::new(&engine, &container, run)));
+                done.await
+                    .map_err(|error| Error::new(ErrorKind::System, "read what a container uses").caused_by(error))?
+            }
+        };
         self.opened = opened;
         Ok(stats)
     }
@@ -197,26 +187,17 @@ fn unread(container: &Container) -> api::ContainerStats {
 }
 
 impl Opened {
-    fn new(engine: &Inner, container: &Container, pid: i32) -> Self {
-        let interfaces = match container.config.network {
-            // The interfaces of the host are not the container's.
-            NetworkChoice::Host => None,
-            _ => File::open(format!("/proc/{pid}/net/dev")).ok(),
-        };
+    fn new(engine: &Inner, container: &Container, run: u64) -> Self {
         Self {
-            pid,
+            run,
             since: Instant::now(),
             cgroup: engine.cgroup(container).usage_reader(Figures::Main),
-            interfaces,
-            buffer: Vec::new(),
             kept: engine.descriptors.of_reader(),
         }
     }
 
-    fn read(&mut self, engine: &Inner, container: &Container) -> api::ContainerStats {
+    fn read(&mut self, engine: &Inner, container: &Container, pid: i32) -> api::ContainerStats {
         let usage = self.cgroup.read();
-        let interfaces = self.interfaces.as_ref();
-        let interfaces = interfaces.and_then(|file| reread(file, &mut self.buffer).ok());
         api::ContainerStats {
             read: jiff::Timestamp::now().to_string(),
             pids_stats: api::PidsStats {
@@ -226,47 +207,36 @@ impl Opened {
             blkio_stats: blkio(&usage, engine.host.facts.cgroups),
             cpu_stats: cpu(&usage, engine.host_time.now(), engine.host.cpus),
             memory_stats: memory(&usage, engine.host.memory),
-            networks: interfaces.map(networks).unwrap_or_default(),
+            networks: match container.config.network {
+                // The interfaces of the host are not the container's.
+                NetworkChoice::Host => BTreeMap::new(),
+                _ => networks(&text_of(&format!("/proc/{pid}/net/dev")).unwrap_or_default()),
+            },
             pressure_stats: pressure(&usage),
             ..unread(container)
         }
     }
 }
 
-/// Nanoseconds of CPU time of the host, all CPUs and their idleness together.
+/// Nanoseconds of CPU time of the host, all CPUs and their idleness together, and when they were read.
 #[derive(Debug, Default)]
-pub(crate) struct HostTime(Mutex<Option<Stat>>);
-
-/// `/proc/stat`, and what was read last.
-#[derive(Debug)]
-struct Stat {
-    file: File,
-    buffer: Vec<u8>,
-    read: Option<(Instant, Option<u64>)>,
-}
+pub(crate) struct HostTime(Mutex<Option<(Instant, Option<u64>)>>);
 
 impl HostTime {
     /// As the kernel counts it: what was read within the last tick is so still.
     fn now(&self) -> Option<u64> {
-        let mut stat = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if stat.is_none() {
-            *stat = File::open("/proc/stat").ok().map(|file| Stat {
-                file,
-                buffer: Vec::new(),
-                read: None,
-            });
-        }
-        let stat = stat.as_mut()?;
-        match stat.read {
-            Some((at, time)) if at.elapsed() < Duration::from_nanos(TICK) => time,
-            _ => {
-                let at = Instant::now();
-                let time = reread(&stat.file, &mut stat.buffer).ok().and_then(system_cpu);
-                stat.read = Some((at, time));
-                time
-            }
-        }
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = last.filter(|(at, _)| at.elapsed() < Duration::from_nanos(TICK));
+        let read = || (Instant::now(), system_cpu(&text_of("/proc/stat").unwrap_or_default()));
+        last.insert(fresh.unwrap_or_else(read)).1
     }
+}
+
+/// A file of procfs, which says of none how long it is: nothing asks for it first.
+fn text_of(path: &str) -> io::Result<String> {
+    let mut text = String::with_capacity(4096);
+    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn cpu(usage: &Usage, host_time: Option<u64>, cpus: usize) -> api::CpuStats {
