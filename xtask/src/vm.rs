@@ -63,6 +63,10 @@ pub(crate) fn all(extent: Extent) -> Outcome {
 
 fn run(flavours: &[&Flavour], extent: Extent) -> Outcome {
     packages::install(&packages::VM)?;
+    // What the tests of this machine call, those in there do too.
+    packages::install(&packages::RUN)?;
+    packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::TEST)?;
     packages::install_docker_client()?;
     let dir = root().join("target/vm");
     files::create(&dir)?;

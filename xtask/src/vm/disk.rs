@@ -47,12 +47,14 @@ fn programs(tree: &Path, tests: &[Test]) -> Outcome<String> {
     let built = test_programs()?;
     for (test, arguments) in tests {
         let source = match test.strip_prefix("runtime/") {
-            Some(test) => format!("/crates/runtime/tests/{test}.rs"),
-            None => format!("/tests/tests/{test}.rs"),
+            Some(test) => format!("/crates/runtime/tests/{test}"),
+            None => format!("/tests/tests/{test}"),
         };
+        // A file, or a folder of several.
+        let sources = [source.clone() + ".rs", source + "/main.rs"];
         let (_, program) = built
             .iter()
-            .find(|(of, _)| of.ends_with(&source))
+            .find(|(of, _)| sources.iter().any(|source| of.ends_with(source)))
             .ok_or_else(|| format!("the test program {test} was not built"))?;
         libraries(tree, program)?;
         copy(program, &tree.join("tests").join(test))?;
