@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,7 +39,28 @@ impl Bundle {
 
 /// Parses a specification; returns it and the names of capabilities that are left out of it, as nobody knows them.
 pub(crate) fn specification(text: &str) -> Result<(Spec, Vec<String>)> {
-    but_capabilities(text, "/process/capabilities")
+    let (mut spec, unknown) = but_capabilities(text, "/process/capabilities")?;
+    add_monitoring(&mut spec, text)?;
+    Ok((spec, unknown))
+}
+
+/// The library knows two fields of `linux.intelRdt` by other names than the specification's.
+fn add_monitoring(spec: &mut Spec, text: &str) -> Result<()> {
+    let linux = spec.linux_mut().as_mut();
+    let Some(shares) = linux.and_then(|linux| linux.intel_rdt_mut().as_mut()) else {
+        return Ok(());
+    };
+    let document: Value = parse(text)?;
+    let flag = |name: &str| match &document["linux"]["intelRdt"][name] {
+        Value::Null => Ok(None),
+        Value::Bool(flag) => Ok(Some(*flag)),
+        other => Err(anyhow!(
+            "linux.intelRdt.{name}: invalid type: {other}, expected a boolean"
+        )),
+    };
+    shares.set_enable_cmt(flag("enableCMT")?);
+    shares.set_enable_mbm(flag("enableMBM")?);
+    Ok(())
 }
 
 /// Parses a process, likewise.
@@ -92,6 +113,16 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn monitoring_is_asked_for_by_the_names_of_the_specification() {
+        let text = |shares: &str| format!(r#"{{"ociVersion": "1.2.0", "linux": {{"intelRdt": {shares}}}}}"#);
+        let (spec, _) = specification(&text(r#"{"enableCMT": true}"#)).unwrap();
+        let shares = spec.linux().clone().unwrap().intel_rdt().clone().unwrap();
+        assert_eq!((*shares.enable_cmt(), *shares.enable_mbm()), (Some(true), None));
+        let error = specification(&text(r#"{"enableMBM": 1}"#)).unwrap_err().to_string();
+        assert!(error.starts_with("linux.intelRdt.enableMBM: "), "{error}");
+    }
 
     #[test]
     fn capabilities_that_nobody_knows_are_left_out_and_named() {

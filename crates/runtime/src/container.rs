@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arguments::Global;
 use crate::bundle;
+use crate::resctrl::Group;
 
 /// Version of `state.json`.
 const VERSION: u32 = 1;
@@ -35,6 +36,9 @@ pub(crate) struct Record {
     /// The unit of systemd that its cgroup is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<Scope>,
+    /// Its share of caches and of the way to memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resctrl: Option<Group>,
     pub(crate) annotations: BTreeMap<String, String>,
     /// Whether processes keep the session keyring of their caller.
     pub(crate) keeps_keyring: bool,
@@ -54,6 +58,7 @@ impl Record {
             created: jiff::Timestamp::now().to_string(),
             cgroup_dirs: Vec::new(),
             scope: None,
+            resctrl: None,
             annotations: bundle
                 .spec
                 .annotations()

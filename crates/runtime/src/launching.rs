@@ -16,7 +16,7 @@ use crate::arguments::{Flag, Global, Parsed};
 use crate::bundle::Bundle;
 use crate::container::{Container, Record, Status, replace};
 use crate::descriptors::Passed;
-use crate::{console, descriptors, hooks, host, report, rootless, seccomp_agent};
+use crate::{console, descriptors, hooks, host, report, resctrl, rootless, seccomp_agent};
 
 /// Flags of both commands.
 pub(crate) const FLAGS: [Flag; 9] = [
@@ -69,7 +69,7 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
     console::check(terminal, arguments.value("console-socket"), detach)?;
     plan.plan.preserved = passed.count;
 
-    let container = Container::reserve(
+    let mut container = Container::reserve(
         global,
         Record {
             keeps_keyring,
@@ -78,10 +78,19 @@ pub(crate) fn make(global: &Global, arguments: &Parsed, detach: bool) -> Result<
         },
     )?;
     let directory = container.directory.clone();
+    let share = resctrl::share(&bundle.spec, id).inspect_err(|_| forget(&directory))?;
+    container.record.resctrl.clone_from(&share);
     launch(container, &bundle, &plan, arguments).inspect_err(|_| {
-        // The first error is the one to tell; what is left is found by `delete --force`.
-        let _ = fs::remove_dir_all(&directory);
+        if let Some(share) = &share {
+            let _ = share.remove();
+        }
+        forget(&directory);
     })
+}
+
+/// The first error is the one to tell; what is left is found by `delete --force`.
+fn forget(directory: &Path) {
+    let _ = fs::remove_dir_all(directory);
 }
 
 fn plan(global: &Global, id: &str, bundle: &Bundle) -> Result<BundlePlan> {
@@ -108,6 +117,7 @@ fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, argument
     let fifo = container.fifo();
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::from_raw_mode(0o600)).context("make the start fifo")?;
     let fds = descriptors::open(&plan.descriptors, Some(&fifo))?;
+    let share = container.record.resctrl.clone();
     let mut told = |pid: i32, event| {
         container.record.pid = pid;
         let done = match event {
@@ -118,7 +128,8 @@ fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, argument
         };
         done.map_err(|error| by_manager(&error))
     };
-    let mut started = conex_launch::start(&plan.plan, &fds, &mut told).map_err(|error| failed(&error))?;
+    let mut started = resctrl::within(share.as_ref(), || conex_launch::start(&plan.plan, &fds, &mut told))?
+        .map_err(|error| failed(&error))?;
     container.record.pid = started.pid;
     match publish(&mut container, &started, socket.as_ref(), arguments) {
         Ok(()) => Ok(Made { container, started }),

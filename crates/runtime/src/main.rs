@@ -25,6 +25,7 @@ mod hooks;
 mod host;
 mod launching;
 mod report;
+mod resctrl;
 mod rootless;
 mod sealed;
 mod seccomp_agent;

@@ -333,16 +333,9 @@ fn validate_version(version: &str) -> Result<()> {
 }
 
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let given = [
-        (
-            "linux.netDevices",
-            linux.net_devices().as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((field, _)) => Err(unsupported(*field)),
-        None => Ok(()),
+    match linux.net_devices() {
+        Some(list) if !list.is_empty() => Err(unsupported("linux.netDevices")),
+        _ => Ok(()),
     }
 }
 

@@ -48,6 +48,17 @@ pub fn keep_only(paths: &[&Path]) -> io::Result<()> {
     Ok(())
 }
 
+/// Where a file system of this type is mounted, the first where there are several.
+pub fn find(fs_type: &str) -> io::Result<Option<PathBuf>> {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo")?;
+    Ok(table.lines().find_map(|line| {
+        // proc_pid_mountinfo(5)
+        let (mount, file_system) = line.split_once(" - ")?;
+        let at = mount.split(' ').nth(4)?;
+        (file_system.split(' ').next() == Some(fs_type)).then(|| unescape(at))
+    }))
+}
+
 /// A path as the table has it: `\040` is a space.
 fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());

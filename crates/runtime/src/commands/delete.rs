@@ -54,6 +54,9 @@ pub(super) fn delete(global: &Global, container: &Container) -> Result<()> {
     let mut cgroup = container.cgroup();
     cgroup.kill_all().context("end the processes of the cgroup")?;
     cgroup.remove()?;
+    if let Some(group) = &container.record.resctrl {
+        group.remove()?;
+    }
     if let Err(error) = container.spec().and_then(|spec| hooks::after_stop(&spec, container)) {
         // "log a warning, but ... continue".
         report::warn(global, &format!("{error:#}"));

@@ -31,7 +31,7 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
         bail!("container with id {id} is not running");
     }
     if arguments.is_set("stats") {
-        tell(id, "stats", Some(&document(&container.cgroup().usage())))?;
+        tell(id, "stats", Some(&document(&container)))?;
         return Ok(0);
     }
     follow(&container, interval).map(|()| 0)
@@ -65,7 +65,7 @@ fn follow(container: &Container, interval: Duration) -> Result<()> {
             return Ok(());
         }
         if Instant::now() >= next {
-            tell(id, "stats", Some(&document(&cgroup.usage())))?;
+            tell(id, "stats", Some(&document(container)))?;
             next += interval;
         }
     }
@@ -83,7 +83,15 @@ fn tell(id: &str, kind: &str, data: Option<&Value>) -> Result<()> {
 }
 
 /// In the shape of runc's (`types.Stats`).
-fn document(usage: &Usage) -> Value {
+fn document(container: &Container) -> Value {
+    let mut document = of_cgroup(&container.cgroup().usage());
+    if let Some(group) = &container.record.resctrl {
+        document["intel_rdt"] = group.document();
+    }
+    document
+}
+
+fn of_cgroup(usage: &Usage) -> Value {
     let (cpu, memory) = (&usage.cpu, &usage.memory);
     let [of_cpu, of_memory, of_io] = usage.pressure.map(|pressure| pressure.as_ref().map(psi));
     let mut processors = json!({"total": cpu.total, "kernel": cpu.system, "user": cpu.user});

@@ -14,7 +14,9 @@ use oci_spec::runtime::{Process, Spec, User};
 use crate::arguments::{Flag, Global, Order, Parsed};
 use crate::container::{Container, Status, replace};
 use crate::descriptors::Passed;
-use crate::{bundle, console, descriptors, foreground, host, launching, report, rootless, seccomp_agent, sub_cgroups};
+use crate::{
+    bundle, console, descriptors, foreground, host, launching, report, resctrl, rootless, seccomp_agent, sub_cgroups,
+};
 
 const FLAGS: [Flag; 16] = [
     Flag::Value("apparmor", None),
@@ -103,8 +105,10 @@ fn execute(
         _ => Ok(()),
     };
     let first = container.record.pid;
-    let execed = conex_launch::exec(&planned.plan, first, pidfd.as_fd(), Some(&cgroup), &fds, &mut told)
-        .map_err(|error| launching::failed(&error))?;
+    let execed = resctrl::within(container.record.resctrl.as_ref(), || {
+        conex_launch::exec(&planned.plan, first, pidfd.as_fd(), Some(&cgroup), &fds, &mut told)
+    })?
+    .map_err(|error| launching::failed(&error))?;
     if let Some(path) = arguments.value("pid-file") {
         replace(Path::new(path), execed.pid.to_string().as_bytes())?;
     }

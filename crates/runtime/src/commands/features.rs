@@ -27,7 +27,7 @@ pub(super) fn run() -> Result<u8> {
             // Whether labels are written; whether the kernel takes them is told when one is asked for.
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": false},
+            "intelRdt": {"enabled": true},
             "mountExtensions": {"idmap": {"enabled": true}},
         },
     });

@@ -64,6 +64,7 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
     if container.status() == Status::Stopped {
         bail!("container not running");
     }
+    update_shares(&container, &arguments)?;
     let mut document: Value = serde_json::from_str(&container.text()?).context("parse the container's config.json")?;
     let linux = document
         .as_object_mut()
@@ -93,13 +94,21 @@ pub(super) fn run(global: &Global, arguments: &[String]) -> Result<u8> {
     Ok(0)
 }
 
+/// Shares of caches and bandwidth.
+fn update_shares(container: &Container, arguments: &Parsed) -> Result<()> {
+    let schemas = ["l3-cache-schema", "mem-bw-schema"].map(|name| arguments.value(name));
+    if schemas == [None; 2] {
+        return Ok(());
+    }
+    let group = container.record.resctrl.as_ref();
+    // Whoever runs already could not be moved as one: a class is a matter of each thread.
+    let group =
+        group.context("the container was made without linux.intelRdt, and has no class of its own to be changed")?;
+    group.update(schemas[0], schemas[1])
+}
+
 /// What the file or the flags say, in the shape of `linux.resources`.
 fn change(arguments: &Parsed) -> Result<Value> {
-    for name in ["l3-cache-schema", "mem-bw-schema"] {
-        if arguments.value(name).is_some() {
-            bail!("--{name} is not supported: Intel RDT is not managed");
-        }
-    }
     if let Some(file) = arguments.value("resources") {
         let text = match file {
             "-" => std::io::read_to_string(std::io::stdin()).context("read standard input")?,
