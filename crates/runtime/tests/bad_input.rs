@@ -404,3 +404,12 @@ fn a_process_of_the_wrong_form_is_named_with_its_field() {
     bundle.succeed(&["delete", "--force", &bundle.id]);
     bundle.assert_nothing_left();
 }
+
+/// No host of the tests has the file system mounted; runc 1.1 starts such a container, and gives it nothing.
+#[test]
+fn shares_of_caches_are_refused_where_there_are_none_to_be_had() {
+    assert!(!Path::new("/sys/fs/resctrl/schemata").exists(), "this host could do it");
+    let words = refusal(|specification| set(specification, "linux/intelRdt", json!({"closID": "gold"})));
+    let expected = "intelRdt is specified in config, but Intel RDT is not supported or enabled";
+    assert!(words.contains(expected), "{words}");
+}
