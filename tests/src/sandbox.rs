@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::engine::{DEFAULT_SLICE, Engine, Place, dist};
@@ -641,7 +642,8 @@ impl Sandbox {
             self.docker(&["rm", "-f", id]);
         }
         if let Some(mut daemon) = self.daemon.take() {
-            let _ = Command::new("kill").arg(daemon.id().to_string()).status();
+            // By the kernel's own call: the program may be missing, and nobody would be told to end.
+            let _ = rustix::process::kill_process(Pid::from_child(&daemon), Signal::TERM);
             let _ = daemon.wait();
         }
         let deadline = Instant::now() + Duration::from_secs(5);

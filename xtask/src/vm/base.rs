@@ -25,7 +25,7 @@ const PROGRAMS: [&str; 14] = [
 ];
 
 /// What Debian's smallest variant lacks for a system with systemd and its bus.
-const DEBIAN: &str = "systemd,systemd-sysv,dbus,kmod";
+const DEBIAN: &str = "systemd,systemd-sysv,dbus,kmod,procps";
 
 /// The unit that the machine with systemd is there for. Its cgroup is its own, with every controller; what one of its
 /// containers may not have (memory, tasks) is no reason to stop it (systemd.service(5), systemd.resource-control(5)).
