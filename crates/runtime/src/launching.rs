@@ -114,6 +114,10 @@ fn launch(mut container: Container, bundle: &Bundle, plan: &BundlePlan, argument
         .map(|path| console::connect(Path::new(path)))
         .transpose()?;
     container.publish_text(&bundle.text)?;
+    if container.record.resctrl.is_some() {
+        // `delete --force` finds the group when nobody comes to the end of this.
+        container.save()?;
+    }
     let fifo = container.fifo();
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::from_raw_mode(0o600)).context("make the start fifo")?;
     let fds = descriptors::open(&plan.descriptors, Some(&fifo))?;

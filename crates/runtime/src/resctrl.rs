@@ -233,8 +233,8 @@ pub(crate) fn within<T>(group: Option<&Group>, act: impl FnOnce() -> T) -> Resul
         enter(directory)?;
     }
     let outcome = act();
-    // Whoever is in no group is in that of the root.
-    enter(group.root())?;
+    // Whoever is in no group is in that of the root. Staying hurts nobody, and what was started must not be lost for it.
+    let _ = enter(group.root());
     Ok(outcome)
 }
 
