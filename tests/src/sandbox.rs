@@ -1,7 +1,7 @@
 //! A scratch daemon.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -382,10 +382,7 @@ impl Sandbox {
 
     /// Asks the daemon to end, and waits until it has.
     pub fn terminate(&mut self) {
-        let mut daemon = self.daemon.take().unwrap();
-        let pid = daemon.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        daemon.wait().unwrap();
+        end(self.daemon.take().unwrap()).unwrap();
     }
 
     /// Waits for a daemon that dies by itself.
@@ -641,10 +638,9 @@ impl Sandbox {
         for id in ids.lines() {
             self.docker(&["rm", "-f", id]);
         }
-        if let Some(mut daemon) = self.daemon.take() {
-            // By the kernel's own call: the program may be missing, and nobody would be told to end.
-            let _ = rustix::process::kill_process(Pid::from_child(&daemon), Signal::TERM);
-            let _ = daemon.wait();
+        if let Some(daemon) = self.daemon.take() {
+            // It may have ended by itself.
+            let _ = end(daemon);
         }
         let deadline = Instant::now() + Duration::from_secs(5);
         let left = || [self.remains(), self.processes()].concat();
@@ -673,6 +669,12 @@ impl Sandbox {
         );
         remains
     }
+}
+
+/// Asks a daemon to end, and waits until it has: by the kernel's own call, as kill(1) may be missing.
+fn end(mut daemon: Child) -> io::Result<()> {
+    rustix::process::kill_process(Pid::from_child(&daemon), Signal::TERM)?;
+    daemon.wait().map(drop)
 }
 
 impl Default for Sandbox {

@@ -30,73 +30,71 @@ pub(crate) struct Group {
     monitor: Option<PathBuf>,
 }
 
-/// The file system.
-#[derive(Debug)]
-struct Resctrl {
-    root: PathBuf,
+/// Makes the group that is asked for, or finds the one of its name. Nothing is left of one that cannot be made so.
+fn obtain(root: &Path, id: &str, wanted: &LinuxIntelRdt) -> Result<Group> {
+    let class = wanted.clos_id().as_deref().filter(|name| !name.is_empty());
+    if let Some(name) = class.filter(|name| *name == "." || *name == ".." || name.contains('/')) {
+        bail!("invalid intelRdt.ClosID {name:?}");
+    }
+    check_support(root, wanted)?;
+    let whole = wanted.schemata().as_deref().unwrap_or_default();
+    let lines = lines(
+        wanted.l3_cache_schema().as_deref(),
+        wanted.mem_bw_schema().as_deref(),
+        whole,
+    );
+    let directory = root.join(class.unwrap_or(id));
+    // Groups are made and filled in one go, as those who use the file system agree.
+    let lock = File::open(root).with_context(|| format!("open {}", root.display()))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).context("lock the resctrl file system")?;
+    let is_new = if class.is_some() && lines.is_empty() {
+        false
+    } else {
+        make(&directory)?
+    };
+    let mut group = Group {
+        directory,
+        is_own: class.is_none(),
+        monitor: None,
+    };
+    group.fill(id, wanted, (&lines, is_new)).inspect_err(|_| {
+        if is_new {
+            // The first error is the one to tell.
+            let _ = fs::remove_dir(&group.directory);
+        }
+    })?;
+    Ok(group)
 }
 
-impl Resctrl {
-    /// Looks for it; whoever runs the host mounts it.
-    fn find() -> Result<Resctrl> {
-        let mounted = conex_sys::mountns::find("resctrl").context("read the table of mounts")?;
-        let root = mounted.context("intelRdt is specified in config, but Intel RDT is not supported or enabled")?;
-        Ok(Resctrl { root })
+fn check_support(root: &Path, wanted: &LinuxIntelRdt) -> Result<()> {
+    if wanted.l3_cache_schema().is_some() && !has_cache(root) {
+        bail!("intelRdt.l3CacheSchema is specified in config, but Intel RDT/CAT is not enabled");
     }
+    if wanted.mem_bw_schema().is_some() && !has_bandwidth(root) {
+        bail!("intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled");
+    }
+    let counted = fs::read_to_string(root.join("info/L3_MON/mon_features")).unwrap_or_default();
+    let counts = |feature: &str| counted.lines().any(|line| line == feature);
+    let (occupancy, bandwidth) = (wanted.enable_cmt(), wanted.enable_mbm());
+    if occupancy.unwrap_or(false) && !counts("llc_occupancy") {
+        bail!("intelRdt.enableCMT is specified in config, but Intel RDT/CMT is not enabled");
+    }
+    if bandwidth.unwrap_or(false) && !counts("mbm_total_bytes") && !counts("mbm_local_bytes") {
+        bail!("intelRdt.enableMBM is specified in config, but Intel RDT/MBM is not enabled");
+    }
+    if wanted.enable_monitoring().unwrap_or(false) && counted.is_empty() {
+        bail!("intelRdt.enableMonitoring is specified in config, but Intel RDT monitoring is not enabled");
+    }
+    Ok(())
+}
 
-    /// Makes the group that is asked for, or finds the one of its name. Nothing is left of one that cannot be made so.
-    fn group(&self, id: &str, wanted: &LinuxIntelRdt) -> Result<Group> {
-        let class = wanted.clos_id().as_deref().filter(|name| !name.is_empty());
-        if class.is_some_and(|name| name == "." || name == ".." || name.contains('/')) {
-            bail!("invalid intelRdt.ClosID {:?}", class.unwrap_or_default());
-        }
-        self.check_support(wanted)?;
-        let lines = lines(wanted);
-        let directory = self.root.join(class.unwrap_or(id));
-        // Groups are made and filled in one go, as those who use the file system agree.
-        let lock = File::open(&self.root).with_context(|| format!("open {}", self.root.display()))?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive).context("lock the resctrl file system")?;
-        let is_new = if class.is_some() && lines.is_empty() {
-            false
-        } else {
-            make(&directory)?
-        };
-        let mut group = Group {
-            directory,
-            is_own: class.is_none(),
-            monitor: None,
-        };
-        group.fill(id, wanted, (&lines, is_new)).inspect_err(|_| {
-            if is_new {
-                // The first error is the one to tell.
-                let _ = fs::remove_dir(&group.directory);
-            }
-        })?;
-        Ok(group)
-    }
+/// Whether caches can be shared out; code and data apart is one way.
+fn has_cache(root: &Path) -> bool {
+    ["info/L3", "info/L3CODE"].iter().any(|name| root.join(name).is_dir())
+}
 
-    fn check_support(&self, wanted: &LinuxIntelRdt) -> Result<()> {
-        let has = |resource: &str| self.root.join("info").join(resource).is_dir();
-        if wanted.l3_cache_schema().is_some() && !has("L3") && !has("L3CODE") {
-            bail!("intelRdt.l3CacheSchema is specified in config, but Intel RDT/CAT is not enabled");
-        }
-        if wanted.mem_bw_schema().is_some() && !has("MB") {
-            bail!("intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled");
-        }
-        let counted = fs::read_to_string(self.root.join("info/L3_MON/mon_features")).unwrap_or_default();
-        let counts = |feature: &str| counted.lines().any(|line| line == feature);
-        let (occupancy, bandwidth) = (wanted.enable_cmt(), wanted.enable_mbm());
-        if occupancy.unwrap_or(false) && !counts("llc_occupancy") {
-            bail!("intelRdt.enableCMT is specified in config, but Intel RDT/CMT is not enabled");
-        }
-        if bandwidth.unwrap_or(false) && !counts("mbm_total_bytes") && !counts("mbm_local_bytes") {
-            bail!("intelRdt.enableMBM is specified in config, but Intel RDT/MBM is not enabled");
-        }
-        if wanted.enable_monitoring().unwrap_or(false) && counted.is_empty() {
-            bail!("intelRdt.enableMonitoring is specified in config, but Intel RDT monitoring is not enabled");
-        }
-        Ok(())
-    }
+fn has_bandwidth(root: &Path) -> bool {
+    root.join("info/MB").is_dir()
 }
 
 impl Group {
@@ -129,7 +127,7 @@ impl Group {
     }
 
     /// Gives the group other shares.
-    pub(crate) fn set(&self, lines: &[String]) -> Result<()> {
+    fn set(&self, lines: &[String]) -> Result<()> {
         let schemata = self.directory.join("schemata");
         fs::write(&schemata, lines.join("\n") + "\n").with_context(|| {
             // The kernel tells more of the last failure in a file.
@@ -138,17 +136,15 @@ impl Group {
         })
     }
 
-    /// Gives the container other shares of these kinds, and leaves the rest as it is.
+    /// Gives the group other shares of these kinds, and leaves the rest as it is. All who are in a class have them.
     pub(crate) fn update(&self, l3_cache: Option<&str>, bandwidth: Option<&str>) -> Result<()> {
-        let has = |resource: &str| self.root().join("info").join(resource).is_dir();
-        if l3_cache.is_some() && !has("L3") && !has("L3CODE") {
+        if l3_cache.is_some() && !has_cache(self.root()) {
             bail!("Intel RDT/CAT: l3 cache schema is not enabled");
         }
-        if bandwidth.is_some() && !has("MB") {
+        if bandwidth.is_some() && !has_bandwidth(self.root()) {
             bail!("Intel RDT/MBA: memory bandwidth schema is not enabled");
         }
-        let given = l3_cache.iter().chain(&bandwidth).flat_map(|schema| schema.lines());
-        self.set(&given.map(String::from).collect::<Vec<_>>())
+        self.set(&lines(l3_cache, bandwidth, &[]))
     }
 
     /// A class that is there must be as it is asked for.
@@ -156,8 +152,13 @@ impl Group {
         let schemata = self.directory.join("schemata");
         let text = fs::read_to_string(&schemata).with_context(|| format!("read {}", schemata.display()))?;
         let there = parse(text.lines());
+        // The kernel rounds bandwidth up to its steps.
+        let step = number(&self.root().join("info/MB"), "bandwidth_gran").filter(|step| *step > 0);
         for (share, value) in parse(lines.iter().map(String::as_str)) {
-            if there.get(&share) != Some(&value) {
+            let bandwidth = step.zip(value.parse::<u64>().ok()).filter(|_| share.0 == "MB");
+            let rounded = bandwidth.map(|(step, value)| value.next_multiple_of(step).to_string());
+            let is_there = |value: Option<&String>| value.is_some() && there.get(&share) == value;
+            if !is_there(Some(&value)) && !is_there(rounded.as_ref()) {
                 let (resource, domain) = share;
                 bail!(
                     "intelRdt: {} has no {resource}:{domain}={value}, and others may rely on what it has",
@@ -198,7 +199,7 @@ impl Group {
             document["l3_cache_info"] = numbers(&root.join("info/L3"), &["min_cbm_bits", "num_closids"]);
             document["l3_cache_info"]["cbm_mask"] = json!(mask.trim());
         }
-        if root.join("info/MB").is_dir() {
+        if has_bandwidth(root) {
             let files = ["bandwidth_gran", "delay_linear", "min_bandwidth", "num_closids"];
             document["mem_bw_info"] = numbers(&root.join("info/MB"), &files);
         }
@@ -223,7 +224,11 @@ impl Group {
 /// The group that a bundle asks for.
 pub(crate) fn share(spec: &Spec, id: &str) -> Result<Option<Group>> {
     let wanted = spec.linux().as_ref().and_then(|linux| linux.intel_rdt().as_ref());
-    wanted.map(|wanted| Resctrl::find()?.group(id, wanted)).transpose()
+    let Some(wanted) = wanted else { return Ok(None) };
+    // Whoever runs the host mounts it.
+    let mounted = conex_sys::mountns::find("resctrl").context("read the table of mounts")?;
+    let root = mounted.context("intelRdt is specified in config, but Intel RDT is not supported or enabled")?;
+    obtain(&root, id, wanted).map(Some)
 }
 
 /// Runs `act` as one of the group, where there is one: the processes that it starts stay there.
@@ -239,16 +244,16 @@ pub(crate) fn within<T>(group: Option<&Group>, act: impl FnOnce() -> T) -> Resul
 }
 
 /// The lines of `schemata`: what `memBwSchema` says of bandwidth is said there alone, and what is given whole comes last.
-fn lines(wanted: &LinuxIntelRdt) -> Vec<String> {
-    let bandwidth = wanted.mem_bw_schema().as_deref().filter(|schema| !schema.is_empty());
-    let of = |schema: Option<&str>| -> Vec<String> {
-        let lines = schema.unwrap_or_default().lines().map(str::trim);
+fn lines(l3_cache: Option<&str>, bandwidth: Option<&str>, whole: &[String]) -> Vec<String> {
+    let bandwidth = bandwidth.filter(|schema| !schema.is_empty());
+    let of = |schema: &str| -> Vec<String> {
+        let lines = schema.lines().map(str::trim);
         lines.filter(|line| !line.is_empty()).map(String::from).collect()
     };
-    let mut lines = of(wanted.l3_cache_schema().as_deref());
+    let mut lines = of(l3_cache.unwrap_or_default());
     lines.retain(|line| bandwidth.is_none() || !line.starts_with("MB:"));
-    lines.extend(of(bandwidth));
-    lines.extend(wanted.schemata().iter().flatten().flat_map(|line| of(Some(line))));
+    lines.extend(of(bandwidth.unwrap_or_default()));
+    lines.extend(whole.iter().flat_map(|line| of(line)));
     lines
 }
 
@@ -295,17 +300,14 @@ fn domains(counted: &Path) -> Vec<PathBuf> {
 
 /// What files say that hold a number each. One that says something else ("Unavailable") is left out.
 fn numbers(directory: &Path, files: &[&str]) -> Value {
-    let number = |file: &str| {
-        fs::read_to_string(directory.join(file))
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
     let known = files
         .iter()
-        .filter_map(|file| Some(((*file).to_owned(), json!(number(file)?))));
+        .filter_map(|file| Some(((*file).to_owned(), json!(number(directory, file)?))));
     Value::Object(known.collect())
+}
+
+fn number(directory: &Path, file: &str) -> Option<u64> {
+    fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -314,14 +316,14 @@ mod tests {
 
     /// A directory in the file system's place. The kernel fills a group that is made and takes its files along when it is
     /// removed; here, a group is filled beforehand and only said to be new.
-    fn file_system(name: &str) -> (PathBuf, Resctrl) {
+    fn file_system(name: &str) -> PathBuf {
         let root = std::env::temp_dir().join(format!("conex-resctrl-{name}-{}", std::process::id()));
         for resource in ["L3", "MB", "L3_MON"] {
             fs::create_dir_all(root.join("info").join(resource)).unwrap();
         }
         fs::write(root.join("info/L3_MON/mon_features"), "llc_occupancy\n").unwrap();
         fs::write(root.join("tasks"), "").unwrap();
-        (root.clone(), Resctrl { root })
+        root
     }
 
     fn wanted(shares: &Value) -> LinuxIntelRdt {
@@ -338,24 +340,26 @@ mod tests {
 
     #[test]
     fn bandwidth_is_taken_from_its_own_field() {
-        let both = json!({"l3CacheSchema": "L3:0=f0\nMB:0=10", "memBwSchema": "MB:0=20"});
-        assert_eq!(lines(&wanted(&both)), ["L3:0=f0", "MB:0=20"]);
-        let one = json!({"l3CacheSchema": "L3:0=f0\nMB:0=10"});
-        assert_eq!(lines(&wanted(&one)), ["L3:0=f0", "MB:0=10"]);
-        let whole = json!({"l3CacheSchema": "L3:0=f0", "schemata": ["L2:0=1", "MB:0=30"]});
-        assert_eq!(lines(&wanted(&whole)), ["L3:0=f0", "L2:0=1", "MB:0=30"]);
+        let of = |l3_cache, bandwidth| lines(Some(l3_cache), bandwidth, &[]);
+        assert_eq!(of("L3:0=f0\nMB:0=10", Some("MB:0=20")), ["L3:0=f0", "MB:0=20"]);
+        assert_eq!(of("L3:0=f0\nMB:0=10", None), ["L3:0=f0", "MB:0=10"]);
+        let whole = ["L2:0=1".to_owned(), "MB:0=30".to_owned()];
+        assert_eq!(lines(Some("L3:0=f0"), None, &whole), ["L3:0=f0", "L2:0=1", "MB:0=30"]);
     }
 
     #[test]
     fn a_container_has_a_group_of_its_own_that_starts_its_processes_and_goes_with_it() {
-        let (root, resctrl) = file_system("own");
+        let root = file_system("own");
         fill(&root.join("one"), "");
-        let group = resctrl
-            .group(
-                "one",
-                &wanted(&json!({"l3CacheSchema": "L3:0=f0", "memBwSchema": "MB:0=20"})),
-            )
-            .unwrap();
+        fs::create_dir_all(root.join("one/mon_data/mon_L3_00")).unwrap();
+        fs::write(root.join("one/mon_data/mon_L3_00/llc_occupancy"), "4096\n").unwrap();
+        fs::write(root.join("one/mon_data/mon_L3_00/mbm_total_bytes"), "Unavailable\n").unwrap();
+        let group = obtain(
+            &root,
+            "one",
+            &wanted(&json!({"l3CacheSchema": "L3:0=f0", "memBwSchema": "MB:0=20"})),
+        )
+        .unwrap();
         assert_eq!(
             fs::read_to_string(root.join("one/schemata")).unwrap(),
             "L3:0=f0\nMB:0=20\n"
@@ -368,7 +372,15 @@ mod tests {
             me,
             "it is back where it was"
         );
-        assert_eq!(group.document()["l3_cache_schema"], "L3:0=f0");
+        let document = group.document();
+        assert_eq!(
+            (&document["l3_cache_schema"], &document["mem_bw_schema"]),
+            (&json!("L3:0=f0"), &json!("MB:0=20"))
+        );
+        assert_eq!(document["cmt_stats"], json!([{"llc_occupancy": 4096}]));
+        assert_eq!(document.get("mbm_stats"), None, "nobody counts it");
+        group.update(None, Some("MB:0=30")).unwrap();
+        assert_eq!(fs::read_to_string(root.join("one/schemata")).unwrap(), "MB:0=30\n");
         fs::remove_dir_all(root.join("one")).unwrap();
         fs::create_dir(root.join("one")).unwrap();
         group.remove().unwrap();
@@ -379,14 +391,20 @@ mod tests {
 
     #[test]
     fn a_class_must_be_as_it_is_asked_for_and_stays() {
-        let (root, resctrl) = file_system("class");
+        let root = file_system("class");
         fill(&root.join("gold"), "    L3:0=00f0;1=00ff\n    MB:0= 20;1=100\n");
         let same = json!({"closID": "gold", "l3CacheSchema": "L3:0=F0", "memBwSchema": "MB:1=100"});
-        let group = resctrl.group("one", &wanted(&same)).unwrap();
+        let group = obtain(&root, "one", &wanted(&same)).unwrap();
         group.remove().unwrap();
         assert!(root.join("gold/tasks").exists());
+        // Whoever asks for 15 is given 20 where steps are of 10.
+        fs::write(root.join("info/MB/bandwidth_gran"), "10\n").unwrap();
+        let rounded = json!({"closID": "gold", "memBwSchema": "MB:0=15"});
+        obtain(&root, "one", &wanted(&rounded)).unwrap();
+        let less = json!({"closID": "gold", "memBwSchema": "MB:0=25"});
+        obtain(&root, "one", &wanted(&less)).unwrap_err();
         let other = json!({"closID": "gold", "l3CacheSchema": "L3:0=f"});
-        let error = resctrl.group("one", &wanted(&other)).unwrap_err().to_string();
+        let error = obtain(&root, "one", &wanted(&other)).unwrap_err().to_string();
         assert!(error.contains("has no L3:0=f,"), "{error}");
         assert!(
             fs::read_to_string(root.join("gold/schemata"))
@@ -394,7 +412,7 @@ mod tests {
                 .contains("L3:0=00f0")
         );
         let counted = json!({"closID": "gold", "enableCMT": true});
-        let group = resctrl.group("one", &wanted(&counted)).unwrap();
+        let group = obtain(&root, "one", &wanted(&counted)).unwrap();
         assert!(
             root.join("gold/mon_groups/one").is_dir(),
             "counted apart from others of the class"
@@ -406,7 +424,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_and_leaves_no_group() {
-        let (root, resctrl) = file_system("refused");
+        let root = file_system("refused");
         for (text, expected) in [
             (json!({"closID": "../up"}), "invalid intelRdt.ClosID \"../up\""),
             (json!({"closID": "none"}), "no class of service"),
@@ -421,13 +439,11 @@ mod tests {
                 "no class of service",
             ),
         ] {
-            let error = resctrl.group("one", &wanted(&text)).unwrap_err().to_string();
+            let error = obtain(&root, "one", &wanted(&text)).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
         fs::remove_dir(root.join("info/MB")).unwrap();
-        let error = resctrl
-            .group("one", &wanted(&json!({"memBwSchema": "MB:0=1"})))
-            .unwrap_err();
+        let error = obtain(&root, "one", &wanted(&json!({"memBwSchema": "MB:0=1"}))).unwrap_err();
         assert!(error.to_string().contains("Intel RDT/MBA is not enabled"), "{error}");
         let mut left: Vec<_> = fs::read_dir(&root)
             .unwrap()
