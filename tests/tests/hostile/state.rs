@@ -5,8 +5,11 @@ use std::path::Path;
 
 use conex_tests::{Said, Sandbox, eventually};
 
-/// Everything of the data-root that belongs to images, with sizes, and what is told of them. The layout's `index.json` is left
-/// out: it follows the names a moment later.
+/// What the layout lists, and what is to replace it.
+const INDEX: [&str; 2] = ["content/index.json", "content/index.json.new"];
+
+/// Everything of the data-root that belongs to images, with sizes, and what is told of them. [`INDEX`] is left out: it follows
+/// the names a moment later.
 #[derive(Debug)]
 pub(crate) struct State {
     files: Vec<(String, u64)>,
@@ -36,7 +39,7 @@ fn walk(path: &Path, root: &Path, files: &mut Vec<(String, u64)>) {
             continue;
         };
         let name = entry.path().strip_prefix(root).unwrap().display().to_string();
-        if name == "content/index.json" {
+        if INDEX.contains(&name.as_str()) {
             continue;
         }
         files.push((name, if data.is_dir() { 0 } else { data.len() }));
@@ -46,11 +49,13 @@ fn walk(path: &Path, root: &Path, files: &mut Vec<(String, u64)>) {
     }
 }
 
-/// The store is what it was, once what was discarded is deleted.
+/// The store is what it was, once what was discarded is deleted and the layout's index has followed.
 pub(crate) fn assert_unchanged(sandbox: &Sandbox, before: &State, after: &str) {
+    let data = sandbox.dir().join("data");
     eventually("nothing in the trash", || {
-        fs::read_dir(sandbox.dir().join("data/trash")).unwrap().count() == 0
+        fs::read_dir(data.join("trash")).unwrap().count() == 0
     });
+    eventually("no index half done", || !data.join(INDEX[1]).exists());
     let now = state(sandbox);
     let more: Vec<_> = now.files.iter().filter(|file| !before.files.contains(file)).collect();
     let less: Vec<_> = before.files.iter().filter(|file| !now.files.contains(file)).collect();
