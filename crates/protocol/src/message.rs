@@ -65,9 +65,9 @@ pub enum FromTemplate {
     },
 }
 
-/// What a monitor is told at its birth.
+/// What a monitor is told at its birth, with its plan of type `P`: a `conex_spec::plan::InitPlan`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MonitorOrder {
+pub struct MonitorOrder<P> {
     /// The container's id, 64 hexadecimal digits.
     pub container: String,
     /// Where the exit is recorded, by rename: an `ExitRecord` as JSON.
@@ -76,8 +76,8 @@ pub struct MonitorOrder {
     pub log: Option<LogOrder>,
     /// Keep standard input open when the last client that attached to it leaves (`StdinOnce` false).
     pub keep_stdin_open: bool,
-    /// The `conex_spec::plan::InitPlan` as JSON.
-    pub plan: serde_json::Value,
+    /// What the monitor carries out.
+    pub plan: P,
 }
 
 /// How a monitor keeps its container's output: in files of Docker's `json-file` format.

@@ -52,7 +52,11 @@ impl Socket {
 
     /// Receives one message; `None` when the other side is gone.
     pub fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-        let mut bytes = vec![0; MAX_MESSAGE];
+        // As large as what waits: what is not used of a larger one would have to be made and cleared all the same.
+        let waits = RecvFlags::PEEK | RecvFlags::TRUNC;
+        let mut nothing = [0_u8; 0];
+        let (_, length) = rustix::io::retry_on_intr(|| rustix::net::recv(&self.0, &mut nothing, waits))?;
+        let mut bytes = vec![0; length.min(MAX_MESSAGE)];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::io::retry_on_intr(|| {
@@ -76,7 +80,6 @@ impl Socket {
             return Ok(None);
         }
         bytes.truncate(received.bytes);
-        bytes.shrink_to_fit();
         Ok(Some((bytes, fds)))
     }
 

@@ -241,8 +241,7 @@ fn prepare(engine: &Inner, container: &Container, before: Option<Exit>, restarts
         exit_file: files.exit_file(id).display().to_string(),
         log: logs::order(engine, container)?,
         keep_stdin_open: container.config.open_stdin && !container.config.stdin_once,
-        plan: serde_json::to_value(&plan)
-            .map_err(|error| Error::new(ErrorKind::System, "encode the plan").caused_by(error))?,
+        plan,
     };
     let order = seal("monitor-order", &order)?;
     undo.endpoints.clear();

@@ -99,7 +99,6 @@ impl Node {
         } else {
             "int64"
         };
-        let misfit = self.misfit(wanted);
         if self.value.is_null() {
             return visitor.visit_i64(0);
         }
@@ -107,10 +106,10 @@ impl Node {
         let read = match number {
             Some((Some(number), _)) => visitor.visit_i64(number),
             Some((None, Some(number))) => visitor.visit_u64(number),
-            _ => return Err(misfit),
+            _ => return Err(self.misfit(wanted)),
         };
         // Out of the range of the type, which the value itself does not say.
-        read.map_err(|_: Misfit| misfit)
+        read.map_err(|_: Misfit| self.misfit(wanted))
     }
 
     /// The members of a map, whose keys are the client's own.

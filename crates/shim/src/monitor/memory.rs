@@ -34,7 +34,7 @@ impl KernelLog {
 
     /// Whether a record says so of this scope, or of the process with this pid.
     fn tells_of_kill(&mut self, unit: &str, pid: i32) -> io::Result<bool> {
-        let mut record = [0; RECORD];
+        let mut record = vec![0; RECORD];
         loop {
             match self.0.read(&mut record) {
                 Ok(length) => {

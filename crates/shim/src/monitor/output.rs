@@ -1,5 +1,6 @@
 //! Output of processes: into the log first, then to the clients.
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
 use crate::monitor::events::{READ, Source};
@@ -7,7 +8,7 @@ use crate::monitor::log::Log;
 use crate::monitor::state::{FIRST, Monitor, ProcessKey};
 use crate::monitor::time;
 
-/// Bytes read at once; on the stack, so that an idle monitor holds no buffer.
+/// Bytes read at once.
 const CHUNK: usize = 32 * 1024;
 
 /// How a read went.
@@ -28,23 +29,23 @@ impl Monitor {
     }
 
     fn read_output(&mut self, key: ProcessKey, stream: u8) -> Read {
-        let mut buffer = [0; CHUNK];
+        // Not kept, so that an idle monitor holds no buffer; not cleared, so that pages are touched as far as they are filled.
+        let mut bytes = Vec::with_capacity(CHUNK);
         let output = self
             .processes
             .get(&key)
             .and_then(|process| process.outputs.iter().find(|o| o.stream == stream));
         let Some(output) = output else { return Read::Ended };
-        let count = loop {
-            match rustix::io::read(&output.fd, &mut buffer) {
+        loop {
+            match rustix::io::read(&output.fd, spare_capacity(&mut bytes)) {
                 Ok(0) => return Read::Ended,
-                Ok(count) => break count,
+                Ok(_) => break,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Read::NothingNow,
                 // A terminal whose slave is closed everywhere answers EIO.
                 Err(_) => return Read::Ended,
             }
-        };
-        let bytes = &buffer[..count];
+        }
         if key == FIRST
             && let Some(log) = &mut self.log
         {
@@ -54,9 +55,9 @@ impl Monitor {
                 conex_log::Stream::Stdout
             };
             // A full disk must not stop the container; the clients still get everything.
-            let _ = log.writer.write(kind, bytes, &time::now());
+            let _ = log.writer.write(kind, &bytes, &time::now());
         }
-        self.distribute(key, stream, bytes);
+        self.distribute(key, stream, &bytes);
         Read::Some
     }
 

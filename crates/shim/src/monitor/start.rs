@@ -30,11 +30,17 @@ pub(crate) fn start(
     build: String,
 ) -> io::Result<Monitor> {
     become_independent()?;
-    let (order, plan) = read_order(order)?;
+    let MonitorOrder {
+        container,
+        exit_file,
+        log,
+        keep_stdin_open,
+        plan,
+    } = read_order(order)?;
     // A daemon that has given this run up has removed the directory, and nothing is started.
     let listener = run_dir.listen()?;
-    let log = order.log.map(Log::open).transpose()?;
-    let mut protocol = monitor::Monitor::new(order.container.clone(), build);
+    let log = log.map(Log::open).transpose()?;
+    let mut protocol = monitor::Monitor::new(container.clone(), build);
     let early = early_clients(&mut protocol, &channel)?;
     // Blocked before there is a child: the signal of one that ends at once must not be lost.
     let children = conex_sys::signal::child_signals()?;
@@ -46,7 +52,7 @@ pub(crate) fn start(
     let started_at = time::now();
     let started = launch(&plan, fds, &mut protocol, &channel, &run_dir)?;
     failpoint::hit("monitor.after-clone");
-    run_dir.record(&record(&order.container, &started, &started_at)?)?;
+    run_dir.record(&record(&container, &started, &started_at)?)?;
     failpoint::hit("monitor.after-record");
 
     let pid = started.pid;
@@ -54,8 +60,8 @@ pub(crate) fn start(
     drop(plan);
     let mut monitor = Monitor {
         order: Order {
-            exit_file: order.exit_file,
-            keep_stdin_open: order.keep_stdin_open,
+            exit_file,
+            keep_stdin_open,
         },
         run_dir,
         protocol,
@@ -112,11 +118,9 @@ fn launch(
 }
 
 /// What is to be done; the memfd is closed, and nothing of its text is kept.
-fn read_order(order: OwnedFd) -> io::Result<(MonitorOrder, InitPlan)> {
+fn read_order(order: OwnedFd) -> io::Result<MonitorOrder<InitPlan>> {
     let bytes = memfd::read(order.as_fd())?;
-    let mut order: MonitorOrder = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
-    let plan = serde_json::from_value(order.plan.take()).map_err(io::Error::other)?;
-    Ok((order, plan))
+    serde_json::from_slice(&bytes).map_err(io::Error::other)
 }
 
 /// Own session, no standard descriptors of the template's, and parent of the container's orphans.
