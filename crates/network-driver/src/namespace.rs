@@ -22,11 +22,12 @@ pub struct Netns {
 impl Netns {
     /// A new one, its loopback interface up.
     pub fn create() -> Result<Self> {
-        let namespace = netns::create().map_err(|source| DriverError::Namespace {
-            operation: "create",
-            source,
-        })?;
-        let mut created = Self::from_fd(namespace);
+        let refused = |operation| move |source| DriverError::Namespace { operation, source };
+        let (namespace, control) = netns::create(Socket::open).map_err(refused("create"))?;
+        let mut created = Self {
+            namespace,
+            control: Some(control.map_err(refused("enter"))?),
+        };
         created.loopback_up()?;
         Ok(created)
     }
@@ -53,7 +54,7 @@ impl Netns {
         self.namespace
     }
 
-    /// The socket in the namespace; it is opened at first use, by a thread that enters for that.
+    /// The socket in the namespace. Where it was not opened at its creation, a thread enters for that at first use.
     pub(crate) fn control(&mut self) -> Result<&mut Socket> {
         let socket = match self.control.take() {
             Some(socket) => socket,

@@ -7,11 +7,12 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-/// A new network namespace. It is made on a thread of its own, which ends.
-pub fn create() -> io::Result<OwnedFd> {
+/// A new network namespace, and what `act` gives in it. Both are done on a thread of its own, which ends.
+pub fn create<T: Send>(act: impl FnOnce() -> T + Send) -> io::Result<(OwnedFd, T)> {
     on_own_thread(|| {
         unshare_network()?;
-        Ok(File::open("/proc/thread-self/ns/net")?.into())
+        let namespace = File::open("/proc/thread-self/ns/net")?;
+        Ok((namespace.into(), act()))
     })?
 }
 
