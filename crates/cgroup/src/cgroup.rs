@@ -111,6 +111,19 @@ pub struct Cgroup {
     is_made: bool,
 }
 
+/// Where a thread joins a directory of version 1. The unified hierarchy that may be beside them has no `tasks`.
+fn open_tasks(directory: &Path) -> (PathBuf, io::Result<File>) {
+    let open = |name| {
+        let path = directory.join(name);
+        let opened = OpenOptions::new().write(true).open(&path);
+        (path, opened)
+    };
+    match open("tasks") {
+        (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => open("cgroup.procs"),
+        opened => opened,
+    }
+}
+
 /// How often a directory that is still busy is removed again, and how long is waited in between.
 const REMOVE_ATTEMPTS: u32 = 100;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
@@ -120,7 +133,7 @@ impl Cgroup {
     /// only named here.
     pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<Self, CgroupError> {
         let directories = match layout {
-            Layout::V1(controllers) => v1::directories(controllers, plan)?,
+            Layout::V1(controllers) => v1::directories_of(controllers, plan)?,
             Layout::V2(root) => vec![v2::directory(root, plan)],
         };
         let mut cgroup = Self {
@@ -281,17 +294,7 @@ impl Cgroup {
     fn open_doors(&self, directories: &[PathBuf]) -> Result<Vec<OwnedFd>, CgroupError> {
         let open = |directory: &PathBuf| {
             let (path, opened) = match self.version {
-                Version::V1 => {
-                    let tasks = directory.join("tasks");
-                    // A unified hierarchy beside has none.
-                    let path = if tasks.exists() {
-                        tasks
-                    } else {
-                        directory.join("cgroup.procs")
-                    };
-                    let opened = OpenOptions::new().write(true).open(&path);
-                    (path, opened)
-                }
+                Version::V1 => open_tasks(directory),
                 Version::V2 => (directory.clone(), File::open(directory)),
             };
             opened.map(OwnedFd::from).map_err(|source| CgroupError::Operate {

@@ -97,17 +97,18 @@ impl Layout {
         }
     }
 
-    /// Directories that a cgroup of this path has, those of controllers mounted together once.
+    /// Directories that a cgroup of this path has, those of controllers mounted together once, memory's first.
     pub fn directories(&self, path: &Path) -> Vec<PathBuf> {
-        let relative = path.strip_prefix("/").unwrap_or(path);
-        let mut directories: Vec<PathBuf> = match self {
-            Self::V1(controllers) => controllers.values().map(|point| point.join(relative)).collect(),
-            Self::V2(root) => vec![root.join(relative)],
-        };
-        directories.sort();
-        directories.dedup();
-        directories
+        match self {
+            Self::V1(controllers) => v1::directories(controllers, path, |_| true),
+            Self::V2(root) => vec![below(root, path)],
+        }
     }
+}
+
+/// The directory of a cgroup's path in a hierarchy that is mounted there.
+pub(crate) fn below(point: &Path, path: &Path) -> PathBuf {
+    point.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// The hierarchy that systemd keeps its units in on version 1.
@@ -137,7 +138,7 @@ mod tests {
     fn a_hybrid_host_counts_as_version_1() {
         let layout = Layout::parse(HYBRID).unwrap();
         assert_eq!(layout.version(), Version::V1);
-        let expected = ["cpu,cpuacct", "memory", "systemd", "unified"];
+        let expected = ["memory", "cpu,cpuacct", "systemd", "unified"];
         let expected = expected.map(|name| Path::new("/sys/fs/cgroup").join(name).join("conex/x"));
         assert_eq!(layout.directories(Path::new("/conex/x")), expected);
     }

@@ -34,29 +34,28 @@ impl OomWatch {
             Version::V1 => "memory.oom_control",
             Version::V2 => "memory.events",
         };
-        let mut files = cgroup.directories().iter().map(|directory| directory.join(name));
-        let file = files.find(|file| file.exists()).ok_or_else(|| {
-            let words = "the memory controller is not available on this host";
-            io::Error::new(io::ErrorKind::NotFound, words)
-        })?;
-        let descriptor = match cgroup.version() {
+        let (file, opened) = open_first(cgroup.directories(), name)?;
+        let version = cgroup.version();
+        let descriptor = match version {
             Version::V1 => {
                 let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-                let control = File::open(&file)?;
-                let line = format!("{} {}", descriptor.as_raw_fd(), control.as_raw_fd());
+                let line = format!("{} {}", descriptor.as_raw_fd(), opened.as_raw_fd());
                 fs::write(file.with_file_name("cgroup.event_control"), line)?;
                 descriptor
             }
             // The file itself: an inotify instance each would be more than a user may have.
-            Version::V2 => File::open(&file)?.into(),
+            Version::V2 => opened.into(),
         };
         let watch = Self {
-            version: cgroup.version(),
+            version,
             descriptor,
             file,
             told: AtomicU64::new(0),
         };
-        watch.told.store(watch.kills(), Ordering::Relaxed);
+        // Version 1 tells of what comes, not how often it was.
+        if version == Version::V2 {
+            watch.told.store(watch.kills(), Ordering::Relaxed);
+        }
         Ok(watch)
     }
 
@@ -104,6 +103,20 @@ impl OomWatch {
         let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
         counts.find_map(|count| count.trim().parse().ok()).unwrap_or(0)
     }
+}
+
+/// A file of the memory controller, which is in one of the directories.
+fn open_first(directories: &[PathBuf], name: &str) -> io::Result<(PathBuf, File)> {
+    for directory in directories {
+        let file = directory.join(name);
+        match File::open(&file) {
+            Ok(opened) => return Ok((file, opened)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let words = "the memory controller is not available on this host";
+    Err(io::Error::new(io::ErrorKind::NotFound, words))
 }
 
 impl AsFd for OomWatch {

@@ -9,7 +9,7 @@ use conex_spec::plan::{
 };
 
 use crate::cgroup::{CgroupError, Lines, make_directory, processes, write};
-use crate::layout::{NAMED, RealTime, UNIFIED};
+use crate::layout::{NAMED, RealTime, UNIFIED, below};
 
 /// Controllers that every container joins where the host has them: what counts, kills, freezes and guards.
 const ALWAYS: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio"];
@@ -40,8 +40,24 @@ fn needs(resources: &Resources) -> [(&'static str, bool); 10] {
     ]
 }
 
-/// The directories that a plan needs.
+/// Directories of a path in the hierarchies of some controllers, those of controllers mounted together once. The memory
+/// controller is asked most, for what was killed, so its own is first.
 pub(crate) fn directories(
+    controllers: &BTreeMap<String, PathBuf>,
+    path: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Vec<PathBuf> {
+    let wanted = controllers.iter().filter(|(name, _)| is_wanted(name));
+    let mut directories: Vec<PathBuf> = wanted.map(|(_, point)| below(point, path)).collect();
+    directories.sort();
+    directories.dedup();
+    let memory = controllers.get("memory").map(|point| below(point, path));
+    directories.sort_by_key(|directory| Some(directory) != memory.as_ref());
+    directories
+}
+
+/// The directories that a plan needs.
+pub(crate) fn directories_of(
     controllers: &BTreeMap<String, PathBuf>,
     plan: &CgroupPlan,
 ) -> Result<Vec<PathBuf>, CgroupError> {
@@ -55,23 +71,12 @@ pub(crate) fn directories(
         }
         joined.push(controller);
     }
-    let joined = controllers.iter().filter(|(name, _)| joined.contains(&name.as_str()));
-    let mut directories: Vec<PathBuf> = joined.map(|(_, point)| below(point, &plan.path)).collect();
-    directories.sort();
-    directories.dedup();
-    // The memory controller tells of kills (`oom_killed`), so it is asked first.
-    let memory = controllers.get("memory").map(|point| below(point, &plan.path));
-    directories.sort_by_key(|directory| Some(directory) != memory.as_ref());
-    Ok(directories)
-}
-
-fn below(point: &Path, path: &Path) -> PathBuf {
-    point.join(path.strip_prefix("/").unwrap_or(path))
+    Ok(directories(controllers, &plan.path, |name| joined.contains(&name)))
 }
 
 /// Writes limits of a cgroup that has processes. It is not in a hierarchy that nothing was limited by so far.
 pub(crate) fn update(controllers: &BTreeMap<String, PathBuf>, plan: &CgroupPlan) -> Result<(), CgroupError> {
-    let mut new = directories(controllers, plan)?;
+    let mut new = directories_of(controllers, plan)?;
     new.retain(|directory| !directory.exists());
     let made = new.iter().try_for_each(|directory| make_directory(directory));
     let applied = made.and_then(|()| apply_limits(controllers, plan));

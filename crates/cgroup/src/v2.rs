@@ -15,6 +15,7 @@ use conex_sys::bpf;
 
 use crate::cgroup::{CgroupError, make_directory, write};
 use crate::devices;
+use crate::layout::below;
 use crate::v1::apply_rdma;
 
 pub(crate) use block_io::io_weight;
@@ -24,7 +25,7 @@ const CONTROLLERS: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pid
 
 /// The directory of a plan.
 pub(crate) fn directory(root: &Path, plan: &CgroupPlan) -> PathBuf {
-    root.join(plan.path.strip_prefix("/").unwrap_or(&plan.path))
+    below(root, &plan.path)
 }
 
 /// Enables the controllers on the way down, and makes what is absent of it.
