@@ -18,7 +18,7 @@ pub(crate) fn run() -> io::Result<()> {
         return Err(sealed::reexecute(&["template"]));
     };
     process::set_dumpable(false)?;
-    conex_sys::signal::settle()?;
+    conex_sys::signal::forget()?;
     conex_sys::chroot::settle()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Monitors that end are nobody's business here.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
@@ -12,6 +13,9 @@ const LAST: i32 = 64;
 
 /// Size of a signal set in the kernel, in bytes (rt_sigaction(2)).
 const MASK: usize = 8;
+
+/// Signals that may be ignored, the first in the lowest bit: of what the program was started with nothing is known.
+static MAY_BE_IGNORED: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Blocks SIGCHLD and returns a descriptor that becomes readable when one is pending (signalfd(2)).
 pub fn child_signals() -> io::Result<OwnedFd> {
@@ -68,8 +72,17 @@ fn hold(set: &libc::sigset_t) -> io::Result<OwnedFd> {
 
 /// Children that end are reaped by the kernel (`SIG_IGN` for SIGCHLD, wait(2)).
 pub fn ignore_children() {
-    // SAFETY: SIGCHLD is a valid signal and SIG_IGN a valid disposition.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    ignore(libc::SIGCHLD);
+}
+
+fn ignore(signal: i32) {
+    MAY_BE_IGNORED.fetch_or(bit(signal), Ordering::Relaxed);
+    // SAFETY: the signal is a valid one that may be ignored, and SIG_IGN a valid disposition.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
 }
 
 /// Children that end wait to be reaped, as is the default.
@@ -85,10 +98,21 @@ pub fn settle() -> io::Result<()> {
     unblock()
 }
 
+/// Forgets all that this program was started with, for one that starts many others: `reset` then has to do with
+/// nothing but what it ignores itself. SIGPIPE stays ignored, as Rust has it: who writes is told by `EPIPE`.
+pub fn forget() -> io::Result<()> {
+    reset()?;
+    MAY_BE_IGNORED.store(0, Ordering::Relaxed);
+    ignore(libc::SIGPIPE);
+    Ok(())
+}
+
 /// Gives every signal its default action and unblocks all: a program that is executed inherits what is ignored and the
 /// mask (execve(2)), and what we were started with, as by nohup(1), is not for it to see.
 pub fn reset() -> io::Result<()> {
-    for signal in (1..=LAST).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+    let ignored = MAY_BE_IGNORED.load(Ordering::Relaxed);
+    let fixed = [libc::SIGKILL, libc::SIGSTOP];
+    for signal in (1..=LAST).filter(|signal| ignored & bit(*signal) != 0 && !fixed.contains(signal)) {
         make_default(signal)?;
     }
     unblock()
@@ -96,7 +120,7 @@ pub fn reset() -> io::Result<()> {
 
 /// Lets a program that is to be started begin as `reset` says.
 pub fn reset_in(command: &mut Command) {
-    // SAFETY: `reset` does nothing but system calls, all of which may be made between fork and exec (signal-safety(7)).
+    // SAFETY: `reset` reads an atomic and does nothing else but system calls, all of which may be made between fork and exec (signal-safety(7)).
     unsafe { command.pre_exec(reset) };
 }
 
