@@ -3,69 +3,71 @@
 mod container;
 mod image;
 mod inspect;
+mod lazy;
 mod system;
 
 use clap::Subcommand;
 use conex_client::Client;
 
+use crate::commands::lazy::Lazy;
 use crate::failure::Failure;
 
 /// A verb with its flags.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a container from an image and run it
-    Run(Box<container::run::Run>),
+    Run(Lazy<container::run::Run>),
     /// Create a container without starting it
-    Create(Box<container::create::Create>),
+    Create(Lazy<container::create::Create>),
     /// List containers
     #[command(visible_alias = "list")]
-    Ps(container::ps::Ps),
+    Ps(Lazy<container::ps::Ps>),
     /// Print a container's log
-    Logs(container::logs::Logs),
+    Logs(Lazy<container::logs::Logs>),
     /// Run another program in a running container
-    Exec(container::exec::Exec),
+    Exec(Lazy<container::exec::Exec>),
     /// Attach standard input, output and error to a running container
-    Attach(container::attach::Attach),
+    Attach(Lazy<container::attach::Attach>),
     /// Start stopped containers
-    Start(container::start::Start),
+    Start(Lazy<container::start::Start>),
     /// Stop running containers
-    Stop(container::stop::Stop),
+    Stop(Lazy<container::stop::Stop>),
     /// Send a signal to running containers
-    Kill(container::kill::Kill),
+    Kill(Lazy<container::kill::Kill>),
     /// Wait until containers stop, then print their exit codes
-    Wait(container::wait::Wait),
+    Wait(Lazy<container::wait::Wait>),
     /// Remove containers
-    Rm(container::rm::Rm),
+    Rm(Lazy<container::rm::Rm>),
     /// Change limits of containers
-    Update(container::update::Update),
+    Update(Lazy<container::update::Update>),
     /// Make an image of what a container changed
-    Commit(container::commit::Commit),
+    Commit(Lazy<container::commit::Commit>),
     /// Download an image from a registry
-    Pull(image::pull::Pull),
+    Pull(Lazy<image::pull::Pull>),
     /// Upload an image to a registry
-    Push(image::push::Push),
+    Push(Lazy<image::push::Push>),
     /// Search an index of images
-    Search(image::search::Search),
+    Search(Lazy<image::search::Search>),
     /// List images
-    Images(image::list::Images),
+    Images(Lazy<image::list::Images>),
     /// Give an image another name
-    Tag(image::tag::Tag),
+    Tag(Lazy<image::tag::Tag>),
     /// Remove images
-    Rmi(image::remove::Rmi),
+    Rmi(Lazy<image::remove::Rmi>),
     /// Write images as an archive
-    Save(image::save::Save),
+    Save(Lazy<image::save::Save>),
     /// Load images from an archive
-    Load(image::load::Load),
+    Load(Lazy<image::load::Load>),
     /// Make an image of the archive of a root file system
-    Import(image::import::Import),
+    Import(Lazy<image::import::Import>),
     /// Print all facts of containers or images
-    Inspect(inspect::Inspect),
+    Inspect(Lazy<inspect::Inspect>),
     /// Print versions of client and daemon
-    Version(system::version::Version),
+    Version(Lazy<system::version::Version>),
     /// Print facts of the daemon and its host
-    Info(system::info::Info),
+    Info(Lazy<system::info::Info>),
     /// Look after the daemon's stores
-    System(system::System),
+    System(Lazy<system::System>),
 }
 
 impl Command {

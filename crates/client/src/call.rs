@@ -1,4 +1,6 @@
-//! One request on one connection.
+//! Requests and their connections.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -33,12 +35,20 @@ pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoint: Endpoint,
+    /// A connection whose last answer was read to its end, for the next request.
+    idle: Arc<Mutex<Option<Sender>>>,
 }
+
+/// The sending side of a connection.
+type Sender = http1::SendRequest<Body>;
 
 impl Client {
     /// Nothing is opened before the first request.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+        Self {
+            endpoint,
+            idle: Arc::default(),
+        }
     }
 
     /// Where the daemon listens.
@@ -64,24 +74,28 @@ impl Client {
 
     async fn decode<T: DeserializeOwned>(&self, method: Method, target: &Target, body: Body) -> Result<T> {
         let operation = operation(&method, target);
-        let response = self.send(method, target, body, |request| request).await?;
-        let bytes = collect(response.into_body(), &operation).await?;
+        let bytes = self.whole(method, target, body).await?;
         serde_json::from_slice(&bytes).map_err(|source| Error::Decode { operation, source })
     }
 
     /// Sends a request whose answer has no body that matters.
     pub(crate) async fn plain(&self, method: Method, target: &Target) -> Result<()> {
-        let operation = operation(&method, target);
-        let response = self.send(method, target, empty(), |request| request).await?;
-        collect(response.into_body(), &operation).await.map(drop)
+        self.whole(method, target, empty()).await.map(drop)
     }
 
     /// Sends JSON to an operation whose answer has no body that matters.
     pub(crate) async fn plain_with(&self, method: Method, target: &Target, body: &impl Serialize) -> Result<()> {
-        let operation = operation(&method, target);
         let body = encode(&method, target, body)?;
-        let response = self.send(method, target, body, |request| request).await?;
-        collect(response.into_body(), &operation).await.map(drop)
+        self.whole(method, target, body).await.map(drop)
+    }
+
+    /// Sends a request and takes the whole answer; the connection is kept for the next request.
+    async fn whole(&self, method: Method, target: &Target, body: Body) -> Result<Bytes> {
+        let operation = operation(&method, target);
+        let (sender, response) = self.exchange(method, target, body, |request| request).await?;
+        let bytes = collect(response.into_body(), &operation).await?;
+        *self.idle() = Some(sender);
+        Ok(bytes)
     }
 
     /// Sends a request; gives the answer when its head is here, or the daemon's refusal.
@@ -92,8 +106,19 @@ impl Client {
         body: Body,
         headers: impl FnOnce(Builder) -> Builder,
     ) -> Result<Response<Incoming>> {
+        let (_, response) = self.exchange(method, target, body, headers).await?;
+        Ok(response)
+    }
+
+    /// The same, with the connection that the answer comes on.
+    async fn exchange(
+        &self,
+        method: Method,
+        target: &Target,
+        body: Body,
+        headers: impl FnOnce(Builder) -> Builder,
+    ) -> Result<(Sender, Response<Incoming>)> {
         let operation = operation(&method, target);
-        let mut sender = self.connect(&operation).await?;
         let builder = Request::builder()
             .method(method)
             .uri(target.as_str())
@@ -104,17 +129,42 @@ impl Client {
             operation: operation.clone(),
             source,
         })?;
-        let response = sender.send_request(request).await;
-        let response = response.map_err(|source| Error::Connection {
-            operation: operation.clone(),
-            source,
-        })?;
+        let (sender, response) = self.carry(request, &operation).await?;
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
             let bytes = collect(response.into_body(), &operation).await?;
             return Err(refusal(status, &bytes));
         }
-        Ok(response)
+        Ok((sender, response))
+    }
+
+    /// Sends a request on the connection that is there, else on a new one.
+    async fn carry(&self, mut request: Request<Body>, operation: &str) -> Result<(Sender, Response<Incoming>)> {
+        let failed = |source| Error::Connection {
+            operation: operation.to_owned(),
+            source,
+        };
+        let idle = self.idle().take();
+        if let Some(mut sender) = idle
+            && sender.ready().await.is_ok()
+        {
+            let mut error = match sender.try_send_request(request).await {
+                Ok(response) => return Ok((sender, response)),
+                Err(error) => error,
+            };
+            // The daemon has closed it, and nothing of the request was sent.
+            let Some(unsent) = error.take_message() else {
+                return Err(failed(error.into_error()));
+            };
+            request = unsent;
+        }
+        let mut sender = self.connect(operation).await?;
+        let response = sender.send_request(request).await.map_err(failed)?;
+        Ok((sender, response))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Sender>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request that changes the protocol of its connection.
@@ -143,7 +193,7 @@ impl Client {
         })
     }
 
-    async fn connect(&self, operation: &str) -> Result<http1::SendRequest<Body>> {
+    async fn connect(&self, operation: &str) -> Result<Sender> {
         let failed = |source| Error::Connect {
             endpoint: self.endpoint.clone(),
             source,
@@ -160,7 +210,7 @@ impl Client {
     }
 }
 
-async fn shake_hands<S>(stream: S, operation: &str) -> Result<http1::SendRequest<Body>>
+async fn shake_hands<S>(stream: S, operation: &str) -> Result<Sender>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
