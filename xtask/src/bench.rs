@@ -21,6 +21,7 @@ pub(crate) fn bench(names: &[String]) -> Outcome {
 /// The OCI runtime beside others.
 fn bench_runtimes() -> Outcome {
     packages::install(&packages::REGISTRY)?;
+    packages::install(&packages::PEERS)?;
     packages::install(&packages::TEST)?;
     build::build()?;
     run(cargo().args(["bench", "--locked", "-p", "conex-runtime", "--bench", "runtimes"]))

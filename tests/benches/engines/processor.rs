@@ -3,51 +3,103 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use conex_sys::process::time_of_children;
 use conex_tests::{Engine, Sandbox, dist};
 
 use crate::operations::cleaned;
 
-/// Runs that are counted.
-const RUNS: u32 = 200;
+/// Rounds of both engines in turn, and the runs of each in a round.
+const ROUNDS: u32 = 8;
+const RUNS: u32 = 25;
 
-/// Milliseconds of a `run --rm`.
+/// What an engine makes ready again is ready after as long.
+const SETTLES: Duration = Duration::from_millis(200);
+
+/// Milliseconds of a `run --rm`, of each engine with the client that comes with it.
 pub(crate) fn run() -> String {
-    let sandbox = Sandbox::with_busybox(Engine::Conex);
-    let counter = Counter::new();
-    // Monitors are born where the template is. Containers are beside them.
-    sandbox.usage().iter().for_each(|usage| counter.take(usage.pid));
-    let containers = hierarchy().join(sandbox.cgroup_parent());
-    let total = |counted: &[&Path]| counted.iter().map(|group| spent(group)).sum::<f64>();
-    let run = || {
-        let mut conex = Command::new(dist().join("conex"));
-        conex.env("DOCKER_HOST", format!("unix://{}", sandbox.socket().display()));
-        conex.args(["run", "--rm", "busybox", "true"]).stdin(Stdio::null());
-        assert!(conex.status().unwrap().success());
-    };
-    // Makes the parent of containers' groups, and fills the pools.
-    (0..5).for_each(|_| run());
-    let groups = [counter.0.as_path(), containers.as_path()];
-    let before = (total(&groups), time_of_children().unwrap());
-    (0..RUNS).for_each(|_| run());
-    let each = |milliseconds: f64| milliseconds / f64::from(RUNS);
-    let client = each((time_of_children().unwrap() - before.1).as_secs_f64() * 1e3);
-    cleaned(&sandbox);
-    let engine = each(total(&groups) - before.0);
-    drop(sandbox);
+    let root = std::env::var_os("CONEX_TEST_REFERENCE").expect("CONEX_TEST_REFERENCE names the reference's directory");
+    let mut theirs = Counted::new(Engine::Reference(root.into()), Path::new("docker"));
+    let mut ours = Counted::new(Engine::Conex, &dist().join("conex"));
+    for _ in 0..ROUNDS {
+        theirs.round();
+        ours.round();
+    }
+    let (theirs, ours) = (theirs.each(), ours.each());
     format!(
-        "{:.1} ms, of which {client:.1} ms are the client's (promised: 12 ms)",
-        engine + client
+        "{:.1} ms: {:.1} the engine's, {:.1} the client's (promised: 12 ms); with Docker {:.1} ms: {:.1} and {:.1}",
+        ours.0 + ours.1,
+        ours.0,
+        ours.1,
+        theirs.0 + theirs.1,
+        theirs.0,
+        theirs.1
     )
+}
+
+/// An engine, and what its runs took so far in milliseconds.
+struct Counted {
+    sandbox: Sandbox,
+    client: PathBuf,
+    counter: Counter,
+    engine_took: f64,
+    client_took: f64,
+}
+
+impl Counted {
+    fn new(engine: Engine, client: &Path) -> Self {
+        let sandbox = Sandbox::with_busybox(engine);
+        let counter = Counter::new(sandbox.cgroup_parent());
+        // Monitors are born where the template is, and Docker's shims where containerd is. Containers are beside them.
+        sandbox.usage().iter().for_each(|usage| counter.take(usage.pid));
+        let counted = Self {
+            sandbox,
+            client: client.to_owned(),
+            counter,
+            engine_took: 0.0,
+            client_took: 0.0,
+        };
+        // Makes the parent of containers' groups, and fills the pools.
+        (0..5).for_each(|_| counted.run());
+        counted
+    }
+
+    fn run(&self) {
+        let mut client = Command::new(&self.client);
+        client.env("DOCKER_HOST", format!("unix://{}", self.sandbox.socket().display()));
+        client.args(["run", "--rm", "busybox", "true"]).stdin(Stdio::null());
+        assert!(client.status().unwrap().success());
+    }
+
+    fn round(&mut self) {
+        let before = (self.spent(), time_of_children().unwrap());
+        (0..RUNS).for_each(|_| self.run());
+        self.client_took += (time_of_children().unwrap() - before.1).as_secs_f64() * 1e3;
+        // With what follows in the background.
+        cleaned(&self.sandbox);
+        thread::sleep(SETTLES);
+        self.engine_took += self.spent() - before.0;
+    }
+
+    fn spent(&self) -> f64 {
+        spent(&self.counter.0) + spent(&hierarchy().join(self.sandbox.cgroup_parent()))
+    }
+
+    /// Of the engine and of the client, for each run.
+    fn each(self) -> (f64, f64) {
+        let runs = f64::from(ROUNDS * RUNS);
+        (self.engine_took / runs, self.client_took / runs)
+    }
 }
 
 /// A control group that counts time.
 struct Counter(PathBuf);
 
 impl Counter {
-    fn new() -> Self {
-        let group = hierarchy().join(format!("conex-bench-{}", std::process::id()));
+    fn new(name: &str) -> Self {
+        let group = hierarchy().join(format!("{name}-counted"));
         fs::create_dir(&group).unwrap();
         Self(group)
     }
