@@ -109,7 +109,7 @@ pub(crate) fn mount(
             if wanted.copy_up {
                 copy_up::contents(place.as_fd(), tree.as_fd()).map_err(on())?;
             }
-            adjust(tree.as_fd(), wanted).map_err(on())?;
+            adjust(tree.as_fd(), first, wanted).map_err(on())?;
             attach_on(root, target, tree.as_fd(), place.as_fd()).map_err(on())?;
             return Ok(kernel::is_kernels(kind).then_some(tree));
         }
@@ -125,7 +125,7 @@ pub(crate) fn mount(
             let Some(place) = handed else {
                 return Err(on()(io::Error::from(io::ErrorKind::NotFound)));
             };
-            adjust(place.as_fd(), wanted).map_err(on())?;
+            adjust(place.as_fd(), Attributes::default(), wanted).map_err(on())?;
         }
         MountSource::Detached { .. } | MountSource::Elsewhere { .. } => {
             let Some(tree) = handed else {
@@ -194,14 +194,14 @@ fn attach(root: BorrowedFd<'_>, wanted: &Mount, tree: BorrowedFd<'_>) -> io::Res
     } else {
         path::make_file_in(root, &wanted.target)?
     };
-    adjust(tree, wanted)?;
+    adjust(tree, Attributes::default(), wanted)?;
     attach_on(root, &wanted.target, tree, place.as_fd())
 }
 
-/// Gives a mount its attributes and its propagation.
-fn adjust(tree: BorrowedFd<'_>, wanted: &Mount) -> io::Result<()> {
+/// Gives a mount its attributes, beside those that it was made with, and its propagation.
+fn adjust(tree: BorrowedFd<'_>, made_with: Attributes, wanted: &Mount) -> io::Result<()> {
     let given = attributes(&wanted.attributes);
-    if !given.is_empty() {
+    if !made_with.contains(given) {
         mount::set_attributes(tree, given, None, wanted.attributes.recursive)?;
     }
     let AttributeChange { set, clear } = wanted.attributes.more;

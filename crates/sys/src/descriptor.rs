@@ -6,17 +6,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
 use rustix::io::FdFlags;
 
 use crate::guard::Guard;
 
-/// Sets or clears `O_NONBLOCK` (fcntl(2)).
+/// Sets or clears `O_NONBLOCK` (`FIONBIO`, ioctl(2)).
 pub fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
-    let mut flags = rustix::fs::fcntl_getfl(fd)?;
-    flags.set(OFlags::NONBLOCK, nonblocking);
-    rustix::fs::fcntl_setfl(fd, flags)?;
-    Ok(())
+    Ok(rustix::io::ioctl_fionbio(fd, nonblocking)?)
 }
 
 /// The descriptor's link in `/proc` (proc(5)).
